@@ -1,0 +1,91 @@
+"""The plan: for every tensor the numbers it is stored in, and the sentence that says why.
+
+It is the only thing `quantize` obeys. It can be printed, compared and edited by hand before it is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tersor.ir.dtypes import DType
+from tersor.ir.quant import QuantParams
+
+INTEGER, DYNAMIC, FLOAT, UNTOUCHED = "integer", "dynamic", "float", "untouched"
+"""How an operator computes; `UNTOUCHED` ones have no real numbers to quantize (shapes, indices)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """The numbers of one tensor: its type, its parameters if that is an integer type, and why."""
+
+    dtype: DType
+    params: QuantParams | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.params or self.dtype}  <- {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class OpPlan:
+    """How one operator computes.
+
+    Attributes:
+        kind: the operator's kind, as a person reads it.
+        compute: INTEGER, DYNAMIC, FLOAT or UNTOUCHED.
+        version: the operator version to write, None to leave it.
+        why: the reason.
+        wanted: whether it does what the recipe asked for; False marks an operator left behind in float.
+    """
+
+    kind: str
+    compute: str
+    version: int | None
+    why: str
+    wanted: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Decisions for the main graph.
+
+    Attributes:
+        recipe: the name of the recipe that asked for it.
+        tensors: by tensor name, the numbers in which an activation is computed; those not named stay as they are.
+        operands: by (operator name, operand index), the numbers in which this operator reads that operand, where they
+            differ from the tensor's own: constants, and activations that must be converted.
+        ops: by operator name.
+        interface: by name of a graph input or output, the numbers that it has at the model's door.
+        warnings: what the user should know.
+    """
+
+    recipe: str
+    tensors: Mapping[str, TensorPlan] = field(default_factory=dict)
+    operands: Mapping[tuple[str, int], TensorPlan] = field(default_factory=dict)
+    ops: Mapping[str, OpPlan] = field(default_factory=dict)
+    interface: Mapping[str, TensorPlan] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def left_in_float(self) -> dict[str, OpPlan]:
+        """The operators that the recipe wanted in integers and that stay in float, by name."""
+        return {name: op for name, op in self.ops.items() if op.compute == FLOAT and not op.wanted}
+
+    def with_tensor(self, name: str, plan: TensorPlan) -> Plan:
+        """A copy with other numbers for one activation (editing by hand)."""
+        return replace(self, tensors={**self.tensors, name: plan})
+
+    def explain(self) -> str:
+        """The whole plan as text: operators in order with their operands and results, and every reason."""
+        lines = [f"plan {self.recipe}"]
+        for name, at_door in self.interface.items():
+            lines.append(f"  door {name}: {at_door}")
+        for name, op in self.ops.items():
+            lines.append(f"  {op.kind} {name}: {op.compute}  <- {op.why}")
+            for (owner, index), operand in self.operands.items():
+                if owner == name:
+                    lines.append(f"    operand {index}: {operand}")
+            if name in self.tensors:
+                lines.append(f"    result: {self.tensors[name]}")
+        lines.extend(f"  warning: {warning}" for warning in self.warnings)
+        return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""Quantization arithmetic on arrays: choosing parameters, rounding, and back.
+
+Source: the LiteRT 8-bit quantization specification. One rule everywhere: ``real = scale * (q - zero_point)``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array
+from tersor.ir.quant import PerChannel, PerTensor, QuantParams
+
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+"""A scale is a normal float32: kernels multiply and divide by it."""
+
+_UNIT_RANGE = (-1.0, 1.0)
+"""Stands in for the range of a tensor that is zero everywhere, which determines no scale."""
+
+
+def asymmetric_params(low: float, high: float, dtype: DType) -> QuantParams:
+    """Per-tensor parameters that cover [low, high] and hold 0 exactly, with the whole integer range in use.
+
+    Raises ValueError if a bound is not finite or low > high.
+    """
+    _require_range(low, high)
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        low, high = _UNIT_RANGE
+    q_low, q_high = dtype.integer_range
+    scale = _float32_scale((high - low) / (q_high - q_low))
+    zero_point = int(np.clip(np.rint(q_low - low / scale), q_low, q_high))
+    return QuantParams((scale,), (zero_point,), dtype)
+
+
+def symmetric_params(low: float, high: float, dtype: DType) -> QuantParams:
+    """Per-tensor parameters with zero point 0 that cover [low, high]; the lowest integer stays unused.
+
+    Raises ValueError if a bound is not finite or low > high.
+    """
+    _require_range(low, high)
+    bound = max(abs(low), abs(high)) or _UNIT_RANGE[1]
+    return QuantParams((_float32_scale(bound / dtype.integer_range[1]),), (0,), dtype)
+
+
+def weight_params(weights: Array, dtype: DType, axis: int | None) -> QuantParams:
+    """Symmetric parameters for constant weights, per index along `axis` or for all together.
+
+    The narrow range is used ([-127, 127] for int8, [-7, 7] for int4), as the specification demands. A channel of
+    zeros takes the largest scale of the others, so that products with it stay in the range kernels handle.
+    """
+    q_high = dtype.integer_range[1]
+    if axis is None:
+        bounds = np.array([np.max(np.abs(weights), initial=0.0)], np.float64)
+    else:
+        others = tuple(i for i in range(weights.ndim) if i != axis)
+        bounds = np.max(np.abs(weights), axis=others, initial=0.0).astype(np.float64)
+    bounds[bounds == 0] = bounds.max() or _UNIT_RANGE[1]
+    scales = tuple(_float32_scale(bound / q_high) for bound in bounds)
+    return QuantParams(scales, (0,) * len(scales), dtype, PerTensor() if axis is None else PerChannel(axis))
+
+
+def quantize(values: Array, params: QuantParams, *, narrow: bool = False) -> Array:
+    """Real numbers to integers: round half to even of value/scale + zero point, saturated.
+
+    Args:
+        values: floats of any shape.
+        params: per tensor or per channel.
+        narrow: leave the lowest integer unused (weights).
+
+    Returns:
+        Integers of the NumPy type that holds `params.dtype` (int8 for packed types), same shape.
+    """
+    low, high = params.dtype.integer_range
+    scales, zero_points = _broadcast(params, values.ndim)
+    scaled = np.rint(values.astype(np.float64) / scales) + zero_points
+    return np.clip(scaled, low + narrow, high).astype(params.dtype.numpy)
+
+
+def dequantize(values: Array, params: QuantParams) -> Array:
+    """Integers to the real numbers they stand for, float32, same shape."""
+    scales, zero_points = _broadcast(params, values.ndim)
+    return np.asarray((values.astype(np.float64) - zero_points) * scales, np.float32)
+
+
+def bias_params(input_scale: float, weights: QuantParams, dtype: DType) -> QuantParams:
+    """Parameters of a bias: the scale of the products it is added to, zero point 0, per channel like the weights."""
+    scales = tuple(float(np.float32(input_scale) * np.float32(scale)) for scale in weights.scales)
+    granularity = PerTensor() if isinstance(weights.granularity, PerTensor) else PerChannel(0)
+    return QuantParams(scales, (0,) * len(scales), dtype, granularity)
+
+
+def _broadcast(params: QuantParams, rank: int) -> tuple[Array, Array]:
+    scales, zero_points = np.array(params.scales, np.float64), np.array(params.zero_points, np.int64)
+    if isinstance(params.granularity, PerTensor):
+        return scales[0], zero_points[0]
+    axis = params.axis
+    assert axis is not None
+    shape = [1] * rank
+    shape[axis] = -1
+    return scales.reshape(shape), zero_points.reshape(shape)
+
+
+def _require_range(low: float, high: float) -> None:
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise ValueError(f"not a range: [{low}, {high}]")
+
+
+def _float32_scale(scale: float) -> float:
+    return max(float(np.float32(scale)), SMALLEST_SCALE)

@@ -1,0 +1,222 @@
+"""The operator table: what LiteRT's integer kernels demand of each operator. One row per operator, facts only.
+
+Sources: the LiteRT 8-bit quantization specification; the kernels and the version table of LiteRT 2.3
+(`tflite/kernels`, `tflite/tools/versioning/op_version.cc`); every row is run on the real kernels by
+`tests/test_ops.py`. Operators without a row stay in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+from tersor.ir.dtypes import DType
+
+DATA = "data"
+"""A value that is quantized like an activation (it may be a constant)."""
+
+WEIGHT = "weight"
+"""A constant that is multiplied with a value: symmetric, per channel where `weight_axis` says so."""
+
+BIAS = "bias"
+"""A constant that is added to products: scale = input scale x weight scale, zero point 0."""
+
+INTEGER, BOOL = "integer", "bool"
+"""Shapes, axes, indices, conditions: never quantized."""
+
+ANY = "any"
+"""A value of which only the shape is used."""
+
+FREE = "free"
+"""Each value has its own range."""
+
+SAME = "same"
+"""All data operands and results share scale and zero point: the kernel moves or compares integers."""
+
+SAME_INPUTS = "same_inputs"
+"""The data operands share scale and zero point."""
+
+FIXED = "fixed"
+"""The result's parameters are a constant of the kernel."""
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One row.
+
+    Attributes:
+        operands: the role of each operand, separated by blanks; a final `data*` stands for any number.
+        results: likewise.
+        scale: which values must share parameters: FREE, SAME, SAME_INPUTS or FIXED.
+        int8: operator version that has int8 activations, None if no kernel does.
+        int16: operator version that has int16 activations (zero point 0), None if no kernel does.
+        weight_axis: the axis along which weights may have a scale per channel; None for one scale.
+        int4: operator version that takes 4-bit weights with int8 activations, None if no kernel does.
+        dynamic: operator version of the hybrid kernel (float activations, int8 weights), None if there is none.
+        dynamic_operand: the constant that the hybrid kernel takes in int8 where no operand is a WEIGHT.
+        fixed: for FIXED, (scale, zero point) per activation type.
+        needs_bias: the kernel refuses to run without a bias.
+        grid: the int8 kernel compares real values rounded to multiples of this.
+        multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take.
+        zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
+    """
+
+    operands: str
+    results: str = DATA
+    scale: str = FREE
+    int8: int | None = None
+    int16: int | None = None
+    weight_axis: int | None = None
+    int4: int | None = None
+    dynamic: int | None = None
+    dynamic_operand: int | None = None
+    fixed: Mapping[DType, tuple[float, int]] = field(default_factory=dict)
+    needs_bias: bool = False
+    grid: float | None = None
+    zero_refused: int | None = None
+    multiplier_limit: float | None = None
+
+    @cached_property
+    def _operand_roles(self) -> tuple[str, ...]:
+        return tuple(self.operands.split())
+
+    @cached_property
+    def _result_roles(self) -> tuple[str, ...]:
+        return tuple(self.results.split())
+
+    def operand_role(self, index: int) -> str:
+        """The role of operand `index`."""
+        return _role(self._operand_roles, index)
+
+    def result_role(self, index: int) -> str:
+        """The role of result `index`."""
+        return _role(self._result_roles, index)
+
+    def operand_index(self, role: str) -> int | None:
+        """The place of the first operand of that role."""
+        for index, own in enumerate(self._operand_roles):
+            if own.rstrip("*") == role:
+                return index
+        return None
+
+    def version(self, activations: DType) -> int | None:
+        """The operator version for an activation type, None if no kernel takes it."""
+        return {DType.INT8: self.int8, DType.INT16: self.int16}.get(activations)
+
+
+def _role(roles: tuple[str, ...], index: int) -> str:
+    if index < len(roles):
+        return roles[index].rstrip("*")
+    return DATA if roles and roles[-1].endswith("*") else INTEGER
+
+
+_UNIT = MappingProxyType({DType.INT8: (1 / 256, -128), DType.INT16: (1 / 32768, 0)})
+"""[0, 1): softmax and logistic."""
+
+_SIGNED_UNIT = MappingProxyType({DType.INT8: (1 / 128, 0), DType.INT16: (1 / 32768, 0)})
+"""[-1, 1): tanh and L2 normalization."""
+
+_LOG_UNIT = MappingProxyType({DType.INT8: (16 / 256, 127)})
+"""[-16, 0]: logarithms of probabilities."""
+
+_SUM_LIMIT = 2.0**18
+"""The int8 ADD and SUB kernels abort when 2 x input scale / (2**20 x output scale) reaches 1."""
+
+OPS: Mapping[str, OpSpec] = MappingProxyType(
+    {
+        # Products with constant weights
+        "CONV_2D": OpSpec("data weight bias", int8=3, int16=1, weight_axis=0, int4=7, dynamic=5, needs_bias=True, multiplier_limit=255),
+        "DEPTHWISE_CONV_2D": OpSpec(
+            "data weight bias", int8=3, int16=1, weight_axis=3, int4=7, dynamic=6, needs_bias=True, multiplier_limit=255
+        ),
+        "TRANSPOSE_CONV": OpSpec("integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, multiplier_limit=255),
+        "FULLY_CONNECTED": OpSpec("data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, multiplier_limit=255),
+        "EMBEDDING_LOOKUP": OpSpec("integer data", scale=SAME, int8=1, weight_axis=0, dynamic=4, dynamic_operand=1),
+        "BATCH_MATMUL": OpSpec("data data", int8=2, int16=3, dynamic=4, dynamic_operand=1),
+        # Arithmetic
+        "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT),
+        "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT),
+        "MUL": OpSpec("data data", int8=2, int16=4),
+        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1),
+        "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),
+        "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4),
+        "MINIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4),
+        "ABS": OpSpec("data", int8=2, int16=3),
+        "EXP": OpSpec("data", int8=2, int16=2),
+        "LOG": OpSpec("data", int8=2, int16=2),
+        "SQRT": OpSpec("data", int8=2, int16=2),
+        "RSQRT": OpSpec("data", int8=2, int16=3, zero_refused=0),
+        # Activations
+        "RELU": OpSpec("data", int8=2, int16=3),
+        "RELU6": OpSpec("data", int8=2, int16=3),
+        "RELU_N1_TO_1": OpSpec("data", int8=1),
+        "RELU_0_TO_1": OpSpec("data", int8=1),
+        "LEAKY_RELU": OpSpec("data", int8=1, int16=2),
+        "PRELU": OpSpec("data data", int8=1),
+        "ELU": OpSpec("data", int8=1),
+        "GELU": OpSpec("data", int8=2, int16=1),
+        "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127),
+        "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT),
+        "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT),
+        "SOFTMAX": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT),
+        "LOG_SOFTMAX": OpSpec("data", scale=FIXED, int8=2, fixed=_LOG_UNIT),
+        "L2_NORMALIZATION": OpSpec("data", scale=FIXED, int8=2, fixed=_SIGNED_UNIT),
+        # Pooling and reductions
+        "AVERAGE_POOL_2D": OpSpec("data", scale=SAME, int8=2, int16=3),
+        "MAX_POOL_2D": OpSpec("data", scale=SAME, int8=2, int16=3),
+        "MEAN": OpSpec("data integer", int8=2, int16=3),
+        "SUM": OpSpec("data integer", int8=2, int16=1),
+        "REDUCE_PROD": OpSpec("data integer", int8=2, int16=2),
+        "REDUCE_MAX": OpSpec("data integer", scale=SAME, int8=2, int16=3),
+        "REDUCE_MIN": OpSpec("data integer", scale=SAME, int8=2, int16=3),
+        "ARG_MAX": OpSpec("data integer", results="integer", int8=2),
+        "ARG_MIN": OpSpec("data integer", results="integer", int8=2),
+        "TOPK_V2": OpSpec("data integer", results="data integer", scale=SAME, int8=2, int16=3),
+        # Comparisons and selection
+        "EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=5, grid=1 / 256),
+        "NOT_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=4, grid=1 / 256),
+        "GREATER": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256),
+        "GREATER_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
+        "LESS": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
+        "LESS_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256),
+        "SELECT": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
+        "SELECT_V2": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
+        # Moving values
+        "BATCH_TO_SPACE_ND": OpSpec("data integer integer", scale=SAME, int8=2, int16=4),
+        "BROADCAST_TO": OpSpec("data integer", scale=SAME, int8=3, int16=3),
+        "CONCATENATION": OpSpec("data*", scale=SAME, int8=2, int16=3),
+        "DEPTH_TO_SPACE": OpSpec("data", scale=SAME, int8=2),
+        "DYNAMIC_UPDATE_SLICE": OpSpec("data data integer", scale=SAME, int8=1, int16=4),
+        "EXPAND_DIMS": OpSpec("data integer", scale=SAME, int8=1, int16=1),
+        "FILL": OpSpec("integer data", scale=SAME, int8=3, int16=3),
+        "GATHER": OpSpec("data integer", scale=SAME, int8=2, int16=4, int4=7),
+        "GATHER_ND": OpSpec("data integer", scale=SAME, int8=1, int16=3),
+        "MATRIX_SET_DIAG": OpSpec("data data", scale=SAME, int8=1, int16=1),
+        "MIRROR_PAD": OpSpec("data integer", scale=SAME, int8=2, int16=3),
+        "ONE_HOT": OpSpec("integer integer data data", scale=SAME, int8=1),
+        "PACK": OpSpec("data*", scale=SAME, int8=2, int16=3),
+        "PAD": OpSpec("data integer", scale=SAME, int8=2, int16=3),
+        "PADV2": OpSpec("data integer data", scale=SAME, int8=2, int16=3),
+        "RESHAPE": OpSpec("data integer", scale=SAME, int8=1, int16=1),
+        "RESIZE_BILINEAR": OpSpec("data integer", scale=SAME, int8=2, int16=4),
+        "RESIZE_NEAREST_NEIGHBOR": OpSpec("data integer", scale=SAME, int8=2, int16=4),
+        "REVERSE_SEQUENCE": OpSpec("data integer", scale=SAME, int16=1),
+        "REVERSE_V2": OpSpec("data integer", scale=SAME, int8=3, int16=1),
+        "SLICE": OpSpec("data integer integer", scale=SAME, int8=2, int16=4),
+        "SPACE_TO_BATCH_ND": OpSpec("data integer integer", scale=SAME, int8=2, int16=4),
+        "SPACE_TO_DEPTH": OpSpec("data", scale=SAME, int8=2),
+        "SPARSE_TO_DENSE": OpSpec("integer integer data data", scale=SAME, int8=3),
+        "SPLIT": OpSpec("integer data", results="data*", scale=SAME, int8=2, int16=4),
+        "SPLIT_V": OpSpec("data integer integer", results="data*", scale=SAME, int8=2, int16=1),
+        "SQUEEZE": OpSpec("data", scale=SAME, int8=1, int16=1),
+        "STRIDED_SLICE": OpSpec("data integer integer integer", scale=SAME, int8=2, int16=1),
+        "TILE": OpSpec("data integer", scale=SAME, int8=3, int16=1),
+        "TRANSPOSE": OpSpec("data integer", scale=SAME, int8=2, int16=5),
+        "UNPACK": OpSpec("data", results="data*", scale=SAME, int8=2, int16=4),
+        # Questions about a shape
+        "SHAPE": OpSpec("any", results="integer", int8=1, int16=1),
+        "RANK": OpSpec("any", results="integer", int8=1, int16=1),
+    }
+)

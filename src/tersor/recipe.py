@@ -1,0 +1,206 @@
+"""What the user wants, as a value that is written in TOML.
+
+A recipe says which numbers a model shall compute with, not how to get there; the planner decides that per tensor and says
+why. Presets lie in `tersor/presets`; their file names are the flavours of ``tersor quantize --as``.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tersor.errors import RecipeError
+from tersor.ir.dtypes import DType
+
+ACTIVATIONS = (DType.FLOAT32, DType.INT8, DType.INT16)
+WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4)
+INTERFACES = (DType.FLOAT32, DType.INT8, DType.UINT8, DType.INT16)
+COMPUTE = ("integer", "dynamic", "float")
+GRANULARITIES = ("per_channel", "per_tensor")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """The numbers one operator works with.
+
+    Attributes:
+        activations: float32, int8 or int16.
+        weights: float32, float16, int8 or int4.
+        granularity: "per_channel" or "per_tensor" scales of weights.
+        compute: "integer"; "dynamic" (activations are quantized on the fly by the hybrid kernels); "float" (weights are
+            restored to float before use).
+    """
+
+    activations: DType = DType.FLOAT32
+    weights: DType = DType.FLOAT32
+    granularity: str = "per_channel"
+    compute: str = "float"
+
+    def __post_init__(self) -> None:
+        _one_of("activations", self.activations, ACTIVATIONS)
+        _one_of("weights", self.weights, WEIGHTS)
+        _one_of("granularity", self.granularity, GRANULARITIES)
+        _one_of("compute", self.compute, COMPUTE)
+        integer = self.activations is not DType.FLOAT32
+        if integer != (self.compute == "integer"):
+            raise RecipeError(f"activations {self.activations} do not go with compute {self.compute!r}")
+        if integer and self.weights not in (DType.INT8, DType.INT4):
+            raise RecipeError(f"activations {self.activations} need weights int8 or int4, not {self.weights}")
+        if self.compute == "dynamic" and self.weights is not DType.INT8:
+            raise RecipeError(f"compute 'dynamic' needs weights int8, not {self.weights}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An exception for some operators: those that match every condition given get other numbers.
+
+    Attributes:
+        scheme: fields of `Scheme` to change, or {"activations": "float32", ...}.
+        operators: operator kinds, e.g. ("SOFTMAX",); empty for all.
+        names: tensor or layer names of the operators' results; empty for all.
+        pattern: a regular expression searched in the result's name; empty for all.
+    """
+
+    scheme: Mapping[str, str]
+    operators: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    pattern: str = ""
+
+    def matches(self, kind: str, name: str) -> bool:
+        """Whether the rule speaks of an operator of this kind and name."""
+        if self.operators and kind not in self.operators:
+            return False
+        if self.names and name not in self.names:
+            return False
+        return re.search(self.pattern, name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole wish.
+
+    Attributes:
+        name: what it is called in tables.
+        scheme: the numbers of all operators that no rule speaks of.
+        interface: the type of the model's float inputs and outputs in the result.
+        float_fallback: whether operators without an integer kernel may stay in float.
+        observer: the observer of activations, a file name of `observers`.
+        minimum_elements: weights with fewer values stay in float where compute is not "integer".
+        rules: exceptions; the last that matches wins.
+    """
+
+    name: str
+    scheme: Scheme = field(default_factory=Scheme)
+    interface: DType = DType.FLOAT32
+    float_fallback: bool = True
+    observer: str = "min_max"
+    minimum_elements: int = 1024
+    rules: tuple[Rule, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        _one_of("interface", self.interface, INTERFACES)
+
+    def scheme_of(self, kind: str, name: str) -> Scheme:
+        """The numbers wanted for one operator."""
+        values: dict[str, Any] = asdict(self.scheme)
+        for rule in self.rules:
+            if rule.matches(kind, name):
+                values |= _FLOAT_FIELDS if rule.scheme.get("activations") == "float32" else {}
+                values |= rule.scheme
+        return _scheme(values, f"the rule for {kind} {name!r}")
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether ranges of activations are needed."""
+        wanted = (self.scheme.activations.value, *(rule.scheme.get("activations", "float32") for rule in self.rules))
+        return any(value != "float32" for value in wanted)
+
+
+_FLOAT_FIELDS = {"activations": "float32", "weights": "float32", "compute": "float"}
+
+
+def presets() -> list[str]:
+    """The names of the recipes that ship."""
+    folder = importlib.resources.files("tersor.presets")
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A preset by name, or a recipe file. Raises RecipeError."""
+    name = str(name_or_path)
+    if name in presets():
+        return parse_recipe((importlib.resources.files("tersor.presets") / f"{name}.toml").read_text("utf-8"), name)
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise RecipeError(f"unknown flavour {name!r}: there are {', '.join(presets())}, or the path of a .toml recipe")
+    try:
+        return parse_recipe(path.read_text("utf-8"), path.stem, str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+
+
+def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
+    """A recipe from TOML. Raises RecipeError that names the wrong key."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source}: not TOML: {error}") from error
+    try:
+        rules = tuple(_rule(item) for item in table.pop("rules", []))
+        scheme_keys = {item.name for item in fields(Scheme)}
+        scheme = _scheme({key: table.pop(key) for key in list(table) if key in scheme_keys}, source)
+        known = {item.name for item in fields(Recipe)} - {"scheme", "rules"}
+        unknown = sorted(set(table) - known)
+        if unknown:
+            raise RecipeError(f"unknown key {unknown[0]!r}: there are {', '.join(sorted(known | scheme_keys))}, rules")
+        table["interface"] = _dtype("interface", table.get("interface", "float32"))
+        recipe = Recipe(**{"name": name, "scheme": scheme, "rules": rules, **table})
+        for rule in rules:
+            recipe.scheme_of("", rule.names[0] if rule.names else "")
+        return recipe
+    except (RecipeError, TypeError, AttributeError) as error:
+        raise RecipeError(f"{source}: {error}") from error
+
+
+def _rule(table: dict[str, Any]) -> Rule:
+    conditions = {key: table.pop(key) for key in ("operators", "names", "pattern") if key in table}
+    for key in ("operators", "names"):
+        conditions[key] = tuple(conditions.get(key, ()))
+    try:
+        re.compile(conditions.get("pattern", ""))
+    except re.error as error:
+        raise RecipeError(f"pattern {conditions['pattern']!r} is not a regular expression: {error}") from error
+    _scheme(asdict(Scheme(DType.INT8, DType.INT8, "per_channel", "integer")) | _completed(table), "rule")
+    return Rule(scheme=_completed(table), **conditions)
+
+
+def _completed(table: dict[str, Any]) -> dict[str, Any]:
+    """A rule that only says `activations = "float32"` means: leave these operators as they are."""
+    if table.get("activations") == "float32" and len(table) == 1:
+        return dict(_FLOAT_FIELDS)
+    return table
+
+
+def _scheme(values: dict[str, Any], where: str) -> Scheme:
+    unknown = sorted(set(values) - {item.name for item in fields(Scheme)})
+    if unknown:
+        raise RecipeError(f"{where}: unknown key {unknown[0]!r}")
+    typed = {key: _dtype(key, value) if key in ("activations", "weights") else value for key, value in values.items()}
+    return Scheme(**typed)
+
+
+def _dtype(key: str, value: Any) -> DType:
+    try:
+        return DType(value)
+    except ValueError:
+        raise RecipeError(f"{key}: unknown type {value!r}") from None
+
+
+def _one_of(key: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise RecipeError(f"{key} is {value}: it must be one of {', '.join(str(item) for item in allowed)}")

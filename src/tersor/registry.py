@@ -1,0 +1,32 @@
+"""Plugins by file name: `min_max` of the rib `observers` is the module `tersor.observers.min_max`.
+
+Packages of other authors add to a rib with an entry point in the group `tersor.<rib>`, whose name is the plugin's name
+and whose value is a module that keeps the rib's contract.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.resources
+from types import ModuleType
+
+from tersor.errors import RecipeError
+
+
+def names(rib: str) -> list[str]:
+    """The names of all plugins of a rib, ours and those installed beside, sorted. Nothing is imported."""
+    folder = importlib.resources.files(f"tersor.{rib}")
+    own = {item.name.removesuffix(".py") for item in folder.iterdir() if not item.name.startswith(("_", "."))}
+    return sorted(own | {point.name for point in importlib.metadata.entry_points(group=f"tersor.{rib}")})
+
+
+def plugin(rib: str, name: str) -> ModuleType:
+    """The module of one plugin. Raises RecipeError with the known names if there is none."""
+    for point in importlib.metadata.entry_points(group=f"tersor.{rib}", name=name):
+        module = point.load()
+        assert isinstance(module, ModuleType)
+        return module
+    if name not in names(rib):
+        raise RecipeError(f"unknown {rib.removesuffix('s')} {name!r}: there are {', '.join(names(rib))}")
+    return importlib.import_module(f"tersor.{rib}.{name}")

@@ -1,0 +1,178 @@
+"""A child process for native code that may crash, hang or leak, and the channel to talk with it.
+
+The child runs one function of ours, named `module:function`, which gets the child's end of the channel. If the native code
+aborts, the parent receives a `RuntimeFailure` that says what was being done; nothing else of the parent is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import IO, Any, Self
+
+from tersor.errors import RuntimeFailure, TersorError
+
+_HEADER = struct.Struct("<I")
+_SIZE = struct.Struct("<Q")
+
+
+class Channel:
+    """Sends and receives Python values over a pair of byte streams; arrays travel without being copied."""
+
+    def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
+        self._source = source
+        self._sink = sink
+
+    def send(self, value: Any) -> None:
+        """Write one value. Raises BrokenPipeError if the other side is gone."""
+        buffers: list[pickle.PickleBuffer] = []
+        body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        parts = [memoryview(body), *(buffer.raw() for buffer in buffers)]
+        self._sink.write(_HEADER.pack(len(parts)) + b"".join(_SIZE.pack(part.nbytes) for part in parts))
+        for part in parts:
+            self._sink.write(part)
+        self._sink.flush()
+
+    def receive(self) -> Any:
+        """Read one value. Raises EOFError if the other side is gone."""
+        (count,) = _HEADER.unpack(self._read(_HEADER.size))
+        sizes = [_SIZE.unpack(self._read(_SIZE.size))[0] for _ in range(count)]
+        body, *buffers = (self._read(size) for size in sizes)
+        return pickle.loads(body, buffers=buffers)  # noqa: S301 (both ends are this program)
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view, done = memoryview(data), 0
+        while done < size:
+            got = self._source.readinto(view[done:])  # type: ignore[attr-defined]
+            if not got:
+                raise EOFError
+            done += got
+        return data
+
+
+class Worker:
+    """A child process that runs `target` ("module:function"); use as a context manager.
+
+    Args:
+        target: the function to run in the child; called with the child's `Channel`.
+        time_limit: seconds that one wait for an answer may take before the child is killed.
+    """
+
+    def __init__(self, target: str, time_limit: float = 600.0) -> None:
+        self._time_limit = time_limit
+        self._stderr = tempfile.TemporaryFile()
+        self._timed_out = False
+        code = f"from tersor.runtimes.isolation import child_main; child_main({target!r})"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._channel = Channel(self._process.stdout, self._process.stdin)
+        self.doing = "starting"
+
+    def send(self, value: Any) -> None:
+        """Give the child a value. Raises the child's error if it has failed."""
+        try:
+            with self._watched():
+                self._channel.send(value)
+        except BrokenPipeError:
+            self._raise_failure()
+
+    def receive(self) -> Any:
+        """The child's next answer. Raises its error: a TersorError as it was, or RuntimeFailure for a crash."""
+        try:
+            with self._watched():
+                kind, value = self._channel.receive()
+        except EOFError:
+            raise self._failure() from None
+        if kind == "error":
+            raise value
+        return value
+
+    def close(self) -> None:
+        """End the child, whatever it is doing."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        self._stderr.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        timer = threading.Timer(self._time_limit, self._expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _expire(self) -> None:
+        self._timed_out = True
+        self._process.kill()
+
+    def _raise_failure(self) -> None:
+        with contextlib.suppress(EOFError):
+            while True:
+                kind, value = self._channel.receive()
+                if kind == "error":
+                    raise value
+        raise self._failure()
+
+    def _failure(self) -> RuntimeFailure:
+        if self._timed_out:
+            return RuntimeFailure(f"the runtime took more than {self._time_limit:g} s while {self.doing}; it was stopped")
+        status = self._process.wait()
+        how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        self._stderr.seek(0)
+        lines = [
+            line.strip()
+            for line in self._stderr.read().decode("utf-8", "replace").splitlines()
+            if line.strip() and not line.startswith(("INFO", "WARNING", "W0000"))
+        ]
+        tail = f": {lines[-1]}" if lines else ""
+        return RuntimeFailure(f"the runtime crashed ({how}) while {self.doing}{tail}")
+
+
+def child_main(target: str) -> None:
+    """The child's main program: run `target`, and send home whatever it raises."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what native code prints goes where errors go, not into the channel
+    channel = Channel(sys.stdin.buffer, sink)
+    module, function = target.split(":")
+    try:
+        getattr(importlib.import_module(module), function)(channel)
+    except (EOFError, BrokenPipeError):
+        return
+    except TersorError as error:
+        channel.send(("error", error))
+    except Exception as error:
+        channel.send(("error", RuntimeFailure(f"{type(error).__name__}: {error}")))

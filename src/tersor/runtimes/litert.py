@@ -1,0 +1,133 @@
+"""The LiteRT interpreter, in this process. It can crash: `runtimes.engine` runs it in another one.
+
+Two kernel sets: ``xnnpack`` (the default of phones and desktops: operators that XNNPACK takes run there, the others on the
+optimized builtin kernels) and ``builtin`` (no delegate). They round differently.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tersor.errors import RuntimeFailure
+from tersor.ir.graph import Array
+
+KERNEL_SETS = ("xnnpack", "builtin")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a loaded model.
+
+    Attributes:
+        name: the tensor's name.
+        shape: sizes, -1 where the file leaves a dimension open.
+        dtype: NumPy type name, e.g. "float32".
+        scale: the scale of an integer tensor, 0.0 if it has none.
+        zero_point: the zero point of an integer tensor.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+
+
+class Session:
+    """A model loaded on one kernel set.
+
+    Args:
+        path: the `.tflite` file.
+        kernels: one of `KERNEL_SETS`.
+        threads: threads of one run.
+        keep_all: keep every activation after a run, for `view`.
+
+    Raises RuntimeFailure if the runtime refuses the model.
+    """
+
+    def __init__(self, path: str, kernels: str = "xnnpack", threads: int = 1, *, keep_all: bool = False) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        resolver = {
+            "xnnpack": OpResolverType.BUILTIN,
+            "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        }[kernels]
+        self._kernels = kernels
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it advises against keeping tensors, which is what we came for
+                self._interpreter = Interpreter(
+                    path,
+                    num_threads=threads,
+                    experimental_op_resolver_type=resolver,
+                    experimental_preserve_all_tensors=keep_all,
+                )
+            self._allocated = False
+            self.inputs = tuple(_port(item) for item in self._interpreter.get_input_details())
+            self._input_indices = [item["index"] for item in self._interpreter.get_input_details()]
+            self._output_indices = [item["index"] for item in self._interpreter.get_output_details()]
+            self._shapes = [tuple(int(n) for n in item["shape"]) for item in self._interpreter.get_input_details()]
+            self._interpreter.allocate_tensors()
+            self._allocated = True
+        except (RuntimeError, ValueError) as error:
+            raise RuntimeFailure(f"the {kernels} kernels refuse the model: {_first_line(error)}") from error
+        details = self._interpreter.get_tensor_details()
+        self._index = {item["name"]: item["index"] for item in details}
+        self.outputs = tuple(_port(item) for item in self._interpreter.get_output_details())
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """One run from fresh state.
+
+        Args:
+            inputs: one array per input, of its dtype; a shape other than the file's resizes the model.
+
+        Returns:
+            One array per output.
+        """
+        try:
+            self._fit(inputs)
+            for index, values in zip(self._input_indices, inputs, strict=True):
+                self._interpreter.set_tensor(index, values)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._output_indices]
+        except (RuntimeError, ValueError) as error:
+            raise RuntimeFailure(f"the {self._kernels} kernels fail to run the model: {_first_line(error)}") from error
+
+    def reset(self) -> None:
+        """Set the state of a recurrent model back to its start."""
+        self._interpreter.reset_all_variables()
+
+    def view(self, name: str) -> Array:
+        """The values of an activation after a run, without a copy.
+
+        Drop the array before the next run. Raises ValueError for a tensor without memory of its own.
+        """
+        return self._interpreter.tensor(self._index[name])()  # type: ignore[no-any-return]
+
+    def _fit(self, inputs: Sequence[Array]) -> None:
+        for position, values in enumerate(inputs):
+            if values.shape != self._shapes[position]:
+                self._interpreter.resize_tensor_input(self._input_indices[position], list(values.shape))
+                self._shapes[position] = values.shape
+                self._allocated = False
+        if not self._allocated:
+            self._interpreter.allocate_tensors()
+            self._allocated = True
+
+
+def _port(details: dict[str, Any]) -> Port:
+    signature = details.get("shape_signature")
+    shape = details["shape"] if signature is None or len(signature) == 0 else signature
+    scale, zero_point = details["quantization"]
+    dtype = np.dtype(details["dtype"]).name if details["dtype"] not in (np.bytes_, np.str_) else "string"
+    return Port(details["name"], tuple(int(size) for size in shape), dtype, float(scale), int(zero_point))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

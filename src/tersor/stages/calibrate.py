@@ -1,0 +1,133 @@
+"""Model + samples -> `Statistics`: the ranges of all activations, in one pass over the data."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tersor import registry
+from tersor.data.feed import fit
+from tersor.errors import DataError
+from tersor.formats import tflite
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Graph, Model
+from tersor.observers._contract import Observer
+from tersor.runtimes.engine import Engine, Handle, available_threads
+
+FEW_SAMPLES = 10
+"""Fewer samples than this rarely show the ranges that a network takes; a warning says so."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What calibration saw: an observer per activation, and how many samples there were."""
+
+    observers: Mapping[str, Observer]
+    samples: int
+
+    def range(self, name: str) -> tuple[float, float]:
+        """The range to represent for one activation. Raises KeyError if it was not observed."""
+        return self.observers[name].range()
+
+
+def calibrate(
+    model: Model,
+    samples: Iterable[object],
+    observer: str = "min_max",
+    *,
+    engine: Engine | None = None,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Statistics:
+    """Run the float model on every sample and observe its activations.
+
+    Args:
+        model: a float model.
+        samples: arrays, sequences of arrays, dicts by input name, or `Sample`s; read once, never all at a time.
+        observer: a name from `observers`.
+        engine: the process to run in; by default one of its own.
+        threads: samples to run at the same time; by default one per processor.
+        progress: called with the number of samples done.
+
+    Raises:
+        DataError: no samples; a sample that does not fit the model or is not finite; an activation that becomes NaN or
+            infinite; an input that is the same constant in every sample.
+        RuntimeFailure: the runtime refuses the model or crashes.
+    """
+    new_observer = registry.plugin("observers", observer).Observer
+    with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
+        path = Path(folder) / "model.tflite"
+        tflite.write(model, path)
+        own = None if engine else Engine()
+        try:
+            runner = engine or own
+            assert runner is not None
+            handle = runner.open(str(path), copies=threads or available_threads(), keep_all=True)
+            feed = _Feed(handle, samples, progress)
+            observers = handle.observe(feed, observable(model.graph), new_observer)
+            handle.close()
+        finally:
+            if own is not None:
+                own.close()
+    if not feed.count:
+        raise DataError("the calibration data has no samples")
+    _require_finite(observers)
+    _require_life(feed)
+    return Statistics(observers, feed.count)
+
+
+def observable(graph: Graph) -> list[str]:
+    """The activations whose ranges a plan can need."""
+    computed = (name for op in graph.ops for name in op.outputs)
+    return [name for name in dict.fromkeys((*graph.inputs, *computed)) if _is_activation(graph, name)]
+
+
+def _is_activation(graph: Graph, name: str) -> bool:
+    tensor = graph.tensors[name]
+    return tensor.dtype is DType.FLOAT32 and not tensor.is_constant
+
+
+class _Feed:
+    """Fits samples to the model's inputs as they are drawn, counts them, and notes inputs that never vary."""
+
+    def __init__(self, handle: Handle, samples: Iterable[object], progress: Callable[[int], None] | None) -> None:
+        self._handle = handle
+        self._samples = samples
+        self._progress = progress
+        self.count = 0
+        self.constants: dict[str, float] = {}
+
+    def __iter__(self) -> Iterator[list[Array]]:
+        for number, sample in enumerate(self._samples):
+            arrays = fit(sample, self._handle.inputs, number)
+            for port, values in zip(self._handle.inputs, arrays, strict=True):
+                first = float(values.flat[0]) if values.size and values.dtype.kind in "fiu" else math.nan
+                known = self.constants.setdefault(port.name, first)
+                if not (known == first and bool((values == first).all())):
+                    self.constants[port.name] = math.nan
+            yield arrays
+            self.count = number + 1
+            if self._progress is not None:
+                self._progress(self.count)
+
+
+def _require_finite(observers: Mapping[str, Observer]) -> None:
+    for name, observer in observers.items():
+        low, high = observer.range()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise DataError(
+                f"activation {name!r} takes the range {low}..{high} on the calibration data: the float model overflows; "
+                "check that the data is normalized as in training"
+            )
+
+
+def _require_life(feed: _Feed) -> None:
+    if feed.constants and all(not math.isnan(value) for value in feed.constants.values()):
+        name, value = next(iter(feed.constants.items()))
+        raise DataError(
+            f"all {feed.count} calibration samples are constant (input {name!r} is {value:g} everywhere): "
+            "ranges taken from them would be meaningless"
+        )

@@ -1,0 +1,219 @@
+"""Which values share a scale, and the parameters of every activation.
+
+Operators that move or compare integers need the same scale on all sides. Values tied by them form a group, whose range is
+the union of what its members were seen to take. Where a tie would cost more accuracy than a conversion (an operand with a
+much narrower range that others read as well, or one whose scale the kernel fixes), the operand is requantized instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Graph, Op
+from tersor.ir.plan import INTEGER, OpPlan, TensorPlan
+from tersor.ir.quant import QuantParams
+from tersor.numerics.affine import asymmetric_params, symmetric_params, weight_params
+from tersor.numerics.packing import values_of
+from tersor.ops import DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT
+from tersor.recipe import Recipe
+from tersor.stages.calibrate import Statistics
+from tersor.stages.plan.disjoint_sets import DisjointSets
+from tersor.stages.plan.modes import weight_type
+
+_NARROWER = 2.0
+"""An operand that others read too is requantized if the shared range is more than this many times its own: above, the
+others lose a whole bit by the tie."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Parameters of activations, conversions at operands, and what the user should know."""
+
+    tensors: dict[str, TensorPlan]
+    operands: dict[tuple[str, int], TensorPlan]
+    warnings: tuple[str, ...]
+
+
+def plan_activations(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> Activations:
+    """Parameters for every value that an integer operator computes, and for what it reads from elsewhere."""
+    return _Planner(graph, recipe, modes, statistics).run()
+
+
+class _Planner:
+    def __init__(self, graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> None:
+        self._graph = graph
+        self._recipe = recipe
+        self._statistics = statistics
+        self._ops = [op for op in graph.ops if modes[op.name].compute == INTEGER]
+        self._dtype = self._stored_types(modes)
+        self._fixed: dict[str, tuple[float, int]] = {}
+        self._sets = DisjointSets(self._dtype)
+        self._warnings: list[str] = []
+
+    def run(self) -> Activations:
+        for op in self._ops:
+            self._note_fixed(op)
+        for op in self._ops:
+            if OPS[op.kind].scale in (SAME, SAME_INPUTS):
+                self._tie(op)
+        params = {root: self._group_params(members) for root, members in self._sets.members().items()}
+        for op in self._ops:
+            self._widen_result(op, params)
+        tensors = {
+            name: TensorPlan(self._dtype[name], *params[self._sets.find(name)])
+            for name in self._dtype
+            if name not in self._read_only
+        }
+        operands: dict[tuple[str, int], TensorPlan] = {}
+        for op in self._ops:
+            operands |= self._conversions(op, params)
+        return Activations(tensors, operands, tuple(self._warnings))
+
+    def _stored_types(self, modes: dict[str, OpPlan]) -> dict[str, DType]:
+        """Integer type by name: results of integer operators, and float values that integer operators read."""
+        stored: dict[str, DType] = {}
+        for op in self._ops:
+            activations = self._recipe.scheme_of(op.kind, op.name).activations
+            for index, name in enumerate(op.outputs):
+                if OPS[op.kind].result_role(index) == DATA:
+                    stored[name] = activations
+        computed = set(stored)
+        for op in self._ops:
+            activations = self._recipe.scheme_of(op.kind, op.name).activations
+            for name in self._data_operands(op).values():
+                if not self._graph.tensors[name].is_constant:
+                    stored.setdefault(name, activations)
+        self._read_only = {name for name in stored if name not in computed and name not in self._graph.inputs}
+        return stored
+
+    def _data_operands(self, op: Op) -> dict[int, str]:
+        spec = OPS[op.kind]
+        return {i: name for i, name in enumerate(op.inputs) if name is not None and spec.operand_role(i) == DATA}
+
+    def _note_fixed(self, op: Op) -> None:
+        spec = OPS[op.kind]
+        if spec.scale == FIXED:
+            self._fixed[op.outputs[0]] = spec.fixed[self._dtype[op.outputs[0]]]
+
+    def _tie(self, op: Op) -> None:
+        """Unite an operator's values, save for operands that are better requantized."""
+        spec = OPS[op.kind]
+        results = [n for i, n in enumerate(op.outputs) if spec.scale == SAME and spec.result_role(i) == DATA]
+        operands = [n for n in self._data_operands(op).values() if not self._graph.tensors[n].is_constant]
+        dtype = self._recipe.scheme_of(op.kind, op.name).activations
+        operands = [n for n in dict.fromkeys(operands) if self._dtype[n] is dtype]
+        fixed = {self._fixed.get(self._sets.find(n)) for n in operands}
+        if len(fixed) > 1:
+            operands = [n for n in operands if self._sets.find(n) not in self._fixed]
+        if len(operands) > 1 and None in fixed:
+            operands = [n for n in operands if not self._loses_by_tie(op, n, [*operands, *results])]
+        tied = [*operands, *results]
+        value = self._fixed.get(self._sets.find(operands[0])) if operands else None
+        if tied:
+            self._sets.unite(tied)
+            if value is not None:
+                self._fixed[self._sets.find(tied[0])] = value
+
+    def _loses_by_tie(self, op: Op, name: str, others: list[str]) -> bool:
+        readers = [reader for reader in self._graph.consumers.get(name, ()) if reader.name != op.name]
+        if not readers and name not in self._graph.outputs:
+            return False
+        own, shared = self._seen([name]), self._seen(others)
+        return own is not None and shared is not None and _width(shared) > _NARROWER * _width(own)
+
+    def _seen(self, names: list[str]) -> tuple[float, float] | None:
+        ranges = [self._statistics.range(name) for name in names if name in self._statistics.observers]
+        if not ranges:
+            return None
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+    def _group_params(self, members: list[str]) -> tuple[QuantParams, str]:
+        dtype = self._dtype[members[0]]
+        fixed = self._fixed.get(self._sets.find(members[0]))
+        if fixed is not None:
+            return QuantParams((fixed[0],), (fixed[1],), dtype), f"the kernel's fixed scale of {members[0]!r}"
+        seen = self._seen(members) or self._constant_range(members)
+        if seen == (0.0, 0.0):
+            self._warnings.append(f"{members[0]!r} is 0 in every calibration sample: its range is a guess of -1..1")
+        choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
+        why = f"{self._recipe.observer} range {seen[0]:.4g}..{seen[1]:.4g} of {self._statistics.samples} samples"
+        if len(members) > 1:
+            why += f", shared by {len(members)} values ({members[0]!r} first)"
+        return choose(*seen, dtype), why
+
+    def _widen_result(self, op: Op, params: dict[str, tuple[QuantParams, str]]) -> None:
+        """Widen a result whose scale is too fine for the kernel to bring its sums down to it."""
+        root = self._sets.find(op.outputs[0]) if op.outputs[0] in self._sets else None
+        limit = OPS[op.kind].multiplier_limit
+        if root is None or limit is None:
+            return
+        scales = [params[self._sets.find(n)][0].scale for n in self._data_operands(op).values() if n in self._sets]
+        smallest = max(scales, default=0.0) * self._largest_weight_scale(op) / limit
+        own, why = params[root]
+        if own.scale < smallest:
+            wider = replace(own, scales=(float(np.float32(smallest)),))
+            params[root] = wider, f"{why}; widened {smallest / own.scale:.3g} times, to what the kernel can scale to"
+
+    def _largest_weight_scale(self, op: Op) -> float:
+        index = OPS[op.kind].operand_index(WEIGHT)
+        if index is None:
+            return 1.0
+        weights = self._graph.operand(op, index)
+        assert weights is not None
+        dtype = weight_type(OPS[op.kind], self._recipe.scheme_of(op.kind, op.name))
+        return weight_params(values_of(weights), dtype, None).scale
+
+    def _constant_range(self, members: list[str]) -> tuple[float, float]:
+        """The range of the constants that a group's values are taken from (a table that is looked up)."""
+        producer = next(op for name in members if (op := self._graph.producers.get(name)) is not None)
+        tables = [values_of(self._graph.tensors[name]) for name in self._data_operands(producer).values()]
+        return min(float(t.min()) for t in tables), max(float(t.max()) for t in tables)
+
+    def _conversions(
+        self, op: Op, params: Mapping[str, tuple[QuantParams, str]]
+    ) -> dict[tuple[str, int], TensorPlan]:
+        """The parameters an operator needs of its operands where these are stored otherwise."""
+        spec = OPS[op.kind]
+        dtype = self._recipe.scheme_of(op.kind, op.name).activations
+        found: dict[tuple[str, int], TensorPlan] = {}
+        shared = self._shared_params(op, params)
+        for index, name in self._data_operands(op).items():
+            tensor = self._graph.tensors[name]
+            if tensor.is_constant:
+                needed = shared
+                if needed is None:
+                    values = values_of(tensor)
+                    choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
+                    needed = choose(float(values.min()), float(values.max()), dtype), "range of the constant"
+                found[op.name, index] = TensorPlan(dtype, *needed)
+                continue
+            own, why = params[self._sets.find(name)]
+            needed = (own, why) if shared is None or spec.scale == FIXED else shared
+            if needed[0].dtype is not dtype:
+                needed = self._retyped(name, dtype)
+            if needed[0] != own or name in self._read_only:
+                found[op.name, index] = TensorPlan(dtype, *needed)
+        return found
+
+    def _shared_params(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> tuple[QuantParams, str] | None:
+        spec = OPS[op.kind]
+        if spec.scale == SAME:
+            value, why = params[self._sets.find(next(n for i, n in enumerate(op.outputs) if spec.result_role(i) == DATA))]
+            return value, f"as the result of {op.kind} {op.name!r}: {why}"
+        if spec.scale == SAME_INPUTS:
+            first = next((n for n in self._data_operands(op).values() if not self._graph.tensors[n].is_constant), None)
+            return None if first is None else params[self._sets.find(first)]
+        return None
+
+    def _retyped(self, name: str, dtype: DType) -> tuple[QuantParams, str]:
+        low, high = self._seen([name]) or (-1.0, 1.0)
+        choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
+        return choose(low, high, dtype), f"converted to {dtype} for this operator"
+
+
+def _width(bounds: tuple[float, float]) -> float:
+    return max(bounds[1], 0.0) - min(bounds[0], 0.0)

@@ -1,0 +1,168 @@
+"""Which operators compute in integers, and why the others do not."""
+
+from __future__ import annotations
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Graph, Op, Tensor
+from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
+from tersor.ops import ANY, BIAS, DATA, FREE, OPS, SAME, WEIGHT, OpSpec
+from tersor.recipe import Recipe, Scheme
+from tersor.stages.calibrate import Statistics
+from tersor.stages.plan.disjoint_sets import DisjointSets
+
+_CONTROL_FLOW = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
+
+
+def plan_modes(graph: Graph, recipe: Recipe, statistics: Statistics) -> dict[str, OpPlan]:
+    """For every operator of the graph, how it computes."""
+    modes = {op.name: _mode(graph, op, recipe, statistics) for op in graph.ops}
+    if recipe.float_fallback:
+        _leave_islands_of_moves(graph, recipe, modes)
+    return modes
+
+
+def _mode(graph: Graph, op: Op, recipe: Recipe, statistics: Statistics) -> OpPlan:
+    spec = OPS.get(op.kind)
+    if not _has_reals(graph, op):
+        return OpPlan(op.label, UNTOUCHED, None, "no real numbers")
+    if spec is not None and spec.operand_role(0) == ANY:
+        return OpPlan(op.label, UNTOUCHED, None, "only the shape is used")
+    scheme = recipe.scheme_of(op.kind, op.name)
+    if scheme.compute == INTEGER:
+        reason = _why_not_integer(graph, op, spec, scheme, statistics)
+        if reason is not None or spec is None:
+            return OpPlan(op.label, FLOAT, None, reason or "", wanted=False)
+        version = spec.int4 if weight_type(spec, scheme) is DType.INT4 else spec.version(scheme.activations)
+        return OpPlan(op.label, INTEGER, version, f"{scheme.activations} by recipe {recipe.name}")
+    if scheme.compute == DYNAMIC:
+        return _dynamic_mode(graph, op, spec, recipe)
+    return OpPlan(op.label, FLOAT, None, f"float by recipe {recipe.name}")
+
+
+def _dynamic_mode(graph: Graph, op: Op, spec: OpSpec | None, recipe: Recipe) -> OpPlan:
+    index = None if spec is None else weight_operand(graph, op, spec)
+    if spec is None or spec.dynamic is None or index is None:
+        return OpPlan(op.label, FLOAT, None, "no constant weights that a hybrid kernel takes")
+    weights = graph.operand(op, index)
+    assert weights is not None
+    if weights.elements < recipe.minimum_elements:
+        why = f"{weights.elements} weights, fewer than {recipe.minimum_elements}: not worth the work at run time"
+        return OpPlan(op.label, FLOAT, None, why)
+    return OpPlan(op.label, DYNAMIC, spec.dynamic, f"hybrid kernel by recipe {recipe.name}")
+
+
+def weight_operand(graph: Graph, op: Op, spec: OpSpec) -> int | None:
+    """The operand that holds constant float weights, or None."""
+    index = spec.dynamic_operand if spec.operand_index(WEIGHT) is None else spec.operand_index(WEIGHT)
+    tensor = None if index is None else graph.operand(op, index)
+    if tensor is None or not tensor.is_constant or tensor.dtype is not DType.FLOAT32 or tensor.sparsity is not None:
+        return None
+    return index
+
+
+def weight_type(spec: OpSpec, scheme: Scheme) -> DType:
+    """The type of an integer operator's weights: 4 bits only where a kernel takes them with int8 activations."""
+    if scheme.weights is DType.INT4 and (spec.int4 is None or scheme.activations is not DType.INT8):
+        return DType.INT8
+    return scheme.weights
+
+
+def _has_reals(graph: Graph, op: Op) -> bool:
+    names = (*op.present_inputs, *op.outputs)
+    return any(graph.tensors[name].dtype.is_float for name in names)
+
+
+def _why_not_integer(
+    graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, statistics: Statistics
+) -> str | None:
+    """The reason why an operator cannot compute in integers, None if it can."""
+    if op.kind in _CONTROL_FLOW:
+        return "its graphs of control flow are not quantized"
+    if op.kind == "CUSTOM":
+        return "nothing is known of this custom operator"
+    if spec is None or (spec.int8 is None and spec.int16 is None):
+        return "LiteRT has no integer kernel for it"
+    if spec.version(scheme.activations) is None:
+        return f"LiteRT has no {scheme.activations} kernel for it"
+    for index in range(len(op.inputs)):
+        tensor = graph.operand(op, index)
+        if tensor is not None:
+            reason = _why_not_operand(tensor, spec.operand_role(index))
+            if reason is not None:
+                return reason
+    for index, name in enumerate(op.outputs):
+        if spec.result_role(index) == DATA:
+            tensor = graph.tensors[name]
+            if tensor.dtype is not DType.FLOAT32:
+                return f"its result {name!r} is {tensor.dtype}"
+            if spec.scale == FREE and name not in statistics.observers and not tensor.is_constant:
+                return f"calibration saw no values of {name!r}"
+    return _why_not_shared(graph, op, spec, statistics) or _why_not_range(op, spec, scheme, statistics)
+
+
+def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics) -> str | None:
+    """What a kernel cannot do for the ranges at hand."""
+    for index, name in enumerate(op.inputs):
+        if name is None or name not in statistics.observers:
+            continue
+        low, high = statistics.range(name)
+        steps = scheme.activations.integer_range[1] - scheme.activations.integer_range[0]
+        scale = max(high, 0.0, -low) / steps
+        if spec.grid is not None and scheme.activations is DType.INT8 and scale < spec.grid:
+            return f"its kernel compares on a grid of 1/{1 / spec.grid:.0f}, coarser than the values of {name!r}"
+        if index == spec.zero_refused and low < 2 * scale:
+            return f"its kernel fails on a value that rounds to 0, and {name!r} starts at {low:.3g}"
+    return None
+
+
+def _why_not_operand(tensor: Tensor, role: str) -> str | None:
+    if role not in (DATA, WEIGHT, BIAS):
+        return None
+    if tensor.dtype is not DType.FLOAT32:
+        return f"its operand {tensor.name!r} is {tensor.dtype}"
+    if tensor.is_variable:
+        return f"its operand {tensor.name!r} is state"
+    if role in (WEIGHT, BIAS) and not tensor.is_constant:
+        return f"its {role} {tensor.name!r} is computed at run time"
+    if tensor.sparsity is not None:
+        return f"its operand {tensor.name!r} is sparse"
+    return None
+
+
+def _why_not_shared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics) -> str | None:
+    if spec.scale != SAME:
+        return None
+    names = [name for index, name in enumerate(op.inputs) if name and spec.operand_role(index) == DATA]
+    names += [name for index, name in enumerate(op.outputs) if spec.result_role(index) == DATA]
+    if any(name in statistics.observers or graph.tensors[name].is_constant for name in names):
+        return None
+    return f"calibration saw no values of {names[0]!r}"
+
+
+def _leave_islands_of_moves(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan]) -> None:
+    """Operators that only move values stay in float between float neighbours: integers would gain nothing there."""
+    moves = [op for op in graph.ops if modes[op.name].compute == INTEGER and OPS[op.kind].scale == SAME]
+    islands = DisjointSets(name for op in moves for name in data_edges(graph, op))
+    for op in moves:
+        islands.unite(data_edges(graph, op))
+    integer_ends = {
+        islands.find(name)
+        for op in graph.ops
+        if modes[op.name].compute == INTEGER and OPS[op.kind].scale != SAME
+        for name in data_edges(graph, op)
+        if name in islands
+    }
+    if recipe.interface is not DType.FLOAT32:
+        integer_ends |= {islands.find(name) for name in (*graph.inputs, *graph.outputs) if name in islands}
+    for op in moves:
+        edges = data_edges(graph, op)
+        if edges and islands.find(edges[0]) not in integer_ends:
+            modes[op.name] = OpPlan(op.label, FLOAT, None, "moves values between float operators")
+
+
+def data_edges(graph: Graph, op: Op) -> list[str]:
+    """The activations that an operator of the table reads or writes as data."""
+    spec = OPS[op.kind]
+    edges = [name for index, name in enumerate(op.inputs) if name is not None and spec.operand_role(index) == DATA]
+    edges += [name for index, name in enumerate(op.outputs) if spec.result_role(index) == DATA]
+    return [name for name in edges if not graph.tensors[name].is_constant]
