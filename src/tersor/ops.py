@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import NamedTuple
 
 from tersor.ir.dtypes import DType
 
@@ -19,6 +20,15 @@ DATA = "data"
 
 WEIGHT = "weight"
 """A constant that is multiplied with a value: symmetric, per channel where `weight_axis` says so."""
+
+WEIGHT16 = "weight16"
+"""A constant that is multiplied with 16-bit state: 16 bits and symmetric in integer kernels, int8 in hybrid ones."""
+
+NORM = "norm"
+"""Coefficients of layer normalization: 16 bits and symmetric in integer kernels, float in hybrid ones."""
+
+STATE = "state"
+"""A variable tensor that persists between runs; integer in integer kernels, float in hybrid ones."""
 
 BIAS = "bias"
 """A constant that is added to products: scale = input scale x weight scale, zero point 0."""
@@ -60,7 +70,9 @@ class OpSpec:
         needs_bias: the kernel refuses to run without a bias.
         grid: the int8 kernel compares real values rounded to multiples of this.
         multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take.
+        rectified: the int8 kernel does ReLU by saturation, so the lowest integer of its result must stand for 0.
         zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
+        int8_upscaling: operator version for int8 where the product of the input scales reaches the output scale.
     """
 
     operands: str
@@ -77,6 +89,8 @@ class OpSpec:
     grid: float | None = None
     zero_refused: int | None = None
     multiplier_limit: float | None = None
+    rectified: bool = False
+    int8_upscaling: int | None = None
 
     @cached_property
     def _operand_roles(self) -> tuple[str, ...]:
@@ -101,9 +115,39 @@ class OpSpec:
                 return index
         return None
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether the operator keeps state in a variable tensor."""
+        return STATE in self._operand_roles
+
     def version(self, activations: DType) -> int | None:
         """The operator version for an activation type, None if no kernel takes it."""
         return {DType.INT8: self.int8, DType.INT16: self.int16}.get(activations)
+
+
+class GateOperands(NamedTuple):
+    """Where the constants of one LSTM gate are among the operands; None for what it does not have."""
+
+    input: int
+    recurrent: int
+    peephole: int | None
+    bias: int
+    norm: int
+
+
+LSTM_GATES: Mapping[str, GateOperands] = MappingProxyType(
+    {
+        "input": GateOperands(1, 5, 9, 12, 20),
+        "forget": GateOperands(2, 6, 10, 13, 21),
+        "cell": GateOperands(3, 7, None, 14, 22),
+        "output": GateOperands(4, 8, 11, 15, 23),
+    }
+)
+"""Operands of UNIDIRECTIONAL_SEQUENCE_LSTM by gate, in the order of its intermediates 0 to 3 (`lstm_shared.h`)."""
+
+LSTM_PROJECTION, LSTM_PROJECTION_BIAS, LSTM_OUTPUT_STATE, LSTM_CELL_STATE = 16, 17, 18, 19
+LSTM_HIDDEN = 4
+"""The intermediate that is projected to the output."""
 
 
 def _role(roles: tuple[str, ...], index: int) -> str:
@@ -127,18 +171,32 @@ _SUM_LIMIT = 2.0**18
 OPS: Mapping[str, OpSpec] = MappingProxyType(
     {
         # Products with constant weights
-        "CONV_2D": OpSpec("data weight bias", int8=3, int16=1, weight_axis=0, int4=7, dynamic=5, needs_bias=True, multiplier_limit=255),
+        "CONV_2D": OpSpec(
+            "data weight bias", int8=3, int16=1, weight_axis=0, int4=7, dynamic=5, needs_bias=True, multiplier_limit=255
+        ),
         "DEPTHWISE_CONV_2D": OpSpec(
             "data weight bias", int8=3, int16=1, weight_axis=3, int4=7, dynamic=6, needs_bias=True, multiplier_limit=255
         ),
-        "TRANSPOSE_CONV": OpSpec("integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, multiplier_limit=255),
-        "FULLY_CONNECTED": OpSpec("data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, multiplier_limit=255),
+        "TRANSPOSE_CONV": OpSpec(
+            "integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, multiplier_limit=255
+        ),
+        "FULLY_CONNECTED": OpSpec(
+            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, multiplier_limit=255
+        ),
         "EMBEDDING_LOOKUP": OpSpec("integer data", scale=SAME, int8=1, weight_axis=0, dynamic=4, dynamic_operand=1),
         "BATCH_MATMUL": OpSpec("data data", int8=2, int16=3, dynamic=4, dynamic_operand=1),
+        # Recurrent layers; no int16 kernel is registered
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": OpSpec(
+            "data weight weight weight weight weight weight weight weight weight16 weight16 weight16 "
+            "bias bias bias bias weight bias state state norm norm norm norm",
+            int8=1,
+            dynamic=3,
+        ),
+        "SVDF": OpSpec("data weight weight16 bias state", int8=3, dynamic=4, rectified=True),
         # Arithmetic
         "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT),
         "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT),
-        "MUL": OpSpec("data data", int8=2, int16=4),
+        "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3),
         "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1),
         "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),
         "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4),
@@ -175,8 +233,9 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "ARG_MIN": OpSpec("data integer", results="integer", int8=2),
         "TOPK_V2": OpSpec("data integer", results="data integer", scale=SAME, int8=2, int16=3),
         # Comparisons and selection
-        "EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=5, grid=1 / 256),
-        "NOT_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=4, grid=1 / 256),
+        # EQUAL and NOT_EQUAL have int16 kernels too, but on the grid of 1/256, which is coarser than int16 values are
+        "EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256),
+        "NOT_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256),
         "GREATER": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256),
         "GREATER_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
         "LESS": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
@@ -191,7 +250,7 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "DYNAMIC_UPDATE_SLICE": OpSpec("data data integer", scale=SAME, int8=1, int16=4),
         "EXPAND_DIMS": OpSpec("data integer", scale=SAME, int8=1, int16=1),
         "FILL": OpSpec("integer data", scale=SAME, int8=3, int16=3),
-        "GATHER": OpSpec("data integer", scale=SAME, int8=2, int16=4, int4=7),
+        "GATHER": OpSpec("data integer", scale=SAME, int8=2, int16=4),
         "GATHER_ND": OpSpec("data integer", scale=SAME, int8=1, int16=3),
         "MATRIX_SET_DIAG": OpSpec("data data", scale=SAME, int8=1, int16=1),
         "MIRROR_PAD": OpSpec("data integer", scale=SAME, int8=2, int16=3),

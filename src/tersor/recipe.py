@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib.resources
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tersor.errors import RecipeError
 from tersor.ir.dtypes import DType
+from tersor.ops import OPS
 
 ACTIVATIONS = (DType.FLOAT32, DType.INT8, DType.INT16)
 WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4)
@@ -60,13 +61,13 @@ class Rule:
     """An exception for some operators: those that match every condition given get other numbers.
 
     Attributes:
-        scheme: fields of `Scheme` to change, or {"activations": "float32", ...}.
+        scheme: fields of `Scheme` to change, with their new values.
         operators: operator kinds, e.g. ("SOFTMAX",); empty for all.
         names: tensor or layer names of the operators' results; empty for all.
         pattern: a regular expression searched in the result's name; empty for all.
     """
 
-    scheme: Mapping[str, str]
+    scheme: tuple[tuple[str, str], ...]
     operators: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     pattern: str = ""
@@ -110,15 +111,15 @@ class Recipe:
         values: dict[str, Any] = asdict(self.scheme)
         for rule in self.rules:
             if rule.matches(kind, name):
-                values |= _FLOAT_FIELDS if rule.scheme.get("activations") == "float32" else {}
-                values |= rule.scheme
+                values |= dict(rule.scheme)
         return _scheme(values, f"the rule for {kind} {name!r}")
 
     @property
     def needs_calibration(self) -> bool:
         """Whether ranges of activations are needed."""
-        wanted = (self.scheme.activations.value, *(rule.scheme.get("activations", "float32") for rule in self.rules))
-        return any(value != "float32" for value in wanted)
+        if self.scheme.activations is not DType.FLOAT32:
+            return True
+        return any(dict(rule.scheme).get("activations", "float32") != "float32" for rule in self.rules)
 
 
 _FLOAT_FIELDS = {"activations": "float32", "weights": "float32", "compute": "float"}
@@ -142,6 +143,45 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         return parse_recipe(path.read_text("utf-8"), path.stem, str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
+
+
+def adjusted(
+    recipe: Recipe,
+    *,
+    observer: str | None = None,
+    per_tensor: bool = False,
+    interface: str | None = None,
+    allow_float: bool = False,
+    keep_float: Sequence[str] = (),
+) -> Recipe:
+    """A recipe with single wishes changed; those not given stay.
+
+    Args:
+        recipe: what to start from.
+        observer: another observer.
+        per_tensor: one scale per weight tensor.
+        interface: another type of the model's inputs and outputs; ignored by recipes that quantize no activations.
+        allow_float: let operators without an integer kernel stay in float.
+        keep_float: operator kinds, or regular expressions of result names, to leave in float (which allows it).
+
+    Raises RecipeError.
+    """
+    changes: dict[str, Any] = {}
+    if observer is not None:
+        changes["observer"] = observer
+    if per_tensor:
+        changes["scheme"] = replace(recipe.scheme, granularity="per_tensor")
+    if interface is not None and recipe.needs_calibration:
+        changes["interface"] = _dtype("--io", interface)
+    if allow_float or keep_float:
+        changes["float_fallback"] = True
+    added = tuple(
+        Rule(tuple(_FLOAT_FIELDS.items()), operators=(wish,))
+        if wish.isupper() or wish in OPS
+        else _rule({"pattern": wish} | _FLOAT_FIELDS)
+        for wish in keep_float
+    )
+    return replace(recipe, rules=recipe.rules + added, **changes)
 
 
 def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
@@ -176,7 +216,7 @@ def _rule(table: dict[str, Any]) -> Rule:
     except re.error as error:
         raise RecipeError(f"pattern {conditions['pattern']!r} is not a regular expression: {error}") from error
     _scheme(asdict(Scheme(DType.INT8, DType.INT8, "per_channel", "integer")) | _completed(table), "rule")
-    return Rule(scheme=_completed(table), **conditions)
+    return Rule(scheme=tuple(_completed(table).items()), **conditions)
 
 
 def _completed(table: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +230,9 @@ def _scheme(values: dict[str, Any], where: str) -> Scheme:
     unknown = sorted(set(values) - {item.name for item in fields(Scheme)})
     if unknown:
         raise RecipeError(f"{where}: unknown key {unknown[0]!r}")
-    typed = {key: _dtype(key, value) if key in ("activations", "weights") else value for key, value in values.items()}
+    typed: dict[str, Any] = {
+        key: _dtype(key, value) if key in ("activations", "weights") else value for key, value in values.items()
+    }
     return Scheme(**typed)
 
 

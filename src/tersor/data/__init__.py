@@ -1,0 +1,1 @@
+"""Samples and labels, one file per kind of source."""

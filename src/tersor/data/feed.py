@@ -122,7 +122,7 @@ def _fit_type(array: Array, port: InputPort, where: str) -> Array:
         return result
     if port.scale and array.dtype != np.int8:
         info = np.iinfo(wanted)
-        return np.clip(np.rint(array / port.scale) + port.zero_point, info.min, info.max).astype(wanted)
+        return np.asarray(np.clip(np.rint(array / port.scale) + port.zero_point, info.min, info.max), wanted)
     if array.dtype.kind == "f" and not (array == np.rint(array)).all():
         raise DataError(f"{where}: input {port.name!r} is {wanted} in the model, but has fractions")
     return np.ascontiguousarray(array, wanted)

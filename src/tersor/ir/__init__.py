@@ -1,0 +1,1 @@
+"""The network as frozen values. Imports nothing of tersor but its errors."""

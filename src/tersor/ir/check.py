@@ -48,7 +48,7 @@ def check_graph(graph: Graph) -> None:
                 raise GraphError(f"graph {graph.name!r}: {op.kind} {op.name!r} reads {name!r} before it is written")
         for name in op.outputs:
             graph.tensor(name)
-            if name in written and not graph.tensors[name].is_variable:
+            if name in written and not _may_be_rewritten(graph.tensors[name]):
                 raise GraphError(f"graph {graph.name!r}: {op.kind} {op.name!r} writes {name!r} a second time")
             written.add(name)
     for name in graph.outputs:
@@ -64,6 +64,10 @@ def check_quantization(model: Model) -> None:
     for graph in model.graphs:
         for tensor in graph.tensors.values():
             _check_params(graph, tensor)
+
+
+def _may_be_rewritten(tensor: Tensor) -> bool:
+    return tensor.is_variable or tensor.dtype in _HANDLES
 
 
 def _check_data(graph: Graph, tensor: Tensor) -> None:

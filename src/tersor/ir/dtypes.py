@@ -64,7 +64,7 @@ class DType(enum.Enum):
     @property
     def integer_range(self) -> tuple[int, int]:
         """Smallest and largest value of an integer type. Raises ValueError for the others."""
-        if self.bits is None or not ("int" in self.value):
+        if self.bits is None or "int" not in self.value:
             raise ValueError(f"{self} is not an integer type")
         if self.value.startswith("u"):
             return 0, (1 << self.bits) - 1

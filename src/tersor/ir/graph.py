@@ -273,12 +273,24 @@ class Signature:
 
 @dataclass(frozen=True)
 class Model:
-    """A whole model file: its graphs (the first one is run), entry points and metadata."""
+    """A whole model file.
+
+    Attributes:
+        graphs: the first one is what runs.
+        description: free text.
+        signatures: named entry points.
+        metadata: names and bytes, such as the LiteRT metadata flatbuffer.
+        attachments: names and bytes of the files that a zip archive behind the model holds (labels, vocabularies).
+        schema_version: of the file format.
+        extra: what the schema knows of a model and tersor does not use; carried along.
+        source: where it was read from, for messages.
+    """
 
     graphs: tuple[Graph, ...]
     description: str = ""
     signatures: tuple[Signature, ...] = ()
     metadata: tuple[tuple[str, bytes], ...] = ()
+    attachments: tuple[tuple[str, bytes], ...] = ()
     schema_version: int = 3
     extra: Record | None = None
     source: str = field(default="", compare=False)

@@ -54,7 +54,8 @@ class Plan:
         recipe: the name of the recipe that asked for it.
         tensors: by tensor name, the numbers in which an activation is computed; those not named stay as they are.
         operands: by (operator name, operand index), the numbers in which this operator reads that operand, where they
-            differ from the tensor's own: constants, and activations that must be converted.
+            differ from the tensor's own: constants, state, and activations that must be converted.
+        intermediates: by operator name, the numbers of the values inside a fused operator.
         ops: by operator name.
         interface: by name of a graph input or output, the numbers that it has at the model's door.
         warnings: what the user should know.
@@ -65,6 +66,7 @@ class Plan:
     operands: Mapping[tuple[str, int], TensorPlan] = field(default_factory=dict)
     ops: Mapping[str, OpPlan] = field(default_factory=dict)
     interface: Mapping[str, TensorPlan] = field(default_factory=dict)
+    intermediates: Mapping[str, tuple[TensorPlan, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def left_in_float(self) -> dict[str, OpPlan]:
@@ -85,6 +87,8 @@ class Plan:
             for (owner, index), operand in self.operands.items():
                 if owner == name:
                     lines.append(f"    operand {index}: {operand}")
+            for index, inside in enumerate(self.intermediates.get(name, ())):
+                lines.append(f"    inside {index}: {inside}")
             if name in self.tensors:
                 lines.append(f"    result: {self.tensors[name]}")
         lines.extend(f"  warning: {warning}" for warning in self.warnings)

@@ -5,6 +5,8 @@ Source: the LiteRT 8-bit quantization specification. One rule everywhere: ``real
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tersor.ir.dtypes import DType
@@ -13,6 +15,9 @@ from tersor.ir.quant import PerChannel, PerTensor, QuantParams
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """A scale is a normal float32: kernels multiply and divide by it."""
+
+_BIAS_LIMIT = 2.0**30
+"""Largest bias in units of its scale: half of int32, the other half is for the sum of products."""
 
 _UNIT_RANGE = (-1.0, 1.0)
 """Stands in for the range of a tensor that is zero everywhere, which determines no scale."""
@@ -74,7 +79,7 @@ def quantize(values: Array, params: QuantParams, *, narrow: bool = False) -> Arr
     low, high = params.dtype.integer_range
     scales, zero_points = _broadcast(params, values.ndim)
     scaled = np.rint(values.astype(np.float64) / scales) + zero_points
-    return np.clip(scaled, low + narrow, high).astype(params.dtype.numpy)
+    return np.asarray(np.clip(scaled, low + narrow, high), params.dtype.numpy)
 
 
 def dequantize(values: Array, params: QuantParams) -> Array:
@@ -88,6 +93,28 @@ def bias_params(input_scale: float, weights: QuantParams, dtype: DType) -> Quant
     scales = tuple(float(np.float32(input_scale) * np.float32(scale)) for scale in weights.scales)
     granularity = PerTensor() if isinstance(weights.granularity, PerTensor) else PerChannel(0)
     return QuantParams(scales, (0,) * len(scales), dtype, granularity)
+
+
+def fit_bias(bias: Array, input_scale: float, params: QuantParams) -> tuple[QuantParams, str]:
+    """Widen the scale of the weights whose bias would overflow 32 bits.
+
+    Args:
+        bias: [channels].
+        input_scale: scale of the values that are multiplied with the weights.
+        params: of the weights, per tensor or per channel.
+
+    Returns:
+        The parameters, and a note for the plan, empty if they are as they were.
+    """
+    needed = np.abs(bias.astype(np.float64)).reshape(-1) / (_BIAS_LIMIT * input_scale)
+    if isinstance(params.granularity, PerTensor):
+        needed = needed.max(keepdims=True, initial=0.0)
+    scales = np.maximum(params.scales, needed)
+    count = int(np.sum(scales > params.scales))
+    if not count:
+        return params, ""
+    wider = replace(params, scales=tuple(float(np.float32(scale)) for scale in scales))
+    return wider, f"; {count} widened because the bias would overflow 32 bits"
 
 
 def _broadcast(params: QuantParams, rank: int) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""Ranges of activations, one file per way of choosing them."""

@@ -1,0 +1,1 @@
+"""Rewrites of a graph that leave its outputs unchanged, one file each."""

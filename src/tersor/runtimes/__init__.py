@@ -1,0 +1,1 @@
+"""What runs models: native code, in processes whose crash costs nothing."""

@@ -1,31 +1,43 @@
 """Sessions in a child process: native code may crash there without harm.
 
-The child obeys short commands (`_COMMANDS`). The parent's `Engine` names what is being done before each, so that a crash is
-reported with its place.
+The parent's side. What the child does with each command is in `runtimes.serve`. The engine names what is being done before
+each command, so that a crash is reported with its place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from tersor.errors import RuntimeFailure, TersorError
 from tersor.ir.graph import Array
-from tersor.runtimes.isolation import Channel, Worker
-from tersor.runtimes.litert import Port, Session
+from tersor.runtimes.isolation import Worker
+from tersor.runtimes.litert import Port
 
-_AHEAD = 8
-"""Samples that may wait for a free session or an unread answer."""
+AHEAD = 8
+"""Samples that may be on their way to the child, or answered and not read yet."""
 
 
 def available_threads() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Values inside a fused operator, which the runtime does not show: computed after each run from those it does.
+
+    Attributes:
+        sources: the tensors they are computed from.
+        compute: called with the sources' values, returns the derived values by name, none of them a view of a source;
+            must be picklable.
+    """
+
+    sources: tuple[str, ...]
+    compute: Callable[..., Mapping[str, Array]]
 
 
 class Engine:
@@ -36,7 +48,7 @@ class Engine:
     """
 
     def __init__(self, time_limit: float = 600.0) -> None:
-        self._worker = Worker("tersor.runtimes.engine:serve", time_limit)
+        self._worker = Worker("tersor.runtimes.serve:serve", time_limit)
 
     def open(
         self, path: str, kernels: str = "xnnpack", *, threads: int = 1, copies: int = 1, keep_all: bool = False
@@ -45,10 +57,11 @@ class Engine:
 
         Raises RuntimeFailure if the runtime refuses it or crashes on it.
         """
-        self._worker.doing = f"loading {path} on the {kernels} kernels"
+        what = f"{os.path.basename(path)} on the {kernels} kernels"
+        self._worker.doing = f"loading {what}"
         self._worker.send(("open", path, kernels, threads, copies, keep_all))
         key, inputs, outputs = self._worker.receive()
-        return Handle(self._worker, key, f"{path} on the {kernels} kernels", inputs, outputs)
+        return Handle(self._worker, key, what, inputs, outputs)
 
     def close(self) -> None:
         """End the child."""
@@ -82,25 +95,31 @@ class Handle:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """One run; see `Session.run`."""
-        return next(iter(self.run_all([inputs])))
+        (outputs,) = self.run_all([inputs])
+        return outputs
 
     def run_all(self, samples: Iterable[Sequence[Array]]) -> Iterator[list[Array]]:
-        """Outputs for each sample in order, computed ahead of the reader."""
+        """Outputs for each sample in order, computed ahead of the reader. Close it, or read it to its end."""
         self._worker.doing = f"running {self._what}"
         self._worker.send(("run", self._key))
-        waiting = 0
-        for sample in samples:
-            self._worker.send(list(sample))
-            waiting += 1
-            if waiting > _AHEAD:
+        with self._stream() as end:
+            waiting = 0
+            for sample in samples:
+                self._worker.send(list(sample))
+                waiting += 1
+                if waiting > AHEAD:
+                    yield self._worker.receive()
+                    waiting -= 1
+            end()
+            for _ in range(waiting):
                 yield self._worker.receive()
-                waiting -= 1
-        self._worker.send(None)
-        for _ in range(waiting):
-            yield self._worker.receive()
 
     def observe(
-        self, samples: Iterable[Sequence[Array]], names: Sequence[str], new_observer: Callable[[], Any]
+        self,
+        samples: Iterable[Sequence[Array]],
+        names: Sequence[str],
+        new_observer: Callable[[], Any],
+        derived: Sequence[Derived] = (),
     ) -> dict[str, Any]:
         """One pass over the data: what an observer per tensor has seen.
 
@@ -108,126 +127,42 @@ class Handle:
             samples: inputs of each sample.
             names: tensors to observe; those the runtime keeps no values of are left out of the answer.
             new_observer: makes an observer; must be importable in the child.
+            derived: values to observe that are no tensors of the runtime; left out like these.
         """
         self._worker.doing = f"calibrating {self._what}"
-        self._worker.send(("observe", self._key, list(names), new_observer))
-        for sample in samples:
-            self._worker.send(list(sample))
-        self._worker.send(None)
-        answer = self._worker.receive()
-        assert isinstance(answer, dict)
+        self._worker.send(("observe", self._key, list(names), new_observer, list(derived)))
+        with self._stream() as end:
+            for sample in samples:
+                self._worker.send(list(sample))
+            end()
+            answer: dict[str, Any] = self._worker.receive()
         return answer
+
+    def time(self, inputs: Sequence[Array], seconds: float) -> float:
+        """Seconds that one run takes: the mean over as many runs as fit in `seconds`, at least one."""
+        self._worker.doing = f"timing {self._what}"
+        self._worker.send(("time", self._key, list(inputs), seconds))
+        duration: float = self._worker.receive()
+        return duration
 
     def close(self) -> None:
         """Unload the model."""
         self._worker.send(("close", self._key))
 
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[Callable[[], None]]:
+        """A stream of samples, which ends (for both sides) however the block ends; gives the function that ends it."""
+        ended = False
 
-def serve(channel: Channel) -> None:
-    """The child's loop: obey commands until the parent is gone."""
-    models: dict[int, list[Session]] = {}
-    while True:
-        command, *arguments = channel.receive()
+        def end() -> None:
+            nonlocal ended
+            ended = True
+            self._worker.send(None)
+
         try:
-            if command == "open":
-                path, kernels, threads, copies, keep_all = arguments
-                key = len(models)
-                models[key] = [Session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
-                channel.send(("ok", (key, models[key][0].inputs, models[key][0].outputs)))
-            elif command == "run":
-                _run(channel, models[arguments[0]])
-            elif command == "observe":
-                key, names, new_observer = arguments
-                channel.send(("ok", _observe(channel, models[key], names, new_observer)))
-            elif command == "close":
-                models[arguments[0]] = []
-        except TersorError as error:
-            channel.send(("error", error))
-        except Exception as error:
-            channel.send(("error", RuntimeFailure(f"{type(error).__name__}: {error}")))
-
-
-def _run(channel: Channel, sessions: list[Session]) -> None:
-    """Answer each sample in order; with several sessions, samples are computed side by side."""
-    free: queue.SimpleQueue[Session] = queue.SimpleQueue()
-    for session in sessions:
-        free.put(session)
-    if len(sessions) == 1:
-        while (sample := channel.receive()) is not None:
-            channel.send(("ok", sessions[0].run(sample)))
-        return
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    def compute(sample: list[Array]) -> list[Array]:
-        session = free.get()
-        try:
-            return session.run(sample)
+            yield end
         finally:
-            free.put(session)
-
-    pending: queue.Queue[Future[list[Array]] | None] = queue.Queue()
-    failed: list[BaseException] = []
-
-    def answer() -> None:
-        while (future := pending.get()) is not None:
-            try:
-                channel.send(("ok", future.result()))
-            except BaseException as error:
-                failed.append(error)
-                channel.send(("error", error if isinstance(error, TersorError) else RuntimeFailure(str(error))))
-
-    with ThreadPoolExecutor(len(sessions)) as pool:
-        writer = threading.Thread(target=answer)
-        writer.start()
-        while (sample := channel.receive()) is not None:
-            pending.put(pool.submit(compute, sample))
-        pending.put(None)
-        writer.join()
-
-
-def _observe(
-    channel: Channel, sessions: list[Session], names: list[str], new_observer: Callable[[], Any]
-) -> dict[str, Any]:
-    """Every session takes samples as they come; observers merge to the same result whoever took which."""
-    samples: queue.Queue[list[Array] | None] = queue.Queue(maxsize=len(sessions) + 1)
-    parts: list[dict[str, Any]] = [{} for _ in sessions]
-    failures: list[Exception] = []
-
-    def work(session: Session, part: dict[str, Any]) -> None:
-        while (sample := samples.get()) is not None:
-            if failures:
-                continue
-            try:
-                session.run(sample)
-                for name in names:
-                    _observe_one(session, name, part, new_observer)
-            except Exception as error:
-                failures.append(error)
-
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(sessions, parts, strict=True)]
-    for thread in threads:
-        thread.start()
-    while (sample := channel.receive()) is not None:
-        samples.put(sample)
-    for _ in threads:
-        samples.put(None)
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    merged = parts[0]
-    for part in parts[1:]:
-        for name, observer in part.items():
-            if name in merged:
-                merged[name].merge(observer)
-            else:
-                merged[name] = observer
-    return {name: merged[name] for name in names if name in merged}
-
-
-def _observe_one(session: Session, name: str, part: dict[str, Any], new_observer: Callable[[], Any]) -> None:
-    with contextlib.suppress(ValueError, KeyError):  # a tensor without memory of its own
-        values = session.view(name)
-        if name not in part:
-            part[name] = new_observer()
-        part[name].observe(values)
+            if not ended:
+                with contextlib.suppress(Exception):  # the child may be what failed
+                    end()
+            self._worker.drain()

@@ -105,6 +105,12 @@ class Worker:
             raise value
         return value
 
+    def drain(self) -> None:
+        """Read answers, and drop them, to the end of a stream; a child that is gone has none."""
+        with contextlib.suppress(EOFError, OSError), self._watched():
+            while self._channel.receive()[0] != "end":
+                pass
+
     def close(self) -> None:
         """End the child, whatever it is doing."""
         if self._process.poll() is None:
@@ -148,7 +154,9 @@ class Worker:
 
     def _failure(self) -> RuntimeFailure:
         if self._timed_out:
-            return RuntimeFailure(f"the runtime took more than {self._time_limit:g} s while {self.doing}; it was stopped")
+            return RuntimeFailure(
+                f"the runtime took more than {self._time_limit:g} s while {self.doing}; it was stopped"
+            )
         status = self._process.wait()
         how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         self._stderr.seek(0)

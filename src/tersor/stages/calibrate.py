@@ -16,6 +16,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model
 from tersor.observers._contract import Observer
 from tersor.runtimes.engine import Engine, Handle, available_threads
+from tersor.stages.derive import derive
 
 FEW_SAMPLES = 10
 """Fewer samples than this rarely show the ranges that a network takes; a warning says so."""
@@ -67,7 +68,7 @@ def calibrate(
             assert runner is not None
             handle = runner.open(str(path), copies=threads or available_threads(), keep_all=True)
             feed = _Feed(handle, samples, progress)
-            observers = handle.observe(feed, observable(model.graph), new_observer)
+            observers = handle.observe(feed, observable(model.graph), new_observer, derive(model.graph))
             handle.close()
         finally:
             if own is not None:

@@ -104,7 +104,27 @@ class _Rewriter:
                 self._put(name, planned.dtype, planned.params)
                 self._stored[name] = _Stored(name, (planned.dtype, planned.params))
         version = op.version if mode.version is None else max(op.version, mode.version)
-        self._ops.append(replace(op, inputs=tuple(inputs), version=version, options=_options(op, mode)))
+        self._ops.append(
+            replace(
+                op,
+                inputs=tuple(inputs),
+                version=version,
+                options=_options(op, mode),
+                intermediates=self._intermediates(op),
+            )
+        )
+
+    def _intermediates(self, op: Op) -> tuple[str | None, ...]:
+        """The tensors that tell a fused operator its inner numbers; made where the float operator has none."""
+        planned = self._plan.intermediates.get(op.name)
+        if planned is None:
+            return op.intermediates
+        names = []
+        for index, inside in enumerate(planned):
+            name = self._fresh(f"{op.name}/intermediate_{index}", inside.dtype)
+            self._tensors[name] = Tensor(name, (), inside.dtype, quant=inside.params)
+            names.append(name)
+        return tuple(names)
 
     def _operand(self, op: Op, index: int, mode: OpPlan) -> str | None:
         name = op.inputs[index]
@@ -112,6 +132,9 @@ class _Rewriter:
             return None
         planned = self._plan.operands.get((op.name, index))
         tensor = self._graph.tensors[name]
+        if tensor.is_variable and planned is not None:
+            self._put(name, planned.dtype, planned.params)
+            return name
         if tensor.is_constant and name not in self._stored:
             if planned is None:
                 return name
@@ -158,9 +181,7 @@ class _Rewriter:
             self._put(target, DType.FLOAT32, None, like=tensor.name)
             per_channel = planned.params is not None and isinstance(planned.params.granularity, PerChannel)
             version = {DType.FLOAT16: 3, DType.INT8: 5 if per_channel else 2, DType.INT4: 6}[planned.dtype]
-            self._ops.append(
-                Op(target, "DEQUANTIZE", (constant,), (target,), Record("DequantizeOptions"), version)
-            )
+            self._ops.append(Op(target, "DEQUANTIZE", (constant,), (target,), Record("DequantizeOptions"), version))
             self._converted[key] = target
         return self._converted[key]
 
@@ -196,7 +217,13 @@ class _Rewriter:
     def _put(self, name: str, dtype: DType, params: QuantParams | None, like: str | None = None) -> None:
         original = self._graph.tensors[like or name]
         self._tensors[name] = replace(
-            original, name=name, dtype=dtype, quant=params, data=None, recorded_range=None, is_variable=False
+            original,
+            name=name,
+            dtype=dtype,
+            quant=params,
+            data=None,
+            recorded_range=None,
+            is_variable=original.is_variable and like is None,
         )
 
     def _fresh(self, name: str, dtype: DType) -> str:
@@ -228,6 +255,7 @@ def _options(op: Op, mode: OpPlan) -> Record | None:
         return None
     if mode.compute == DYNAMIC and op.options.get("asymmetric_quantize_inputs") is not None:
         return op.options.with_fields(asymmetric_quantize_inputs=True)
-    if mode.compute == INTEGER and op.options.get("pot_scale_int16"):
+    # True is the schema's default: a record that a pass made need not name it.
+    if mode.compute == INTEGER and op.options.get("pot_scale_int16", op.kind in ("ADD", "SUB")):
         return op.options.with_fields(pot_scale_int16=False)
     return op.options

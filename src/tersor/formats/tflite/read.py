@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tersor.errors import FormatError, GraphError
+from tersor.formats.tflite.attachments import read_attachments
 from tersor.formats.tflite.schema import IDENTIFIER, dtype_of, freeze, names_of, text
 from tersor.ir.check import check_model
 from tersor.ir.dtypes import DType
@@ -98,6 +99,7 @@ class _Reader:
             signatures=tuple(self._signature(item, graphs) for item in table.signatureDefs or []),
             metadata=tuple((text(item.name), self._metadata(item.buffer)) for item in table.metadata or []),
             schema_version=table.version,
+            attachments=read_attachments(self._content),
             extra=Record("Model", tuple(extra.items())) if extra else None,
             source=self._source,
         )
@@ -133,11 +135,13 @@ class _Reader:
             op = self._op(item, names, taken)
             taken.add(op.name)
             ops.append(op)
+        inputs = tuple(_pick(names, index) for index in _ints(table.inputs))
+        computed = {*inputs, *(name for op in ops for name in op.outputs)}
         return Graph(
             name=text(table.name),
-            tensors={tensor.name: tensor for tensor in tensors},
+            tensors={t.name: t if t.name in computed else _empty_constant(t) for t in tensors},
             ops=tuple(ops),
-            inputs=tuple(_pick(names, index) for index in _ints(table.inputs)),
+            inputs=inputs,
             outputs=tuple(_pick(names, index) for index in _ints(table.outputs)),
             extra=_leftovers("SubGraph", table, {"debug_metadata_index": -1}),
         )
@@ -173,9 +177,7 @@ class _Reader:
             version=code.version,
             custom_code=text(code.customCode) if kind == "CUSTOM" else None,
             custom_options=custom_options,
-            intermediates=tuple(
-                None if index == -1 else _pick(names, index) for index in _ints(table.intermediates)
-            ),
+            intermediates=tuple(None if index == -1 else _pick(names, index) for index in _ints(table.intermediates)),
             extra=extra,
         )
 
@@ -192,8 +194,6 @@ class _Reader:
         raw = self._buffer(table.buffer)
         sparsity = freeze(table.sparsity)
         data = None if raw is None else _typed(raw, name, dtype, shape, sparse=sparsity is not None)
-        if data is None and 0 in shape and dtype.bits is not None and not dtype.is_packed:
-            data = _typed(np.empty(0, np.uint8), name, dtype, shape, sparse=False)
         return Tensor(
             name=name,
             shape=shape,
@@ -206,6 +206,13 @@ class _Reader:
             recorded_range=recorded_range,
             extra=extra,
         )
+
+
+def _empty_constant(tensor: Tensor) -> Tensor:
+    """A value without elements that nothing computes is a constant, though a file stores no bytes of it."""
+    if tensor.is_constant or tensor.is_variable or 0 not in tensor.shape or tensor.dtype.bits is None:
+        return tensor
+    return tensor.with_data(np.empty(0 if tensor.dtype.is_packed else tensor.shape, tensor.dtype.numpy))
 
 
 def _typed(raw: Array, name: str, dtype: DType, shape: tuple[int, ...], *, sparse: bool) -> Array:

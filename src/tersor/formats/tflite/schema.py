@@ -50,9 +50,11 @@ def raw(string: str) -> bytes:
 
 
 def freeze(value: Any) -> Any:
-    """An object of the generated classes as a `Record`, its vectors as tuples, byte vectors as bytes."""
-    if value is None or isinstance(value, bool | int | float | str | bytes):
+    """An object of the generated classes as a `Record`: strings as str, vectors as tuples, byte vectors as bytes."""
+    if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, bytes):
+        return text(value)
     if isinstance(value, np.ndarray):
         return value.tobytes() if value.dtype == np.uint8 else tuple(value.tolist())
     if isinstance(value, list):
@@ -69,8 +71,10 @@ def thaw(value: Any) -> Any:
         for key, item in value.fields:
             setattr(table, attributes[key], thaw(item))
         return table
+    if isinstance(value, str):
+        return raw(value)
     if isinstance(value, bytes):
-        return value if len(value) == 0 else np.frombuffer(value, np.uint8)
+        return np.frombuffer(value, np.uint8)
     if isinstance(value, tuple):
         return [thaw(item) for item in value]
     return value

@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tersor.errors import OutputError
+from tersor.formats.tflite.attachments import attachments_bytes
 from tersor.formats.tflite.schema import IDENTIFIER, code_of, codes_of, raw, thaw
 from tersor.ir.check import check_model
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
@@ -39,9 +40,17 @@ def write_bytes(model: Model) -> bytes:
 
 
 def chunks(model: Model, external_above: int = EXTERNAL_ABOVE) -> Iterator[bytes | bytearray | memoryview]:
-    """The file piece by piece: the flatbuffer, then the constants that do not fit in it."""
+    """The file piece by piece: the flatbuffer, the constants that do not fit in it, the attached files."""
     check_model(model)
-    packer = _Packer(model)
+    position = 0
+    for chunk in _model_chunks(_Packer(model), external_above):
+        yield chunk
+        position += len(chunk)
+    if model.attachments:
+        yield attachments_bytes(model.attachments, position)
+
+
+def _model_chunks(packer: _Packer, external_above: int) -> Iterator[bytes | bytearray | memoryview]:
     if packer.constant_bytes <= external_above:
         yield packer.flatbuffer()
         return
@@ -50,7 +59,7 @@ def chunks(model: Model, external_above: int = EXTERNAL_ABOVE) -> Iterator[bytes
     yield packer.flatbuffer(external_from=start)
     yield bytes(start - size)
     for data in packer.external_data():
-        yield memoryview(data).cast("B")
+        yield data.data.cast("B")
         yield bytes(_aligned(data.nbytes) - data.nbytes)
 
 
@@ -62,7 +71,7 @@ class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
             return int(super().CreateNumpyVector(x))
         self.StartVector(1, x.size, ALIGNMENT)
         self.head -= x.size
-        self.Bytes[self.head : self.head + x.size] = memoryview(np.ascontiguousarray(x))
+        self.Bytes[self.head : self.head + x.size] = np.ascontiguousarray(x).data
         self.vectorNumElems = x.size
         return int(self.EndVector())
 
@@ -224,9 +233,7 @@ def _quantization(tensor: Tensor, index: dict[str, int]) -> Any:
             table.scale, table.zeroPoint = list(params.scales), list(params.zero_points)
     if isinstance(details, Record):
         references = {key: details.get(key) for key, _ in details.fields if key in ("scales", "zero_points")}
-        details = details.with_fields(
-            **{key: -1 if name is None else index[name] for key, name in references.items()}
-        )
+        details = details.with_fields(**{key: -1 if name is None else index[name] for key, name in references.items()})
         table.detailsType = codes_of("QuantizationDetails")[details.type]
         table.details = thaw(details)
     return table

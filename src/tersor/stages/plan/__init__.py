@@ -1,21 +1,27 @@
 """Recipe + statistics -> `Plan`: what every tensor becomes, and why.
 
-Four steps, a module each: which operators compute in integers (`modes`), which values share a scale (`groups`), what the
-constants become (`constants`), and what the model's door looks like (`interface`).
+Five steps, a module each: which operators compute in integers (`modes`), which values share a scale (`groups`), what
+the constants become (`constants`), what layers with state need besides (`recurrent`), and what the model's door looks
+like (`interface`).
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from tersor.errors import PlanError, UnsupportedError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
-from tersor.ir.plan import FLOAT, OpPlan, Plan
+from tersor.ir.plan import FLOAT, INTEGER, OpPlan, Plan
+from tersor.ops import OPS
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.constants import plan_constants
-from tersor.stages.plan.groups import plan_activations
+from tersor.stages.plan.groups import Activations, plan_activations
 from tersor.stages.plan.interface import plan_interface
 from tersor.stages.plan.modes import plan_modes
+from tersor.stages.plan.recurrent import plan_recurrent
 
 __all__ = ["plan"]
 
@@ -44,15 +50,30 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
     _refuse_float(recipe, modes)
     activations = plan_activations(graph, recipe, modes, statistics)
     constants = plan_constants(graph, recipe, modes, activations)
+    recurrent = plan_recurrent(graph, modes, activations, statistics)
     interface, warnings = plan_interface(graph, recipe, activations.tensors, statistics)
     return Plan(
         recipe=recipe.name,
         tensors=activations.tensors,
-        operands=activations.operands | constants,
-        ops=modes,
+        operands=activations.operands | constants | recurrent.operands,
+        ops=modes | _upscaling(graph, modes, activations),
         interface=interface,
-        warnings=(*activations.warnings, *warnings, *_float_warnings(graph, modes)),
+        intermediates=recurrent.intermediates,
+        warnings=(*activations.warnings, *recurrent.warnings, *warnings, *_float_warnings(graph, modes)),
     )
+
+
+def _upscaling(graph: Graph, modes: dict[str, OpPlan], activations: Activations) -> dict[str, OpPlan]:
+    """Operators that need a later version because their products are scaled up to the result and not down."""
+    found: dict[str, OpPlan] = {}
+    for op in graph.ops:
+        version = OPS[op.kind].int8_upscaling if modes[op.name].compute == INTEGER else None
+        result = activations.tensors[op.outputs[0]] if version is not None else None
+        if result is not None and result.params is not None and result.dtype is DType.INT8:
+            product = math.prod(activations.read_by(op, index).scale for index in range(len(op.inputs)))
+            if product >= result.params.scale:
+                found[op.name] = replace(modes[op.name], version=version)
+    return found
 
 
 def refuse_finished(model: Model) -> None:
@@ -85,9 +106,15 @@ def _refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
 
 
 def _float_warnings(graph: Graph, modes: dict[str, OpPlan]) -> list[str]:
+    """One sentence about the operators left behind, by kind and reason."""
     left = [(name, op) for name, op in modes.items() if op.compute == FLOAT and not op.wanted]
     if not left:
         return []
-    names = ", ".join(f"{op.kind} {name!r} ({op.why})" for name, op in left[:5])
-    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
-    return [f"{len(left)} of {len(graph.ops)} operators stay in float: {names}{more}"]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, op in left:
+        alike.setdefault((op.kind, op.why), []).append(name)
+    parts = [
+        f"{len(names)} {kind}, {names[0]!r} the first ({why})" if len(names) > 1 else f"{kind} {names[0]!r} ({why})"
+        for (kind, why), names in alike.items()
+    ]
+    return [f"{len(left)} of {len(graph.ops)} operators stay in float: {'; '.join(parts)}"]

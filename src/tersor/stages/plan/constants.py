@@ -6,7 +6,6 @@ would not fit 32 bits the weights' scale is widened.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,33 +13,27 @@ import numpy as np
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, OpPlan, TensorPlan
-from tersor.ir.quant import PerTensor, QuantParams
-from tersor.numerics.affine import bias_params, weight_params
+from tersor.numerics.affine import bias_params, fit_bias, weight_params
 from tersor.numerics.packing import values_of
 from tersor.ops import BIAS, DATA, OPS, WEIGHT, OpSpec
 from tersor.recipe import Recipe, Scheme
-from tersor.stages.plan.modes import weight_operand, weight_type
+from tersor.stages.plan.modes import weight_operands, weight_type
 
 if TYPE_CHECKING:
     from tersor.stages.plan.groups import Activations
 
 Operands = dict[tuple[str, int], TensorPlan]
 
-_BIAS_LIMIT = 2.0**30
-"""Largest bias in units of its scale: half of int32, the other half is for the sum of products."""
-
 _FLOAT16_LIMIT = 65504.0
 
 
-def plan_constants(
-    graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], activations: Activations
-) -> Operands:
+def plan_constants(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], activations: Activations) -> Operands:
     """Numbers for the constant operands of each operator."""
     operands: Operands = {}
     for op in graph.ops:
         scheme = recipe.scheme_of(op.kind, op.name)
         compute = modes[op.name].compute
-        if compute == INTEGER and OPS[op.kind].operand_index(WEIGHT) is not None:
+        if compute == INTEGER and OPS[op.kind].operand_index(WEIGHT) is not None and not OPS[op.kind].is_recurrent:
             operands |= _integer(graph, op, OPS[op.kind], scheme, activations)
         elif compute == DYNAMIC:
             operands |= _dynamic(graph, op, scheme)
@@ -58,7 +51,7 @@ def _integer(
 ) -> Operands:
     data, weight, bias = (spec.operand_index(role) for role in (DATA, WEIGHT, BIAS))
     assert data is not None and weight is not None and bias is not None
-    input_params = _read_params(op, data, activations)
+    input_params = activations.read_by(op, data)
     weights = graph.operand(op, weight)
     assert weights is not None
     dtype = weight_type(spec, scheme)
@@ -67,7 +60,7 @@ def _integer(
     why = f"symmetric {dtype} weights, " + ("one scale" if axis is None else f"a scale per channel (axis {axis})")
     bias_tensor = graph.operand(op, bias)
     if bias_tensor is not None:
-        params, note = _fit_bias(values_of(bias_tensor), input_params.scale, params)
+        params, note = fit_bias(values_of(bias_tensor), input_params.scale, params)
         why += note
     bias_dtype = DType.INT64 if scheme.activations is DType.INT16 else DType.INT32
     found: Operands = {(op.name, weight): TensorPlan(dtype, params, why)}
@@ -77,37 +70,15 @@ def _integer(
     return found
 
 
-def _read_params(op: Op, index: int, activations: Activations) -> QuantParams:
-    name = op.inputs[index]
-    assert name is not None
-    plan = activations.operands.get((op.name, index)) or activations.tensors[name]
-    assert plan.params is not None
-    return plan.params
-
-
-def _fit_bias(bias: Array, input_scale: float, params: QuantParams) -> tuple[QuantParams, str]:
-    """Widen the scale of channels whose bias would overflow."""
-    needed = np.abs(bias.astype(np.float64)).reshape(-1) / (_BIAS_LIMIT * input_scale)
-    if isinstance(params.granularity, PerTensor):
-        needed = needed.max(keepdims=True, initial=0.0)
-    scales = np.maximum(params.scales, needed)
-    count = int(np.sum(scales > params.scales))
-    if not count:
-        return params, ""
-    wider = replace(params, scales=tuple(float(np.float32(scale)) for scale in scales))
-    return wider, f"; {count} widened because the bias would overflow 32 bits"
-
-
 def _dynamic(graph: Graph, op: Op, scheme: Scheme) -> Operands:
     spec = OPS[op.kind]
-    index = weight_operand(graph, op, spec)
-    assert index is not None
-    tensor = graph.operand(op, index)
-    assert tensor is not None
     # The hybrid depthwise kernel reads a scale per channel whatever the file says.
     per_channel = scheme.granularity == "per_channel" or op.kind == "DEPTHWISE_CONV_2D"
-    params = weight_params(values_of(tensor), DType.INT8, spec.weight_axis if per_channel else None)
-    return {(op.name, index): TensorPlan(DType.INT8, params, "int8 weights of a hybrid kernel")}
+    found: Operands = {}
+    for index, tensor in weight_operands(graph, op, spec).items():
+        params = weight_params(values_of(tensor), DType.INT8, spec.weight_axis if per_channel else None)
+        found[op.name, index] = TensorPlan(DType.INT8, params, "int8 weights of a hybrid kernel")
+    return found
 
 
 def _stored(graph: Graph, op: Op, scheme: Scheme, recipe: Recipe) -> Operands:
@@ -120,12 +91,11 @@ def _stored(graph: Graph, op: Op, scheme: Scheme, recipe: Recipe) -> Operands:
             if tensor is not None and _fits_float16(tensor.data, tensor.dtype):
                 found[op.name, index] = TensorPlan(DType.FLOAT16, None, "stored in float16")
     elif scheme.weights in (DType.INT8, DType.INT4) and spec is not None:
-        index = weight_operand(graph, op, spec)
-        tensor = None if index is None else graph.operand(op, index)
-        if index is not None and tensor is not None and tensor.elements >= recipe.minimum_elements:
-            axis = spec.weight_axis if scheme.granularity == "per_channel" else None
-            params = weight_params(values_of(tensor), scheme.weights, axis)
-            found[op.name, index] = TensorPlan(scheme.weights, params, f"stored in {scheme.weights}")
+        axis = spec.weight_axis if scheme.granularity == "per_channel" else None
+        for place, weights in weight_operands(graph, op, spec).items():
+            if weights.elements >= recipe.minimum_elements:
+                params = weight_params(values_of(weights), scheme.weights, axis)
+                found[op.name, place] = TensorPlan(scheme.weights, params, f"stored in {scheme.weights}")
     return found
 
 
@@ -133,5 +103,3 @@ def _fits_float16(data: Array | None, dtype: DType) -> bool:
     if data is None or dtype is not DType.FLOAT32 or data.size < 2:
         return False
     return bool(np.max(np.abs(data)) <= _FLOAT16_LIMIT)
-
-

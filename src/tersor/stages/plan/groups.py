@@ -28,6 +28,9 @@ _NARROWER = 2.0
 """An operand that others read too is requantized if the shared range is more than this many times its own: above, the
 others lose a whole bit by the tie."""
 
+_LOOKUPS = frozenset({"EMBEDDING_LOOKUP", "GATHER", "GATHER_ND"})
+"""Operators that take values out of an operand by index: of a table, samples show only the part that they look up."""
+
 
 @dataclass(frozen=True)
 class Activations:
@@ -36,6 +39,14 @@ class Activations:
     tensors: dict[str, TensorPlan]
     operands: dict[tuple[str, int], TensorPlan]
     warnings: tuple[str, ...]
+
+    def read_by(self, op: Op, index: int) -> QuantParams:
+        """The parameters in which an operator reads an activation."""
+        name = op.inputs[index]
+        assert name is not None
+        plan = self.operands.get((op.name, index)) or self.tensors[name]
+        assert plan.params is not None
+        return plan.params
 
 
 def plan_activations(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> Activations:
@@ -52,6 +63,7 @@ class _Planner:
         self._dtype = self._stored_types(modes)
         self._fixed: dict[str, tuple[float, int]] = {}
         self._sets = DisjointSets(self._dtype)
+        self._rectified = {op.outputs[0] for op in self._ops if OPS[op.kind].rectified}
         self._warnings: list[str] = []
 
     def run(self) -> Activations:
@@ -111,12 +123,27 @@ class _Planner:
             operands = [n for n in operands if self._sets.find(n) not in self._fixed]
         if len(operands) > 1 and None in fixed:
             operands = [n for n in operands if not self._loses_by_tie(op, n, [*operands, *results])]
+        operands = self._without_lifted(operands, results)
         tied = [*operands, *results]
         value = self._fixed.get(self._sets.find(operands[0])) if operands else None
         if tied:
             self._sets.unite(tied)
             if value is not None:
                 self._fixed[self._sets.find(tied[0])] = value
+
+    def _without_lifted(self, operands: list[str], results: list[str]) -> list[str]:
+        """Leave out rectified operands where the shared range would lift their lowest integer off 0."""
+        if not self._rectified:
+            return operands
+        sets = self._sets.members()
+        groups = {name: sets[self._sets.find(name)] for name in (*operands, *results)}
+        rectified = [name for name in operands if not self._rectified.isdisjoint(groups[name])]
+        shared = self._seen([member for name in (*operands, *results) for member in groups[name]])
+        fixed = [self._fixed[root] for root in map(self._sets.find, operands) if root in self._fixed]
+        lifted = any(zero_point != DType.INT8.integer_range[0] for _, zero_point in fixed)
+        if not lifted and (shared is None or shared[0] >= 0):
+            return operands
+        return [name for name in operands if name not in rectified]
 
     def _loses_by_tie(self, op: Op, name: str, others: list[str]) -> bool:
         readers = [reader for reader in self._graph.consumers.get(name, ()) if reader.name != op.name]
@@ -136,11 +163,14 @@ class _Planner:
         fixed = self._fixed.get(self._sets.find(members[0]))
         if fixed is not None:
             return QuantParams((fixed[0],), (fixed[1],), dtype), f"the kernel's fixed scale of {members[0]!r}"
-        seen = self._seen(members) or self._constant_range(members)
+        observed = self._seen(members)
+        seen = self._with_tables(members, observed)
         if seen == (0.0, 0.0):
             self._warnings.append(f"{members[0]!r} is 0 in every calibration sample: its range is a guess of -1..1")
         choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
         why = f"{self._recipe.observer} range {seen[0]:.4g}..{seen[1]:.4g} of {self._statistics.samples} samples"
+        if seen != observed:
+            why += ", with the constants it is taken from"
         if len(members) > 1:
             why += f", shared by {len(members)} values ({members[0]!r} first)"
         return choose(*seen, dtype), why
@@ -167,15 +197,17 @@ class _Planner:
         dtype = weight_type(OPS[op.kind], self._recipe.scheme_of(op.kind, op.name))
         return weight_params(values_of(weights), dtype, None).scale
 
-    def _constant_range(self, members: list[str]) -> tuple[float, float]:
-        """The range of the constants that a group's values are taken from (a table that is looked up)."""
-        producer = next(op for name in members if (op := self._graph.producers.get(name)) is not None)
-        tables = [values_of(self._graph.tensors[name]) for name in self._data_operands(producer).values()]
-        return min(float(t.min()) for t in tables), max(float(t.max()) for t in tables)
+    def _with_tables(self, members: list[str], seen: tuple[float, float] | None) -> tuple[float, float]:
+        """A group's range with that of the tables it is looked up in; of all it is made of where nothing was seen."""
+        producers = [op for name in members if (op := self._graph.producers.get(name)) is not None and op.kind in OPS]
+        sources = [op for op in producers if seen is None or op.kind in _LOOKUPS]
+        names = [name for op in sources for name in self._data_operands(op).values()]
+        tables = [values_of(tensor) for name in names if (tensor := self._graph.tensors[name]).is_constant]
+        bounds = [(float(table.min()), float(table.max())) for table in tables if table.size]
+        bounds += [seen] if seen is not None else []
+        return min(low for low, _ in bounds), max(high for _, high in bounds)
 
-    def _conversions(
-        self, op: Op, params: Mapping[str, tuple[QuantParams, str]]
-    ) -> dict[tuple[str, int], TensorPlan]:
+    def _conversions(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> dict[tuple[str, int], TensorPlan]:
         """The parameters an operator needs of its operands where these are stored otherwise."""
         spec = OPS[op.kind]
         dtype = self._recipe.scheme_of(op.kind, op.name).activations
@@ -202,7 +234,9 @@ class _Planner:
     def _shared_params(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> tuple[QuantParams, str] | None:
         spec = OPS[op.kind]
         if spec.scale == SAME:
-            value, why = params[self._sets.find(next(n for i, n in enumerate(op.outputs) if spec.result_role(i) == DATA))]
+            value, why = params[
+                self._sets.find(next(n for i, n in enumerate(op.outputs) if spec.result_role(i) == DATA))
+            ]
             return value, f"as the result of {op.kind} {op.name!r}: {why}"
         if spec.scale == SAME_INPUTS:
             first = next((n for n in self._data_operands(op).values() if not self._graph.tensors[n].is_constant), None)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
-from tersor.ops import ANY, BIAS, DATA, FREE, OPS, SAME, WEIGHT, OpSpec
+from tersor.ops import ANY, BIAS, DATA, FREE, NORM, OPS, SAME, WEIGHT, WEIGHT16, OpSpec
 from tersor.recipe import Recipe, Scheme
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.disjoint_sets import DisjointSets
+from tersor.stages.plan.recurrent import why_not_hybrid, why_not_recurrent
 
 _CONTROL_FLOW = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
+
+_CONSTANT_WEIGHTS = (WEIGHT, WEIGHT16, NORM)
 
 
 def plan_modes(graph: Graph, recipe: Recipe, statistics: Statistics) -> dict[str, OpPlan]:
@@ -40,24 +43,27 @@ def _mode(graph: Graph, op: Op, recipe: Recipe, statistics: Statistics) -> OpPla
 
 
 def _dynamic_mode(graph: Graph, op: Op, spec: OpSpec | None, recipe: Recipe) -> OpPlan:
-    index = None if spec is None else weight_operand(graph, op, spec)
-    if spec is None or spec.dynamic is None or index is None:
+    weights = {} if spec is None else weight_operands(graph, op, spec)
+    if spec is None or spec.dynamic is None or not weights:
         return OpPlan(op.label, FLOAT, None, "no constant weights that a hybrid kernel takes")
-    weights = graph.operand(op, index)
-    assert weights is not None
-    if weights.elements < recipe.minimum_elements:
-        why = f"{weights.elements} weights, fewer than {recipe.minimum_elements}: not worth the work at run time"
+    reason = why_not_hybrid(graph, op)
+    if reason is not None:
+        return OpPlan(op.label, FLOAT, None, reason)
+    elements = sum(tensor.elements for tensor in weights.values())
+    if elements < recipe.minimum_elements:
+        why = f"{elements} weights, fewer than {recipe.minimum_elements}: not worth the work at run time"
         return OpPlan(op.label, FLOAT, None, why)
     return OpPlan(op.label, DYNAMIC, spec.dynamic, f"hybrid kernel by recipe {recipe.name}")
 
 
-def weight_operand(graph: Graph, op: Op, spec: OpSpec) -> int | None:
-    """The operand that holds constant float weights, or None."""
-    index = spec.dynamic_operand if spec.operand_index(WEIGHT) is None else spec.operand_index(WEIGHT)
-    tensor = None if index is None else graph.operand(op, index)
-    if tensor is None or not tensor.is_constant or tensor.dtype is not DType.FLOAT32 or tensor.sparsity is not None:
-        return None
-    return index
+def weight_operands(graph: Graph, op: Op, spec: OpSpec) -> dict[int, Tensor]:
+    """The weights of an operator by operand index; empty unless all of them are dense float constants."""
+    indices = [index for index in range(len(op.inputs)) if spec.operand_role(index) in (WEIGHT, WEIGHT16)]
+    if spec.operand_index(WEIGHT) is None and spec.dynamic_operand is not None:
+        indices = [spec.dynamic_operand]
+    found = {index: tensor for index in indices if (tensor := graph.operand(op, index)) is not None}
+    dense = (t.is_constant and t.dtype is DType.FLOAT32 and t.sparsity is None for t in found.values())
+    return found if all(dense) else {}
 
 
 def weight_type(spec: OpSpec, scheme: Scheme) -> DType:
@@ -72,9 +78,7 @@ def _has_reals(graph: Graph, op: Op) -> bool:
     return any(graph.tensors[name].dtype.is_float for name in names)
 
 
-def _why_not_integer(
-    graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, statistics: Statistics
-) -> str | None:
+def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, statistics: Statistics) -> str | None:
     """The reason why an operator cannot compute in integers, None if it can."""
     if op.kind in _CONTROL_FLOW:
         return "its graphs of control flow are not quantized"
@@ -97,7 +101,10 @@ def _why_not_integer(
                 return f"its result {name!r} is {tensor.dtype}"
             if spec.scale == FREE and name not in statistics.observers and not tensor.is_constant:
                 return f"calibration saw no values of {name!r}"
-    return _why_not_shared(graph, op, spec, statistics) or _why_not_range(op, spec, scheme, statistics)
+    reason = _why_not_shared(graph, op, spec, statistics) or _why_not_range(op, spec, scheme, statistics)
+    if reason is None and spec.is_recurrent:
+        return why_not_recurrent(graph, op, statistics)
+    return reason
 
 
 def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics) -> str | None:
@@ -116,13 +123,13 @@ def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics)
 
 
 def _why_not_operand(tensor: Tensor, role: str) -> str | None:
-    if role not in (DATA, WEIGHT, BIAS):
+    if role not in (DATA, BIAS, *_CONSTANT_WEIGHTS):
         return None
     if tensor.dtype is not DType.FLOAT32:
         return f"its operand {tensor.name!r} is {tensor.dtype}"
     if tensor.is_variable:
         return f"its operand {tensor.name!r} is state"
-    if role in (WEIGHT, BIAS) and not tensor.is_constant:
+    if role != DATA and not tensor.is_constant:
         return f"its {role} {tensor.name!r} is computed at run time"
     if tensor.sparsity is not None:
         return f"its operand {tensor.name!r} is sparse"

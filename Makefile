@@ -1,0 +1,45 @@
+# Everything tersor needs is set up in .venv by pip; nothing has to be installed by hand but Python (3.11 or later) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit peers benchmark constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/ready ## make every flavour of the embedded sample and print what each costs
+	$(BIN)/tersor quantize demo/fashion_mnist.tflite --as all --latency --rescale 1/255 \
+	    --data demo/fashion_mnist_calibration.npz --samples 200 --eval-data demo/fashion_mnist.npz --output out/demo
+
+test: lint unit ## check style, types, import rules and run all tests
+
+lint: $(VENV)/ready ## check style, types and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/ready ## run the tests
+	$(BIN)/pytest -n auto
+
+peers: $(VENV)/ready ## set up TensorFlow and litert-quantizer in environments of their own, for comparisons
+	$(BIN)/python benchmarks/peers.py setup
+
+benchmark: peers ## measure tersor beside its peers and rewrite docs/benchmarks
+	$(BIN)/python benchmarks/peers.py run
+
+constraints: ## write the versions installed now to constraints.txt
+	@{ echo '# Exact versions that continuous integration installs. Regenerate with: make constraints'; \
+	   $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
+
+clean: ## remove the environment, caches and results
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,85 @@
+"""tersor makes trained networks small, fast and still right on edge devices, and says what it cost.
+
+The stages are functions from values to values; each can be saved, compared and printed::
+
+    model = tersor.load("model.tflite")
+    data = tersor.load_data("photos/", model, tersor.Preprocess(mean=(127.5,), std=(127.5,)))
+    statistics = tersor.calibrate(model, data)
+    plan = tersor.plan(model, tersor.load_recipe("int8"), statistics)
+    tersor.save(tersor.quantize(model, plan), "model.int8.tflite")
+
+Names are loaded when they are used (PEP 562), so that importing tersor costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "tersor.data.dataset",
+    "Model": "tersor.ir.graph",
+    "Options": "tersor.stages.produce",
+    "Outcome": "tersor.stages.produce",
+    "Plan": "tersor.ir.plan",
+    "Preprocess": "tersor.data.preprocess",
+    "Recipe": "tersor.recipe",
+    "Sample": "tersor.data.feed",
+    "Score": "tersor.stages.evaluate",
+    "Statistics": "tersor.stages.calibrate",
+    "TersorError": "tersor.errors",
+    "analyze": "tersor.stages.analyze",
+    "calibrate": "tersor.stages.calibrate",
+    "evaluate": "tersor.stages.evaluate",
+    "load": "tersor.stages.load",
+    "load_data": "tersor.stages.load_data",
+    "load_recipe": "tersor.recipe",
+    "optimize": "tersor.stages.optimize",
+    "plan": "tersor.stages.plan",
+    "produce": "tersor.stages.produce",
+    "quantize": "tersor.stages.quantize",
+    "run": "tersor.stages.run",
+    "save": "tersor.stages.save",
+    "verify": "tersor.stages.verify",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from tersor.data.dataset import Dataset as Dataset
+    from tersor.data.feed import Sample as Sample
+    from tersor.data.preprocess import Preprocess as Preprocess
+    from tersor.errors import TersorError as TersorError
+    from tersor.ir.graph import Model as Model
+    from tersor.ir.plan import Plan as Plan
+    from tersor.recipe import Recipe as Recipe
+    from tersor.recipe import load_recipe as load_recipe
+    from tersor.stages.analyze import analyze as analyze
+    from tersor.stages.calibrate import Statistics as Statistics
+    from tersor.stages.calibrate import calibrate as calibrate
+    from tersor.stages.evaluate import Score as Score
+    from tersor.stages.evaluate import evaluate as evaluate
+    from tersor.stages.load import load as load
+    from tersor.stages.load_data import load_data as load_data
+    from tersor.stages.optimize import optimize as optimize
+    from tersor.stages.plan import plan as plan
+    from tersor.stages.produce import Options as Options
+    from tersor.stages.produce import Outcome as Outcome
+    from tersor.stages.produce import produce as produce
+    from tersor.stages.quantize import quantize as quantize
+    from tersor.stages.run import run as run
+    from tersor.stages.save import save as save
+    from tersor.stages.verify import verify as verify
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tersor' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,43 @@
+"""`tersor evaluate`: a model's score on labelled data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tersor.cli import options
+
+
+def command(
+    model: options.ModelPath,
+    data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
+    metric: Annotated[str, typer.Option(metavar="top1|top5|mse|auc|module:function")] = "top1",
+    kernels: options.Kernels = "xnnpack",
+    rescale: options.Rescale = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure a .tflite of any flavour on labelled data, with a 95 % confidence interval."""
+    from tersor.cli import console
+    from tersor.report.outcome import score_to_dict
+    from tersor.stages.evaluate import evaluate
+    from tersor.stages.load import load
+    from tersor.stages.load_data import load_data
+
+    dataset = load_data(data, load(model), options.preprocess(rescale, mean, std))
+    for message in dataset.notes:
+        console.note(message)
+    total = None if dataset.size is None else len(dataset)
+    with console.progress() as report:
+        score = evaluate(model, dataset, metric, kernels, progress=lambda done: report("evaluating", done, total))
+    if as_json:
+        console.print_json(score_to_dict(score))
+        return
+    low, high = score.interval
+    if score.metric in ("top1", "top5"):
+        text = f"{100 * score.value:.2f} % (95 %: {100 * low:.2f}..{100 * high:.2f})"
+    else:
+        text = f"{score.value:.6g} (95 %: {low:.6g}..{high:.6g})"
+    console.out.print(f"{score.metric} {text} on {score.samples} samples, {kernels} kernels", markup=False)

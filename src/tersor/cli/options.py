@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tersor.data.preprocess import Preprocess
+from tersor.errors import RecipeError
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.", show_default=False)]
+Rescale = Annotated[str | None, typer.Option(metavar="K", help="Multiply raw values, e.g. 1/255.", show_default=False)]
+Mean = Annotated[
+    str | None, typer.Option(metavar="M", help="Subtract: a number, or one per channel: 123.7,116.3,103.5.")
+]
+Std = Annotated[str | None, typer.Option(metavar="S", help="Then divide by: likewise.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
+
+DATA_HELP = "A folder of images (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or module:function."
+
+
+def preprocess(rescale: str | None, mean: str | None, std: str | None) -> Preprocess:
+    """The normalization that --rescale, --mean and --std ask for. Raises RecipeError for what is not a number."""
+    return Preprocess(
+        rescale=None if rescale is None else _number("--rescale", rescale),
+        mean=_numbers("--mean", mean),
+        std=_numbers("--std", std),
+    )
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...]:
+    return () if text is None else tuple(_number(option, part) for part in text.split(","))
+
+
+def _number(option: str, text: str) -> float:
+    numerator, slash, denominator = text.partition("/")
+    try:
+        return float(numerator) / float(denominator) if slash else float(numerator)
+    except (ValueError, ZeroDivisionError):
+        raise RecipeError(f"{option} {text!r} is not a number") from None

@@ -1,0 +1,123 @@
+"""`tersor quantize`: a float model in, quantized files and what they cost out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tersor.cli import options
+
+
+def command(
+    model: options.ModelPath,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)
+    ] = None,
+    flavours: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="FLAVOUR",
+            help="float16, dynamic, weight_only, int8_float_io, int8, uint8, int16x8, int8_w4, float32, 'all', or a "
+            "recipe.toml. May be repeated, or separated by commas. Default: int8.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file to write, or a folder for several flavours.", show_default=False),
+    ] = None,
+    eval_data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
+    ] = None,
+    rescale: options.Rescale = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples to calibrate on; the others are measured on.")] = 100,
+    eval_samples: Annotated[int, typer.Option(min=1, help="Samples to measure on, at most.")] = 1000,
+    metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
+    observer: Annotated[
+        str | None, typer.Option(metavar="min_max|moving_average", help="Ranges of activations.", show_default=False)
+    ] = None,
+    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor.")] = False,
+    io: Annotated[
+        str | None,
+        typer.Option(
+            "--io", metavar="float32|int8|uint8|int16", help="Type of inputs and outputs.", show_default=False
+        ),
+    ] = None,
+    allow_float: Annotated[
+        bool, typer.Option("--allow-float", help="Leave operators without an integer kernel in float.")
+    ] = False,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OP|REGEX", help="Leave these operators (a kind, or result names) in float."),
+    ] = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the plan: every tensor, and why.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Quantize a float model, verify the result on real kernels, and say what it cost."""
+    from tersor.cli import console
+    from tersor.recipe import adjusted, load_recipe, presets
+    from tersor.report.outcome import outcome_to_dict
+    from tersor.report.table import footnotes, outcome_table
+    from tersor.stages.load import load
+    from tersor.stages.load_data import load_data
+    from tersor.stages.produce import Options, few_samples_warning, produce
+
+    names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
+    names = presets() if names == ["all"] else names
+    recipes = [
+        adjusted(
+            load_recipe(name),
+            observer=observer,
+            per_tensor=per_tensor,
+            interface=io,
+            allow_float=allow_float,
+            keep_float=keep_float or (),
+        )
+        for name in names
+    ]
+    loaded = load(model)
+    preprocess = options.preprocess(rescale, mean, std)
+    dataset = None if data is None else load_data(data, loaded, preprocess)
+    evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
+    outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
+    for message in dataset.notes if dataset is not None else ():
+        console.note(message)
+    with console.progress() as report:
+        outcome = produce(
+            loaded,
+            outputs,
+            dataset,
+            evaluation,
+            replace(
+                Options(), calibration_samples=samples, evaluation_samples=eval_samples, metric=metric, latency=latency
+            ),
+            report,
+        )
+    if as_json:
+        console.print_json(outcome_to_dict(outcome))
+        return
+    if explain:
+        for product in outcome.products:
+            if product.plan is not None:
+                console.out.print(product.plan.explain(), markup=False)
+    console.out.print(outcome_table(outcome))
+    for message in footnotes(outcome):
+        console.note(message)
+    few = few_samples_warning(outcome.calibration_samples)
+    warnings = [f"{p.recipe}: {text}" for p in outcome.products if p.plan is not None for text in p.plan.warnings]
+    for message in ([few] if few else []) + warnings:
+        console.warn(message)
+
+
+def output_path(model: Path, output: Path | None, flavour: str, *, several: bool) -> Path:
+    """Where a flavour is written: the file that was asked for, or `model.flavour.tflite` in the folder asked for."""
+    if output is not None and not several and output.suffix and not output.is_dir():
+        return output
+    return (output or model.parent) / f"{model.stem}.{flavour}.tflite"

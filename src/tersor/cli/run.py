@@ -1,0 +1,51 @@
+"""`tersor run`: what a model answers to given inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tersor.cli import options
+
+
+def command(
+    model: options.ModelPath,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, .npy or .npz files.")],
+    batch: Annotated[int, typer.Option(min=1, help="Samples to run at once.")] = 1,
+    kernels: options.Kernels = "xnnpack",
+    top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
+    rescale: options.Rescale = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the outputs to a .npz file.", show_default=False)
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run a .tflite of any flavour, with any batch size."""
+    import numpy as np
+
+    from tersor.cli import console
+    from tersor.stages.load import load
+    from tersor.stages.load_data import load_inputs
+    from tersor.stages.run import run
+    from tersor.stages.save import atomic
+
+    samples = load_inputs(inputs, load(model), options.preprocess(rescale, mean, std))
+    results = list(run(model, samples, kernels=kernels, batch=batch))
+    if output is not None:
+        stacked = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+        with atomic(output) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **stacked)
+    if as_json:
+        console.print_json([{name: values.tolist() for name, values in result.items()} for result in results])
+        return
+    for number, result in enumerate(results):
+        for name, values in result.items():
+            flat = values.ravel()
+            best = flat.argsort()[::-1][:top]
+            shown = ", ".join(f"[{place}] {flat[place]:.5g}" for place in best)
+            more = " ..." if flat.size > top else ""
+            console.out.print(f"{number} {name} {list(values.shape)}: {shown}{more}", markup=False)

@@ -1,0 +1,62 @@
+"""Arrays in a `.npy` or `.npz` file, samples along the first axis.
+
+In a `.npz`, `x` holds the samples and `y` the labels. A model with several inputs takes arrays by input name, in a file
+without `x`. Files are read without unpickling: an object array is refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tersor.data.dataset import Dataset
+from tersor.data.feed import Sample
+from tersor.data.preprocess import Preprocess
+from tersor.errors import DataError
+from tersor.ir.graph import Array
+
+
+def accepts(spec: str) -> bool:
+    """Whether `spec` is a NumPy file."""
+    return Path(spec).suffix.lower() in (".npy", ".npz")
+
+
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:  # noqa: ARG001 (the rib's contract)
+    """The samples of a NumPy file. Raises DataError."""
+    inputs, labels = _arrays(spec)
+    sizes = {len(values) for values in inputs.values()} | ({len(labels)} if labels is not None else set())
+    if len(sizes) != 1:
+        counts = ", ".join(f"{name} {len(values)}" for name, values in inputs.items())
+        raise DataError(f"{spec}: the arrays differ in length: {counts}, y {len(labels) if labels is not None else 0}")
+
+    def draw(places: Sequence[int] | None) -> Iterator[Sample]:
+        for place in range(sizes.copy().pop()) if places is None else places:
+            values: object = {name: preprocess.apply(array[place]) for name, array in inputs.items()}
+            if list(inputs) == ["x"]:
+                values = preprocess.apply(inputs["x"][place])
+            yield Sample(values, None if labels is None else labels[place], f"{spec}[{place}]")
+
+    return Dataset(draw, sizes.copy().pop(), spec)
+
+
+def _arrays(spec: str) -> tuple[dict[str, Array], Array | None]:
+    try:
+        loaded = np.load(spec, mmap_mode="r" if spec.endswith(".npy") else None, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            arrays, labels = {"x": loaded}, None
+        else:
+            with loaded:
+                names = ["x"] if "x" in loaded.files else [name for name in loaded.files if name != "y"]
+                arrays = {name: loaded[name] for name in names}
+                labels = loaded["y"] if "y" in loaded.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise DataError(f"{spec}: not a readable NumPy file: {error}") from error
+    if not arrays:
+        raise DataError(f"{spec}: no array but y; the samples belong in an array named x")
+    scalars = [name for name, values in arrays.items() if values.ndim == 0]
+    if scalars:
+        raise DataError(f"{spec}: {scalars[0]!r} is a single value, not an array of samples")
+    return arrays, labels

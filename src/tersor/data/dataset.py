@@ -1,0 +1,68 @@
+"""A set of samples that can be gone through again and again without being held in memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, replace
+
+from tersor.data.feed import Sample
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples that are made when they are drawn.
+
+    Attributes:
+        draw: gives an iterator over the samples of the given places, in that order (None: all).
+        size: the number of samples, None where only going through them tells.
+        classes: class names by index, where the data has them.
+        what: the data in words, for tables and messages.
+        chosen: the places that belong to this set, None for all.
+        notes: what the user should know about how the data is read.
+    """
+
+    draw: Callable[[Sequence[int] | None], Iterator[Sample]]
+    size: int | None
+    what: str
+    classes: tuple[str, ...] = ()
+    chosen: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self.draw(self.chosen)
+
+    def __len__(self) -> int:
+        if self.size is None:
+            raise TypeError(f"{self.what}: the number of samples is not known beforehand")
+        return self.size if self.chosen is None else len(self.chosen)
+
+    def split(self, first: int, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Two disjoint sets: at most `first` samples to tune on, and the others to report on.
+
+        Samples are drawn at random with a fixed seed, so that data sorted by class is not cut by class. Data of unknown
+        size is cut as it comes.
+        """
+        if self.size is None:
+            return self._cut(0, first), self._cut(first, None)
+        places = list(self.chosen if self.chosen is not None else range(self.size))
+        random.Random(seed).shuffle(places)
+        return replace(self, chosen=tuple(sorted(places[:first]))), replace(self, chosen=tuple(sorted(places[first:])))
+
+    def _cut(self, start: int, stop: int | None) -> Dataset:
+        from itertools import islice
+
+        return replace(self, draw=lambda places: islice(self.draw(places), start, stop))
+
+
+def from_iterable(samples: Iterable[object], what: str = "samples") -> Dataset:
+    """A data set over what can be iterated again: a list, an array along its first axis."""
+
+    def draw(places: Sequence[int] | None) -> Iterator[Sample]:
+        wanted = None if places is None else set(places)
+        for number, item in enumerate(samples):
+            if wanted is None or number in wanted:
+                yield item if isinstance(item, Sample) else Sample(item, source=f"{what} {number}")
+
+    size = len(samples) if isinstance(samples, Sized) else None
+    return Dataset(draw, size, what)

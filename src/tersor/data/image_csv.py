@@ -1,0 +1,61 @@
+"""A CSV file that lists images and their labels, beside the images.
+
+One column names the file (`file`, `filename`, `path` or `image`), one the class (`class_index`, `label`, `class`, `category`,
+`target` or `y`): an index, or a name; names in alphabetical order are class 0, 1, ...
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from tersor.data.dataset import Dataset
+from tersor.data.image_folder import images
+from tersor.data.preprocess import Preprocess
+from tersor.errors import DataError
+
+FILE_COLUMNS = ("file", "filename", "path", "image")
+LABEL_COLUMNS = ("class_index", "label", "class", "category", "target", "y")
+
+
+def accepts(spec: str) -> bool:
+    """Whether `spec` is a CSV file."""
+    return Path(spec).suffix.lower() == ".csv"
+
+
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
+    """The images that a CSV lists, found relative to it or in a folder of its name. Raises DataError."""
+    path = Path(spec)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{spec}: cannot be read: {error}") from error
+    if not rows:
+        raise DataError(f"{spec}: it lists no images")
+    file_column = _column(rows[0], FILE_COLUMNS)
+    if file_column is None:
+        raise DataError(f"{spec}: no column {' or '.join(FILE_COLUMNS)}; it has {', '.join(rows[0])}")
+    files = [_find(path, row[file_column]) for row in rows]
+    label_column = _column(rows[0], LABEL_COLUMNS)
+    names = [row[label_column] for row in rows] if label_column is not None else []
+    classes: tuple[str, ...] = ()
+    labels: list[object] = [None] * len(rows)
+    if names and all(name.isdigit() for name in names):
+        labels = [int(name) for name in names]
+    elif names:
+        classes = tuple(sorted(set(names)))
+        labels = [classes.index(name) for name in names]
+    return images(files, labels, shape, preprocess, spec, classes)
+
+
+def _column(row: dict[str, str], known: tuple[str, ...]) -> str | None:
+    by_name = {name.strip().lower(): name for name in row if name is not None}
+    return next((by_name[name] for name in known if name in by_name), None)
+
+
+def _find(csv_path: Path, name: str) -> Path:
+    for folder in (csv_path.parent, csv_path.parent / csv_path.stem):
+        if (folder / name).is_file():
+            return folder / name
+    raise DataError(f"{csv_path}: it lists {name!r}, which is neither beside it nor in {csv_path.stem}/")

@@ -1,0 +1,95 @@
+"""A folder of images. Sub-folders are classes: their names in alphabetical order are class 0, 1, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tersor.data.dataset import Dataset
+from tersor.data.feed import Sample
+from tersor.data.preprocess import Preprocess
+from tersor.errors import DataError
+from tersor.ir.graph import Array
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+def accepts(spec: str) -> bool:
+    """Whether `spec` is a folder."""
+    return Path(spec).is_dir()
+
+
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
+    """The images below a folder.
+
+    Args:
+        spec: the folder.
+        shape: the model's input [batch, height, width, channels], -1 where open.
+        preprocess: applied to pixels 0..255.
+
+    Raises DataError if there are no images.
+    """
+    root = Path(spec)
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise DataError(f"{spec}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    folders = sorted({path.relative_to(root).parts[0] for path in files if len(path.relative_to(root).parts) > 1})
+    labelled = len(folders) > 1 and all(len(path.relative_to(root).parts) > 1 for path in files)
+    index = {name: number for number, name in enumerate(folders)}
+    labels = [index[path.relative_to(root).parts[0]] if labelled else None for path in files]
+    return images(files, labels, shape, preprocess, spec, tuple(folders) if labelled else ())
+
+
+def images(
+    files: Sequence[Path],
+    labels: Sequence[object],
+    shape: tuple[int, ...],
+    preprocess: Preprocess,
+    what: str,
+    classes: tuple[str, ...] = (),
+) -> Dataset:
+    """A data set of image files with their labels."""
+    if len(shape) != 4:
+        raise DataError(f"{what}: images need a model with one input [batch, height, width, channels], not {shape}")
+    size = (shape[1], shape[2])
+    if -1 in size or shape[3] not in (1, 3, 4):
+        raise DataError(f"{what}: images do not fit a model input of shape {shape}")
+
+    def draw(places: Sequence[int] | None) -> Iterator[Sample]:
+        for place in range(len(files)) if places is None else places:
+            pixels = read_image(files[place], size, shape[3])
+            yield Sample(preprocess.apply(pixels), labels[place], str(files[place]))
+
+    notes = [] if not preprocess.is_identity else ["pixels go in as 0..255 (no --rescale, no --mean and --std)"]
+    first = _image_size(files[0])
+    if first != size:
+        notes.append(f"images are resized to {size[0]}x{size[1]} (the first is {first[0]}x{first[1]})")
+    return Dataset(draw, len(files), what, classes, notes=tuple(notes))
+
+
+def read_image(path: Path, size: tuple[int, int], channels: int) -> Array:
+    """Pixels uint8 [height, width, channels], resized (bilinear with antialiasing). Raises DataError."""
+    from PIL import Image, ImageOps
+
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert(mode)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable image: {error}") from error
+    if (upright.height, upright.width) != size:
+        upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(upright, np.uint8)
+    return pixels[..., np.newaxis] if channels == 1 else pixels
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable image: {error}") from error

@@ -1,0 +1,91 @@
+"""What `produce` measured, as a table in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from rich.table import Table
+
+from tersor.stages.evaluate import Score
+from tersor.stages.produce import Outcome, Product
+
+
+def outcome_table(outcome: Outcome) -> Table:
+    """One row per file, narrow enough for 80 columns; columns without any figure are left out."""
+    rows = (outcome.reference, *outcome.products)
+    scored = next((row.score.metric for row in rows if row.score is not None), None)
+    columns: list[tuple[str, Callable[[Product], str]]] = [("size", lambda row: _size(row, outcome.reference))]
+    if scored is not None:
+        columns.append((f"{scored} [95 %]", lambda row: _score(row.score)))
+    if any(row.agreement is not None for row in rows):
+        columns.append(("agree", _agreement))
+    if any(row.distances for row in rows):
+        columns.append(("SQNR", _sqnr))
+    if any(row.timing is not None for row in rows):
+        columns.append(("latency", _latency))
+    if any(row.plan is not None and row.plan.left_in_float() for row in rows):
+        columns.append(("float ops", _left))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("flavour", no_wrap=True)
+    for title, _ in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row.recipe, *(cell(row) for _, cell in columns))
+    return table
+
+
+def footnotes(outcome: Outcome) -> list[str]:
+    """What the figures rest on."""
+    notes = []
+    if outcome.calibration_samples:
+        notes.append(f"calibrated on {outcome.calibration_samples} samples")
+    if outcome.evaluation_samples:
+        same = "other samples" if outcome.disjoint else "the SAME samples (no others were given: too rosy)"
+        notes.append(f"measured on {outcome.evaluation_samples} {same if outcome.calibration_samples else 'samples'}")
+    if any(product.distances for product in outcome.products):
+        notes.append("agree: same arg-max as the float model; SQNR: float output / quantization error")
+    if any(product.timing is not None for product in outcome.products):
+        notes.append("latency: one thread of this machine, median of interleaved rounds, ratio to float")
+    if outcome.products:
+        kernels = " and ".join(seen.kernels for seen in outcome.products[0].verified)
+        notes.append(f"every file was loaded and run on the {kernels} kernels; figures are from xnnpack")
+    return [*notes, *(f"wrote {product.path}" for product in outcome.products)]
+
+
+def _size(row: Product, reference: Product) -> str:
+    ratio = row.size_bytes / reference.size_bytes
+    text = f"{row.size_bytes / 1e6:.2f} MB" if row.size_bytes >= 1e6 else f"{row.size_bytes / 1e3:.1f} kB"
+    return text if row is reference else f"{text} {ratio:.2f}x"
+
+
+def _score(score: Score | None) -> str:
+    if score is None:
+        return "-"
+    if score.metric in ("top1", "top5"):
+        low, high = (100 * bound for bound in score.interval)
+        return f"{100 * score.value:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{score.value:.4g} [{score.interval[0]:.4g}, {score.interval[1]:.4g}]"
+
+
+def _agreement(row: Product) -> str:
+    return "" if row.agreement is None else f"{100 * row.agreement:.1f} %"
+
+
+def _sqnr(row: Product) -> str:
+    if row.sqnr_db is None:
+        return ""
+    return "exact" if row.sqnr_db == math.inf else f"{row.sqnr_db:.1f} dB"
+
+
+def _latency(row: Product) -> str:
+    if row.timing is None:
+        return "-"
+    return f"{row.timing.median_ms:.2f} ms {row.timing.ratio:.2f}x"
+
+
+def _left(row: Product) -> str:
+    if row.plan is None:
+        return ""
+    left = len(row.plan.left_in_float())
+    return str(left) if left else "-"

@@ -1,0 +1,186 @@
+"""The child's side of `runtimes.engine`: obeys commands until the parent is gone.
+
+Answers are ("ok", value) or ("error", exception). A stream of samples ends with None from the parent and ("end", None) from
+here, so that both sides are in step again after any error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from tersor.errors import RuntimeFailure, TersorError
+from tersor.ir.graph import Array
+from tersor.runtimes.engine import AHEAD, Derived
+from tersor.runtimes.isolation import Channel
+from tersor.runtimes.litert import Session
+
+
+def serve(channel: Channel) -> None:
+    """The loop over commands. Raises EOFError when the parent is gone."""
+    inbox = _Inbox(channel)
+    models: dict[int, list[Session]] = {}
+    while True:
+        command, *arguments = inbox.receive()
+        try:
+            if command == "open":
+                path, kernels, threads, copies, keep_all = arguments
+                key = len(models)
+                models[key] = [Session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
+                channel.send(("ok", (key, models[key][0].inputs, models[key][0].outputs)))
+            elif command == "time":
+                key, sample, seconds = arguments
+                channel.send(("ok", models[key][0].time(sample, seconds)))
+            elif command == "close":
+                models[arguments[0]] = []
+            elif command == "run":
+                _run(channel, inbox, models[arguments[0]])
+            elif command == "observe":
+                key, *what = arguments
+                _observe(channel, inbox, models[key], *what)
+        except Exception as error:
+            channel.send(("error", _sendable(error)))
+
+
+class _Inbox:
+    """Reads ahead, so that the parent is never kept from writing while an answer to it is being written."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._values: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=2 * AHEAD)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def receive(self) -> Any:
+        """The next value from the parent. Raises EOFError when it is gone."""
+        value, error = self._values.get()
+        if error is not None:
+            raise error
+        return value
+
+    def stream(self) -> Iterator[list[Array]]:
+        """The samples of a stream, to its end."""
+        while (sample := self.receive()) is not None:
+            yield sample
+
+    def _read(self) -> None:
+        while True:
+            try:
+                self._values.put((self._channel.receive(), None))
+            except BaseException as error:
+                self._values.put((None, error))
+                return
+
+
+def _run(channel: Channel, inbox: _Inbox, sessions: list[Session]) -> None:
+    """Answer each sample in order; with several sessions, samples are computed side by side."""
+    free: queue.SimpleQueue[Session] = queue.SimpleQueue()
+    for session in sessions:
+        free.put(session)
+
+    def compute(sample: list[Array]) -> list[Array]:
+        session = free.get()
+        try:
+            return session.run(sample)
+        finally:
+            free.put(session)
+
+    pending: queue.Queue[Future[list[Array]] | None] = queue.Queue()
+
+    def answer() -> None:
+        while (future := pending.get()) is not None:
+            try:
+                channel.send(("ok", future.result()))
+            except Exception as error:
+                channel.send(("error", _sendable(error)))
+
+    with ThreadPoolExecutor(len(sessions)) as pool:
+        writer = threading.Thread(target=answer)
+        writer.start()
+        for sample in inbox.stream():
+            pending.put(pool.submit(compute, sample))
+        pending.put(None)
+        writer.join()
+    channel.send(("end", None))
+
+
+def _observe(
+    channel: Channel,
+    inbox: _Inbox,
+    sessions: list[Session],
+    names: list[str],
+    new_observer: Callable[[], Any],
+    derived: list[Derived],
+) -> None:
+    """Every session takes samples as they come; observers merge to the same result whoever took which."""
+    samples: queue.Queue[list[Array] | None] = queue.Queue(maxsize=len(sessions))
+    parts: list[dict[str, Any]] = [{} for _ in sessions]
+    failures: list[Exception] = []
+
+    def work(session: Session, part: dict[str, Any]) -> None:
+        while (sample := samples.get()) is not None:
+            if failures:
+                continue
+            try:
+                session.run(sample)
+                _observe_run(session, names, derived, part, new_observer)
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(sessions, parts, strict=True)]
+    for thread in threads:
+        thread.start()
+    for sample in inbox.stream():
+        samples.put(sample)
+    for _ in threads:
+        samples.put(None)
+    for thread in threads:
+        thread.join()
+    channel.send(("error", _sendable(failures[0])) if failures else ("ok", _merged(parts, names)))
+    channel.send(("end", None))
+
+
+def _merged(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    merged = parts[0]
+    for part in parts[1:]:
+        for name, observer in part.items():
+            if name in merged:
+                merged[name].merge(observer)
+            else:
+                merged[name] = observer
+    order = [name for name in names if name in merged]
+    return {name: merged[name] for name in dict.fromkeys((*order, *merged))}
+
+
+def _observe_run(
+    session: Session, names: list[str], derived: list[Derived], part: dict[str, Any], new_observer: Callable[[], Any]
+) -> None:
+    """Show the values of one run to their observers. No view outlives it: the runtime would refuse the next run."""
+    for name, values in _values(session, names, derived):
+        if name not in part:
+            part[name] = new_observer()
+        part[name].observe(values)
+
+
+def _values(session: Session, names: list[str], derived: list[Derived]) -> Iterator[tuple[str, Array]]:
+    for name in names:
+        values = _view(session, name)
+        if values is not None:
+            yield name, values
+    for item in derived:
+        sources = [_view(session, name) for name in item.sources]
+        if all(source is not None for source in sources):
+            yield from item.compute(*sources).items()
+
+
+def _view(session: Session, name: str) -> Array | None:
+    with contextlib.suppress(ValueError, KeyError):  # a tensor without memory of its own
+        return session.view(name)
+    return None
+
+
+def _sendable(error: Exception) -> TersorError:
+    return error if isinstance(error, TersorError) else RuntimeFailure(f"{type(error).__name__}: {error}")

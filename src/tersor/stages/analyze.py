@@ -1,0 +1,173 @@
+"""What a model consists of: operators, work, memory, quantization."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Graph, Model, Op, Tensor
+
+_MAC_FREE = 0
+
+
+@dataclass(frozen=True)
+class OpAnalysis:
+    """One operator.
+
+    Attributes:
+        name: the operator's name.
+        kind: its kind.
+        output: shape and type of its first result.
+        macs: multiply-accumulate operations of one run.
+        weight_bytes: bytes of its constant operands.
+    """
+
+    name: str
+    kind: str
+    output: str
+    macs: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The main graph in figures.
+
+    Attributes:
+        operators: in order.
+        kinds: how many operators of each kind.
+        macs: multiply-accumulate operations of one run.
+        constant_bytes: bytes of all constants of all graphs.
+        peak_activation_bytes: the most bytes of activations alive at one time, if each dies after its last reader; what an
+            arena needs at least.
+        inputs: name and type of each.
+        outputs: likewise.
+        numbers: how many tensors of each type, constants and activations apart.
+        quantization: in words.
+    """
+
+    operators: tuple[OpAnalysis, ...]
+    kinds: Mapping[str, int]
+    macs: int
+    constant_bytes: int
+    peak_activation_bytes: int
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    numbers: Mapping[str, int]
+    quantization: str
+
+
+def analyze(model: Model) -> Analysis:
+    """Figures of a model's main graph; nothing is run."""
+    graph = model.graph
+    operators = tuple(_analyze_op(graph, op) for op in graph.ops)
+    seen: set[int] = set()
+    constant_bytes = 0
+    for each in model.graphs:
+        for tensor in each.tensors.values():
+            if tensor.data is not None and id(tensor.data.base) not in seen:
+                constant_bytes += tensor.byte_size
+    numbers = Counter(f"{'constant' if t.is_constant else 'activation'} {t.dtype}" for t in graph.tensors.values())
+    return Analysis(
+        operators=operators,
+        kinds=dict(Counter(item.kind for item in operators).most_common()),
+        macs=sum(item.macs for item in operators),
+        constant_bytes=constant_bytes,
+        peak_activation_bytes=peak_activation_bytes(graph),
+        inputs={name: describe(graph.tensors[name]) for name in graph.inputs},
+        outputs={name: describe(graph.tensors[name]) for name in graph.outputs},
+        numbers=dict(sorted(numbers.items())),
+        quantization=_quantization(graph),
+    )
+
+
+def describe(tensor: Tensor) -> str:
+    """Type and shape in short, as `int8[1,224,224,3]`, with the scale where there is one."""
+    sizes = ",".join("?" if size < 0 else str(size) for size in tensor.open_shape or tensor.shape)
+    quant = ""
+    if tensor.quant is not None and len(tensor.quant.scales) == 1:
+        quant = f" scale {tensor.quant.scale:.6g} zero point {tensor.quant.zero_point}"
+    elif tensor.quant is not None:
+        quant = f" {len(tensor.quant.scales)} scales along axis {tensor.quant.axis}"
+    return f"{tensor.dtype}[{sizes}]{quant}"
+
+
+def peak_activation_bytes(graph: Graph) -> int:
+    """The most bytes of activations that are alive at the same time, in the operators' order."""
+    last: dict[str, int] = dict.fromkeys(graph.inputs, -1)
+    for place, op in enumerate(graph.ops):
+        for name in (*op.present_inputs, *op.outputs):
+            last[name] = place
+    for name in graph.outputs:
+        last[name] = len(graph.ops)
+    sizes = {name: t.byte_size for name, t in graph.tensors.items() if not t.is_constant}
+    always = sum(sizes[name] for name, t in graph.tensors.items() if t.is_variable)
+    alive = {name for name in graph.inputs if name in sizes}
+    total = sum(sizes[name] for name in alive)
+    peak = total
+    for place, op in enumerate(graph.ops):
+        for name in op.outputs:
+            if name in sizes and name not in alive and not graph.tensors[name].is_variable:
+                alive.add(name)
+                total += sizes[name]
+        peak = max(peak, total)
+        for name in {*op.present_inputs, *op.outputs}:
+            if name in alive and last[name] == place:
+                alive.remove(name)
+                total -= sizes[name]
+    return peak + always
+
+
+def _analyze_op(graph: Graph, op: Op) -> OpAnalysis:
+    weights = sum(graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant)
+    output = describe(graph.tensors[op.outputs[0]]) if op.outputs else "-"
+    return OpAnalysis(op.name, op.label, output, macs(graph, op), weights)
+
+
+def macs(graph: Graph, op: Op) -> int:
+    """Multiply-accumulate operations of one run of an operator; 0 for kinds that do not multiply and add."""
+    if not op.outputs:
+        return _MAC_FREE
+    result = graph.tensors[op.outputs[0]]
+    match op.kind:
+        case "CONV_2D" | "CONV_3D":
+            weights = graph.operand(op, 1)
+            axis = 0 if op.kind == "CONV_2D" else -1
+            return 0 if weights is None else result.elements * weights.elements // max(1, weights.shape[axis])
+        case "DEPTHWISE_CONV_2D":
+            weights = graph.operand(op, 1)
+            return 0 if weights is None else result.elements * weights.shape[1] * weights.shape[2]
+        case "TRANSPOSE_CONV":
+            weights, data = graph.operand(op, 1), graph.operand(op, 2)
+            if weights is None or data is None:
+                return _MAC_FREE
+            return data.elements * weights.elements // max(1, weights.shape[3])
+        case "FULLY_CONNECTED":
+            weights = graph.operand(op, 1)
+            return 0 if weights is None or len(weights.shape) != 2 else result.elements * weights.shape[1]
+        case "BATCH_MATMUL":
+            left = graph.operand(op, 0)
+            if left is None or not left.shape:
+                return _MAC_FREE
+            return result.elements * left.shape[-2 if op.option("adj_x") else -1]
+    return _MAC_FREE
+
+
+def _quantization(graph: Graph) -> str:
+    if any(op.custom_code == "edgetpu-custom-op" for op in graph.ops):
+        return "compiled for the Edge TPU"
+    constants = [t.dtype for t in graph.tensors.values() if t.is_constant and t.elements > 1]
+    activations = Counter(t.dtype for name, t in graph.tensors.items() if not t.is_constant and name in graph.producers)
+    for dtype in (DType.INT16, DType.INT8, DType.UINT8):
+        share = activations[dtype]
+        quantized = sum(1 for t in graph.tensors.values() if t.dtype is dtype and t.quant is not None)
+        if share and quantized:
+            left = activations[DType.FLOAT32]
+            return f"{dtype} activations" + (f", {left} of {activations.total()} results in float32" if left else "")
+    if DType.INT8 in constants or DType.INT4 in constants:
+        return "weights in integers, activations in float32"
+    if DType.FLOAT16 in constants:
+        return "weights in float16"
+    return "none"

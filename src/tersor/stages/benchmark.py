@@ -1,0 +1,54 @@
+"""How long models take on this machine, measured in turn so that its drift touches all alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tersor.ir.graph import Array
+from tersor.runtimes.engine import Handle
+
+ROUNDS = 15
+"""Turns in which every model is measured once; the median over turns is reported."""
+
+_SLICE = 0.02
+"""Seconds that one model is run in one turn, at least one run."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Time of one run on this machine.
+
+    Attributes:
+        median_ms: median over the turns, milliseconds.
+        low_ms: the fastest turn.
+        high_ms: the slowest turn.
+        ratio: median over the turns of this model's time / the first model's time in the same turn.
+    """
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    ratio: float
+
+
+def benchmark(handles: Sequence[Handle], inputs: Sequence[Sequence[Array]], rounds: int = ROUNDS) -> list[Timing]:
+    """Time loaded models, one after the other, round by round.
+
+    Args:
+        handles: the models; the first is the one that ratios refer to.
+        inputs: the inputs of each.
+        rounds: turns.
+    """
+    for handle, arrays in zip(handles, inputs, strict=True):
+        handle.time(arrays, _SLICE)
+    turns = [
+        [handle.time(arrays, _SLICE) for handle, arrays in zip(handles, inputs, strict=True)] for _ in range(rounds)
+    ]
+    timings = []
+    for place in range(len(handles)):
+        own = [turn[place] * 1000 for turn in turns]
+        ratio = statistics.median(turn[place] / turn[0] for turn in turns)
+        timings.append(Timing(statistics.median(own), min(own), max(own), ratio))
+    return timings

@@ -1,0 +1,139 @@
+"""Outputs of a float model and of what was made of it, side by side on the same samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from tersor.data.feed import fit
+from tersor.errors import VerificationError
+from tersor.ir.graph import Array
+from tersor.runtimes.engine import Handle
+from tersor.runtimes.litert import Port
+
+_BATCH = 32
+"""Samples that are drawn once and then run on every model."""
+
+
+@dataclass(frozen=True)
+class OutputDistance:
+    """How far one output is from the float one, over all samples.
+
+    Attributes:
+        name: the output.
+        sqnr_db: signal to quantization noise ratio in decibel.
+        cosine: mean cosine of the angle between both outputs of a sample.
+        agreement: share of samples with the same arg-max over the last axis (mean over the others); None for outputs with
+            one value there.
+    """
+
+    name: str
+    sqnr_db: float
+    cosine: float
+    agreement: float | None
+
+
+@dataclass
+class Accumulator:
+    """Sums over samples, from which `OutputDistance` follows. Memory does not grow with the samples."""
+
+    name: str
+    signal: float = 0.0
+    noise: float = 0.0
+    cosines: float = 0.0
+    agreeing: float = 0.0
+    samples: int = 0
+    varies: bool = False
+    reference_varies: bool = False
+    has_classes: bool = False
+    _first: tuple[Array, Array] | None = field(default=None, repr=False)
+
+    def add(self, reference: Array, other: Array) -> None:
+        """Take one sample's output of both models, real numbers of the same shape."""
+        if reference.shape != other.shape:
+            raise VerificationError(
+                f"output {self.name!r} has shape {other.shape}, the float model's {reference.shape}"
+            )
+        if not np.isfinite(other).all() and np.isfinite(reference).all():
+            raise VerificationError(f"output {self.name!r} is not finite where the float model's is")
+        a, b = reference.astype(np.float64), other.astype(np.float64)
+        self.signal += float(np.sum(a * a))
+        self.noise += float(np.sum((a - b) ** 2))
+        norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+        self.cosines += float(np.sum(a * b)) / norms if norms else float(not a.any() and not b.any())
+        self.has_classes = a.ndim > 0 and a.shape[-1] > 1
+        if self.has_classes and a.size:
+            self.agreeing += float(np.mean(a.argmax(-1) == b.argmax(-1)))
+        if self._first is None:
+            self._first = a, b
+            self.varies, self.reference_varies = _varies_inside(b), _varies_inside(a)
+        else:
+            self.reference_varies = self.reference_varies or not np.array_equal(self._first[0], a)
+            self.varies = self.varies or not np.array_equal(self._first[1], b)
+        self.samples += 1
+
+    def distance(self) -> OutputDistance:
+        """The sums as figures."""
+        sqnr = math.inf if self.noise == 0 else -math.inf
+        if self.noise > 0 and self.signal > 0:
+            sqnr = 10 * math.log10(self.signal / self.noise)
+        agreement = self.agreeing / self.samples if self.has_classes and self.samples else None
+        return OutputDistance(self.name, sqnr, self.cosines / max(self.samples, 1), agreement)
+
+    def require_life(self) -> None:
+        """Raise VerificationError if the output never changes though the float model's does."""
+        if self.reference_varies and not self.varies:
+            assert self._first is not None
+            value = float(self._first[1].flat[0]) if self._first[1].size else 0.0
+            raise VerificationError(
+                f"output {self.name!r} is {value:g} everywhere in all {self.samples} samples, while the float model's "
+                "changes: the network is dead after quantization"
+            )
+
+
+def _varies_inside(values: Array) -> bool:
+    return bool(values.size and (values != values.flat[0]).any())
+
+
+def batches(samples: Iterable[object]) -> Iterable[list[object]]:
+    """Samples in lists, so that each is read once and run on several models."""
+    iterator = iter(samples)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def real_outputs(handle: Handle, samples: Sequence[object], first: int = 0) -> Iterable[list[Array]]:
+    """For each sample the outputs of a loaded model as real numbers."""
+    feed = (fit(sample, handle.inputs, first + number) for number, sample in enumerate(samples))
+    for outputs in handle.run_all(feed):
+        yield [to_real(values, port) for values, port in zip(outputs, handle.outputs, strict=True)]
+
+
+def to_real(values: Array, port: Port) -> Array:
+    """Dequantize an output that has a scale."""
+    if not port.scale:
+        return values
+    return np.asarray((values.astype(np.float64) - port.zero_point) * port.scale, np.float32)
+
+
+def compare(reference: Handle, other: Handle, samples: Iterable[object]) -> list[OutputDistance]:
+    """Run both models on every sample.
+
+    Returns one distance per output, in the float model's order. Raises VerificationError for outputs that are dead or not
+    finite where the float model's are neither.
+    """
+    sums = [Accumulator(port.name) for port in reference.outputs]
+    count = 0
+    for batch in batches(samples):
+        wanted = list(real_outputs(reference, batch, count))
+        for own, references in zip(real_outputs(other, batch, count), wanted, strict=True):
+            for item, a, b in zip(sums, references, own, strict=True):
+                item.add(a, b)
+        count += len(batch)
+    for item in sums:
+        item.require_life()
+    return [item.distance() for item in sums]

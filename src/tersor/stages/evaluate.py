@@ -1,0 +1,162 @@
+"""A model's score on labelled data, with its confidence interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tersor.data.feed import Sample
+from tersor.data.python import accepts, find_function
+from tersor.errors import DataError, RecipeError
+from tersor.ir.graph import Array
+from tersor.numerics.metrics import auc_interval, mean_interval, roc_auc, wilson_interval
+from tersor.runtimes.engine import Engine, available_threads
+from tersor.stages.compare import batches, real_outputs
+
+METRICS = ("top1", "top5", "mse", "auc")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measured figure.
+
+    Attributes:
+        metric: its name.
+        value: the figure over all samples.
+        interval: 95 % confidence interval.
+        samples: how many it was measured on.
+    """
+
+    metric: str
+    value: float
+    interval: tuple[float, float]
+    samples: int
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.metric} {self.value:.4g} [{low:.4g}, {high:.4g}] on {self.samples} samples"
+
+
+class Scorer:
+    """Takes outputs and labels one by one and gives the score.
+
+    Args:
+        metric: "top1", "top5", "mse", "auc", or "module:function" with function(output, label) -> float per sample.
+
+    Raises RecipeError for an unknown metric.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._function: Callable[..., Any] | None = None
+        if metric not in METRICS:
+            if not accepts(metric):
+                raise RecipeError(f"unknown metric {metric!r}: there are {', '.join(METRICS)}, or module:function")
+            self._function = find_function(metric)
+        self._values: list[float] = []
+        self._positive: list[bool] = []
+
+    def add(self, outputs: Sequence[Array], label: object, source: str = "") -> None:
+        """Take one sample's outputs, real numbers. Raises DataError if the label does not fit the output."""
+        output = outputs[0]
+        if self._function is not None:
+            try:
+                self._values.append(float(self._function(output, label)))
+            except Exception as error:
+                raise DataError(f"the metric {self._metric} fails on {source or 'a sample'}: {error}") from error
+            return
+        if label is None:
+            raise DataError(f"the metric {self._metric} needs labels; {source or 'the data'} has none")
+        if self._metric in ("top1", "top5"):
+            self._values.append(float(_in_top(output, label, int(self._metric[3:]), source)))
+        elif self._metric == "mse":
+            wanted = np.asarray(label, np.float64)
+            if wanted.size != output.size:
+                raise DataError(f"{source}: the label has {wanted.size} values, the output {output.size}")
+            self._values.append(float(np.mean((output.astype(np.float64).ravel() - wanted.ravel()) ** 2)))
+        else:
+            flat = output.ravel()
+            self._values.append(float(flat[-1] if flat.size <= 2 else flat.max()))
+            self._positive.append(bool(label))
+
+    def score(self) -> Score:
+        """The figure over everything taken so far. Raises DataError if there was nothing."""
+        if not self._values:
+            raise DataError("the data has no samples to evaluate on")
+        values = np.asarray(self._values)
+        if self._metric == "auc":
+            positive = np.asarray(self._positive)
+            try:
+                area = roc_auc(values, positive)
+            except ValueError as error:
+                raise DataError(str(error)) from error
+            return Score("auc", area, auc_interval(area, int(positive.sum()), int((~positive).sum())), len(values))
+        value = float(values.mean())
+        if self._metric in ("top1", "top5"):
+            return Score(self._metric, value, wilson_interval(int(values.sum()), len(values)), len(values))
+        return Score(self._metric, value, mean_interval(values), len(values))
+
+
+def evaluate(
+    path: str | Path,
+    samples: Iterable[object],
+    metric: str = "top1",
+    kernels: str = "xnnpack",
+    *,
+    engine: Engine | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Score:
+    """Run a file on labelled samples.
+
+    Args:
+        path: a `.tflite` file; integer inputs and outputs are quantized and dequantized by its own scales.
+        samples: `Sample`s with labels, or (inputs, label) pairs.
+        metric: see `Scorer`.
+        kernels: "xnnpack" or "builtin".
+        engine: the process to run in; by default one of its own.
+        progress: called with the number of samples done.
+
+    Raises DataError for data without labels or labels that do not fit the output; RuntimeFailure.
+    """
+    scorer = Scorer(metric)
+    own = None if engine else Engine()
+    try:
+        runner = engine or own
+        assert runner is not None
+        handle = runner.open(str(path), kernels, copies=available_threads())
+        done = 0
+        for batch in batches(samples):
+            pairs = [as_sample(item) for item in batch]
+            for sample, outputs in zip(pairs, real_outputs(handle, pairs, done), strict=True):
+                scorer.add(outputs, sample.label, sample.source)
+            done += len(batch)
+            if progress is not None:
+                progress(done)
+        handle.close()
+    finally:
+        if own is not None:
+            own.close()
+    return scorer.score()
+
+
+def as_sample(item: object) -> Sample:
+    """A `Sample` from what a library user may yield: one, or an (inputs, label) pair."""
+    if isinstance(item, Sample):
+        return item
+    if isinstance(item, tuple) and len(item) == 2:
+        return Sample(*item)
+    return Sample(item)
+
+
+def _in_top(output: Array, label: object, count: int, source: str) -> bool:
+    scores = output.reshape(-1)
+    index = int(np.argmax(label)) if isinstance(label, np.ndarray) and label.size == scores.size > 1 else int(label)  # type: ignore[call-overload]
+    if not 0 <= index < scores.size:
+        raise DataError(f"{source}: label {index} is not one of the output's {scores.size} classes")
+    if count == 1:
+        return bool(scores.argmax() == index)
+    return bool(index in np.argsort(scores)[-count:])

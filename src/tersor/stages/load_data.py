@@ -1,0 +1,54 @@
+"""What a user names as data -> `Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tersor import registry
+from tersor.data.dataset import Dataset
+from tersor.data.feed import Sample
+from tersor.data.image_folder import IMAGE_SUFFIXES, images
+from tersor.data.preprocess import Preprocess
+from tersor.errors import DataError
+from tersor.ir.graph import Model
+
+KINDS = ("arrays", "image_csv", "image_folder", "python")
+"""The files of `data` that read samples from somewhere, in the order in which they are asked."""
+
+
+def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> Dataset:
+    """Samples for a model from a folder of images, a CSV of images, a NumPy file or a Python function.
+
+    Args:
+        spec: a folder, a `.csv`, `.npy` or `.npz` file, or "module:function".
+        model: tells the shape that images are resized to.
+        preprocess: the normalization of raw values.
+
+    Raises DataError if the data cannot be read or is empty.
+    """
+    preprocess = preprocess or Preprocess()
+    first = model.graph.tensors[model.graph.inputs[0]]
+    shape = first.open_shape or first.shape
+    for kind in KINDS:
+        module = registry.plugin("data", kind)
+        if module.accepts(spec):
+            data: Dataset = module.load(spec, shape, preprocess)
+            if data.size == 0:
+                raise DataError(f"{spec}: no samples")
+            return data
+    if not Path(spec).exists():
+        raise DataError(f"{spec}: no such file or folder")
+    raise DataError(f"{spec}: not data: give a folder of images, a .csv, .npy or .npz file, or module:function")
+
+
+def load_inputs(specs: Sequence[str], model: Model, preprocess: Preprocess | None = None) -> Iterator[Sample]:
+    """Samples from single image files, and from whatever `load_data` reads, one after the other. Raises DataError."""
+    preprocess = preprocess or Preprocess()
+    first = model.graph.tensors[model.graph.inputs[0]]
+    shape = first.open_shape or first.shape
+    for spec in specs:
+        if Path(spec).suffix.lower() in IMAGE_SUFFIXES:
+            yield from images([Path(spec)], [None], shape, preprocess, spec)
+        else:
+            yield from load_data(spec, model, preprocess)

@@ -1,0 +1,301 @@
+"""Model + data + recipes -> verified files and what each of them costs: the whole spine in one call."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tersor.data.dataset import Dataset
+from tersor.data.feed import fit
+from tersor.errors import DataError, PlanError, RuntimeFailure
+from tersor.formats import tflite
+from tersor.ir.graph import Array, Model
+from tersor.ir.plan import Plan
+from tersor.recipe import Recipe
+from tersor.runtimes.engine import Engine, Handle, available_threads
+from tersor.stages.benchmark import Timing, benchmark
+from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
+from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs
+from tersor.stages.evaluate import Score, Scorer, as_sample
+from tersor.stages.optimize import optimize
+from tersor.stages.plan import plan, refuse_finished
+from tersor.stages.quantize import quantize
+from tersor.stages.save import atomic
+from tersor.stages.verify import Verified, verify
+
+VERIFY_SAMPLES = 8
+"""Samples that every written file is run on, on each kernel set."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to go about it.
+
+    Attributes:
+        calibration_samples: at most so many samples are used to calibrate; the others are left to measure on.
+        evaluation_samples: at most so many samples are measured on.
+        metric: see `evaluate.Scorer`; None for top1 where there are labels and no score where there are none.
+        latency: whether to time the results.
+    """
+
+    calibration_samples: int = 100
+    evaluation_samples: int = 1000
+    metric: str | None = None
+    latency: bool = False
+
+
+@dataclass(frozen=True)
+class Product:
+    """One file that was made, and what it costs.
+
+    Attributes:
+        recipe: what it was made by.
+        path: where it lies; None for the float model itself.
+        plan: what was decided and why; None for the float model.
+        size_bytes: of the file.
+        verified: what was seen when it was loaded and run on each kernel set.
+        score: on the evaluation samples, where these have labels.
+        distances: of each output from the float model's, on the evaluation samples.
+        timing: on this machine, where asked for.
+    """
+
+    recipe: str
+    path: Path | None
+    plan: Plan | None
+    size_bytes: int
+    verified: tuple[Verified, ...] = ()
+    score: Score | None = None
+    distances: tuple[OutputDistance, ...] = ()
+    timing: Timing | None = None
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of samples with the float model's arg-max, of the first output that has classes."""
+        return next((item.agreement for item in self.distances if item.agreement is not None), None)
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """The worst output's signal to quantization noise ratio in decibel."""
+        return min((item.sqnr_db for item in self.distances), default=None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that `produce` made and measured.
+
+    Attributes:
+        reference: the float model's own size, score and timing.
+        products: in the order of the recipes.
+        calibration_samples: how many samples the ranges come from.
+        evaluation_samples: how many samples the figures come from.
+        disjoint: whether these are other samples than those.
+    """
+
+    reference: Product
+    products: tuple[Product, ...]
+    calibration_samples: int
+    evaluation_samples: int
+    disjoint: bool
+
+
+def produce(
+    model: Model,
+    outputs: Mapping[Recipe, Path],
+    data: Dataset | None = None,
+    evaluation: Dataset | None = None,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Quantize a float model by each recipe, verify and measure the results, and write them.
+
+    Args:
+        model: a float model.
+        outputs: for each recipe the file to write.
+        data: samples to calibrate on; what is left of them is measured on, unless `evaluation` is given.
+        evaluation: other samples to measure on.
+        options: numbers of samples and what to measure.
+        progress: told what is going on.
+
+    Raises:
+        PlanError, UnsupportedError, DataError, VerificationError, RuntimeFailure, OutputError: see the stages. Nothing is
+        written for a recipe that fails, and nothing is written after it.
+    """
+    options = options or Options()
+    refuse_finished(model)
+    with Engine() as engine, tempfile.TemporaryDirectory(prefix="tersor-") as folder:
+        return _Production(optimize(model), outputs, options, progress, engine, Path(folder)).run(data, evaluation)
+
+
+class _Production:
+    def __init__(
+        self,
+        model: Model,
+        outputs: Mapping[Recipe, Path],
+        options: Options,
+        progress: Progress | None,
+        engine: Engine,
+        folder: Path,
+    ) -> None:
+        self._model = model
+        self._outputs = outputs
+        self._options = options
+        self._progress = progress
+        self._engine = engine
+        self._float_path = folder / "float.tflite"
+
+    def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
+        needs_data = any(recipe.needs_calibration for recipe in self._outputs)
+        if needs_data and data is None:
+            raise PlanError("these flavours need representative data: give --data")
+        calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
+        statistics = self._calibrate(calibration) if needs_data and calibration is not None else None
+        plans = {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}
+        tflite.write(self._model, self._float_path)
+        disjoint = evaluation is not None or _has_samples(rest)
+        measured_on = evaluation or (rest if disjoint else calibration)
+        with self._written(plans) as temporary:
+            reference, products, count = self._measure(plans, temporary, measured_on)
+        calibrated = 0 if statistics is None else statistics.samples
+        return Outcome(reference, products, calibrated, count, disjoint or not calibrated)
+
+    def _calibrate(self, data: Dataset) -> Statistics:
+        observers = {recipe.observer for recipe in self._outputs if recipe.needs_calibration}
+        if len(observers) > 1:
+            raise PlanError(f"recipes that are made together need one observer, not {', '.join(sorted(observers))}")
+        total = None if data.size is None else len(data)
+        return calibrate(
+            self._model, data, observers.pop(), engine=self._engine, progress=self._report("calibrating", total)
+        )
+
+    @contextmanager
+    def _written(self, plans: Mapping[Recipe, Plan]) -> Iterator[dict[Recipe, Path]]:
+        """Every result under a temporary name; they get their own only if all goes well."""
+        from contextlib import ExitStack
+
+        with ExitStack() as stack:
+            written = {}
+            for recipe, decided in plans.items():
+                written[recipe] = stack.enter_context(atomic(self._outputs[recipe]))
+                tflite.write(quantize(self._model, decided), written[recipe])
+            yield written
+
+    def _measure(
+        self, plans: Mapping[Recipe, Plan], files: Mapping[Recipe, Path], data: Dataset | None
+    ) -> tuple[Product, tuple[Product, ...], int]:
+        reference = self._engine.open(str(self._float_path), copies=available_threads())
+        few = _first(data, VERIFY_SAMPLES) if data is not None else _noise(reference)
+        seen = {recipe: verify(path, reference, few, self._engine) for recipe, path in files.items()}
+        handles = [self._engine.open(str(path), copies=available_threads()) for path in files.values()]
+        scores, distances, count = self._compare(reference, handles, data)
+        timings = self._time([reference, *handles], few[0]) if self._options.latency else [None] * (len(handles) + 1)
+        size = self._float_path.stat().st_size
+        original = Product("float", None, None, size, score=scores[0], timing=timings[0])
+        products = tuple(
+            Product(
+                recipe=recipe.name,
+                path=self._outputs[recipe],
+                plan=plans[recipe],
+                size_bytes=files[recipe].stat().st_size,
+                verified=seen[recipe],
+                score=scores[number],
+                distances=tuple(distances[number - 1]),
+                timing=timings[number],
+            )
+            for number, recipe in enumerate(files, start=1)
+        )
+        return original, products, count
+
+    def _compare(
+        self, reference: Handle, handles: Sequence[Handle], data: Dataset | None
+    ) -> tuple[list[Score | None], list[list[OutputDistance]], int]:
+        """One pass over the data, every model on every sample."""
+        if data is None:
+            return [None] * (len(handles) + 1), [[] for _ in handles], 0
+        sums = [[Accumulator(port.name) for port in reference.outputs] for _ in handles]
+        scorers: list[Scorer] | None = None
+        total = None if data.size is None else min(len(data), self._options.evaluation_samples)
+        report = self._report("measuring", total)
+        count = 0
+        for batch in batches(_limited(data, self._options.evaluation_samples)):
+            samples = [as_sample(item) for item in batch]
+            if scorers is None:
+                scorers = self._scorers(samples[0].label is not None, len(handles) + 1)
+            outputs = [list(real_outputs(handle, samples, count)) for handle in (reference, *handles)]
+            for place, own in enumerate(outputs):
+                for number, values in enumerate(own):
+                    if scorers:
+                        scorers[place].add(values, samples[number].label, samples[number].source)
+                    if place:
+                        for item, a, b in zip(sums[place - 1], outputs[0][number], values, strict=True):
+                            item.add(a, b)
+            count += len(batch)
+            report(count)
+        if not count:
+            raise DataError(f"{data.what}: no samples to measure on")
+        scores: list[Score | None] = [scorer.score() for scorer in scorers or []] or [None] * (len(handles) + 1)
+        return scores, [[item.distance() for item in own] for own in sums], count
+
+    def _scorers(self, labelled: bool, count: int) -> list[Scorer]:
+        metric = self._options.metric or ("top1" if labelled else None)
+        return [] if metric is None else [Scorer(metric) for _ in range(count)]
+
+    def _time(self, handles: Sequence[Handle], sample: object) -> list[Timing | None]:
+        timings: list[Timing | None] = [None] * len(handles)
+        with suppress(RuntimeFailure):
+            inputs: list[list[Array]] = [fit(sample, handle.inputs) for handle in handles]
+            timings = list(benchmark(handles, inputs))
+        return timings
+
+    def _report(self, what: str, total: int | None) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            if self._progress is not None:
+                self._progress(what, done, total)
+
+        return report
+
+
+def few_samples_warning(samples: int) -> str | None:
+    """A sentence if calibration had so few samples that its ranges are not to be relied on."""
+    if 0 < samples < FEW_SAMPLES:
+        return f"only {samples} calibration samples: ranges are unreliable below {FEW_SAMPLES}, 100 is usual"
+    return None
+
+
+def _first(data: Dataset, count: int) -> list[object]:
+    return list(_limited(data, count))
+
+
+def _limited(data: Dataset, count: int) -> Iterator[object]:
+    from itertools import islice
+
+    return islice(iter(data), count)
+
+
+def _has_samples(data: Dataset | None) -> bool:
+    if data is None:
+        return False
+    return len(data) > 0 if data.size is not None else bool(_first(data, 1))
+
+
+def _noise(reference: Handle) -> list[object]:
+    """Two random samples, to run a file that was made without data."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    samples: list[object] = []
+    for _ in range(2):
+        arrays: list[Array] = []
+        for port in reference.inputs:
+            shape = tuple(1 if size < 0 else size for size in port.shape)
+            values: Array = generator.uniform(-1, 1, shape)
+            arrays.append(
+                values.astype(port.dtype) if np.dtype(port.dtype).kind == "f" else np.zeros(shape, port.dtype)
+            )
+        samples.append(tuple(arrays))
+    return samples
