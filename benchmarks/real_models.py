@@ -48,7 +48,7 @@ def in_own_process(folder: Path, path: Path) -> dict[str, Any]:
     """`examine` in a child, so that one model cannot spoil the run."""
     command = [sys.executable, __file__, str(folder), "--one", str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         return {"result": "time limit"}
     if done.returncode:

@@ -7,8 +7,8 @@ Takes turns between
 - ``calibrate``: `tersor.calibrate` as a program calls it, with the start of its child process;
 - ``calibrate_started``: the same in an engine that is running already, as a second calibration has it.
 
-The bare interpreters are loaded beforehand and that is not counted, while `calibrate` writes, loads and prepares the model
-each time. The samples are in memory.
+The bare interpreters are loaded beforehand and that is not counted, while `calibrate` writes, loads and prepares the
+model each time. The samples are in memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tersor
 from ai_edge_litert.interpreter import Interpreter
+
+import tersor
 from tersor.runtimes.engine import Engine
 
 

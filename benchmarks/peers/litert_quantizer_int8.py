@@ -4,21 +4,18 @@ Modes of calibration:
 
 - ``profiler``: `CALIBRATION_PROFILER_BASED`, minima and maxima taken in C++: its fastest;
 - ``preserve_all``: `CALIBRATION_PRESERVE_ALL_TENSORS`, its default, statistics taken in Python;
-- ``profiler_min_max``: as ``profiler``, but the samples' ranges are united instead of averaged. `Quantizer.calibrate` does
-  not offer it, its `Calibrator` does. The others clip, so this one is here for a fair comparison of errors.
+- ``profiler_min_max``: as ``profiler``, but the samples' ranges are united instead of averaged, as the others do.
+  `Quantizer.calibrate` does not offer it, its `Calibrator` does.
 
 The number of threads is what is fastest here, one per processor; the default of 16 is slower on few processors.
 """
 
 from __future__ import annotations
 
-import time
-
-START = time.perf_counter()
-
 import argparse
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,14 +49,14 @@ class Samples:
 
 
 def main() -> None:
-    """Quantize, and report the seconds of each step."""
+    """Quantize, and report the seconds of each step after the imports."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("mode", choices=tuple(MODES))
     parser.add_argument("folder", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("report", type=Path)
     arguments = parser.parse_args()
-    imported = time.perf_counter()
+    started = time.perf_counter()
 
     model = str(arguments.folder / "model.tflite")
     (key, signature), *_ = Interpreter(model).get_signature_list().items()
@@ -85,8 +82,7 @@ def main() -> None:
     result.export_model(str(arguments.output), overwrite=True)
     done = time.perf_counter()
     stages = {
-        "import": imported - START,
-        "load": loaded - imported,
+        "load": loaded - started,
         "calibrate": calibrated - loaded,
         "quantize": done - calibrated,
     }

@@ -9,7 +9,7 @@ MobileNetV2 224 with random weights, so that nothing is downloaded. Three things
 - the classifier's kernel is scaled up: the softmax of the initial weights is so flat that it is 0 in int8.
 
 Written to the folder: ``model.keras``, ``saved_model/`` and ``model.tflite`` (all with the batch fixed to 1),
-``samples.npy`` and ``evaluation.npy`` (float32, ``[count, 224, 224, 3]``, in [-1, 1], no sample in both), and in the end
+``samples.npy`` and ``evaluation.npy`` (float32, ``[count, 224, 224, 3]``, in [-1, 1], drawn separately), and at last
 ``model.json``.
 """
 

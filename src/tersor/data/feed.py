@@ -116,7 +116,7 @@ def _matches(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 def _fit_type(array: Array, port: InputPort, where: str) -> Array:
     wanted = np.dtype(port.dtype)
     if wanted.kind == "f":
-        result = np.ascontiguousarray(array, wanted)
+        result = np.asarray(array, wanted, order="C")
         if not np.isfinite(result).all():
             raise DataError(f"{where}: input {port.name!r} does not fit in {wanted}: {array.max():g}")
         return result
@@ -125,4 +125,4 @@ def _fit_type(array: Array, port: InputPort, where: str) -> Array:
         return np.asarray(np.clip(np.rint(array / port.scale) + port.zero_point, info.min, info.max), wanted)
     if array.dtype.kind == "f" and not (array == np.rint(array)).all():
         raise DataError(f"{where}: input {port.name!r} is {wanted} in the model, but has fractions")
-    return np.ascontiguousarray(array, wanted)
+    return np.asarray(array, wanted, order="C")

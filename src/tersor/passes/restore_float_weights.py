@@ -33,7 +33,7 @@ def apply(graph: Graph) -> Graph:
         assert dense.data is not None
         values = dense.data.astype(graph.tensors[op.outputs[0]].dtype.numpy)
         result = replace(graph.tensors[op.outputs[0]], shape=dense.shape, open_shape=None)
-        restored[op.outputs[0]] = result.with_data(np.ascontiguousarray(values))
+        restored[op.outputs[0]] = result.with_data(np.asarray(values, order="C"))
         removed[op.name] = ()
     if not removed:
         return graph

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import pickle
 import signal
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, Any, Self
@@ -24,6 +26,8 @@ from tersor.errors import RuntimeFailure, TersorError
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<Q")
+_WATCH_INTERVAL = 0.25
+"""Seconds between two looks of the watchdog at the clock."""
 
 
 class Channel:
@@ -73,6 +77,9 @@ class Worker:
         self._time_limit = time_limit
         self._stderr = tempfile.TemporaryFile()
         self._timed_out = False
+        self._deadline = math.inf
+        self._closed = threading.Event()
+        self._watchdog: threading.Thread | None = None
         code = f"from tersor.runtimes.isolation import child_main; child_main({target!r})"
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = subprocess.Popen(
@@ -113,6 +120,7 @@ class Worker:
 
     def close(self) -> None:
         """End the child, whatever it is doing."""
+        self._closed.set()
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -132,17 +140,21 @@ class Worker:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        timer = threading.Timer(self._time_limit, self._expire)
-        timer.daemon = True
-        timer.start()
+        """Within the block the child has `time_limit` seconds; then the watchdog kills it, which ends the wait."""
+        if self._watchdog is None:
+            self._watchdog = threading.Thread(target=self._watch, daemon=True)
+            self._watchdog.start()
+        self._deadline = time.monotonic() + self._time_limit
         try:
             yield
         finally:
-            timer.cancel()
+            self._deadline = math.inf
 
-    def _expire(self) -> None:
-        self._timed_out = True
-        self._process.kill()
+    def _watch(self) -> None:
+        while not self._closed.wait(_WATCH_INTERVAL):
+            if time.monotonic() > self._deadline:
+                self._timed_out = True
+                self._process.kill()
 
     def _raise_failure(self) -> None:
         with contextlib.suppress(EOFError):

@@ -219,10 +219,11 @@ class _Production:
             return [None] * (len(handles) + 1), [[] for _ in handles], 0
         sums = [[Accumulator(port.name) for port in reference.outputs] for _ in handles]
         scorers: list[Scorer] | None = None
-        total = None if data.size is None else min(len(data), self._options.evaluation_samples)
+        limit = self._options.evaluation_samples
+        total = None if data.size is None else min(len(data), limit)
         report = self._report("measuring", total)
         count = 0
-        for batch in batches(_limited(data, self._options.evaluation_samples)):
+        for batch in batches(_limited(data, limit)):
             samples = [as_sample(item) for item in batch]
             if scorers is None:
                 scorers = self._scorers(samples[0].label is not None, len(handles) + 1)

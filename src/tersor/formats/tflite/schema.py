@@ -87,5 +87,5 @@ def _attributes(type_name: str) -> dict[str, str]:
 
 @cache
 def snake_case(name: str) -> str:
-    """`fusedActivationFunction` -> `fused_activation_function`."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1].lower(), name)
+    """`fusedActivationFunction` -> `fused_activation_function`, `dilationWFactor` -> `dilation_w_factor`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

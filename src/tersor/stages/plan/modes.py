@@ -11,6 +11,9 @@ from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.recurrent import why_not_hybrid, why_not_recurrent
 
+_ZERO_HURTS = {"DIV": 1, "RSQRT": 0, "LOG": 0}
+"""Operators with the operand that must not become 0, since the answer would be infinite."""
+
 _CONTROL_FLOW = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
 
 _CONSTANT_WEIGHTS = (WEIGHT, WEIGHT16, NORM)
@@ -20,6 +23,7 @@ def plan_modes(graph: Graph, recipe: Recipe, statistics: Statistics) -> dict[str
     """For every operator of the graph, how it computes."""
     modes = {op.name: _mode(graph, op, recipe, statistics) for op in graph.ops}
     if recipe.float_fallback:
+        _leave_divisors(graph, recipe, modes, statistics)
         _leave_islands_of_moves(graph, recipe, modes)
     return modes
 
@@ -144,6 +148,29 @@ def _why_not_shared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics) 
     if any(name in statistics.observers or graph.tensors[name].is_constant for name in names):
         return None
     return f"calibration saw no values of {names[0]!r}"
+
+
+def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> None:
+    """Values that a float operator divides by (or takes the logarithm of) stay in float if integers would make them 0."""
+    for op in graph.ops:
+        place = _ZERO_HURTS.get(op.kind)
+        if place is None or modes[op.name].compute != FLOAT:
+            continue
+        name = op.inputs[place]
+        while name is not None and name in statistics.observers and (producer := graph.producers.get(name)) is not None:
+            scheme = recipe.scheme_of(producer.kind, producer.name)
+            if modes[producer.name].compute != INTEGER or not _rounds_to_zero(statistics.range(name), scheme.activations):
+                break
+            why = f"{op.kind} {op.name!r} divides by its result, which would round to 0"
+            modes[producer.name] = OpPlan(producer.label, FLOAT, None, why, wanted=False)
+            name = next(iter(data_edges(graph, producer)), None) if OPS[producer.kind].scale == SAME else None
+
+
+def _rounds_to_zero(bounds: tuple[float, float], activations: DType) -> bool:
+    """Whether positive values of that range come near 0, within two steps, when they are quantized."""
+    low, high = bounds
+    q_low, q_high = activations.integer_range
+    return 0 < low < 2 * high / (q_high - q_low)
 
 
 def _leave_islands_of_moves(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan]) -> None:
