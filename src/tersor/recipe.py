@@ -1,7 +1,7 @@
 """What the user wants, as a value that is written in TOML.
 
-A recipe says which numbers a model shall compute with, not how to get there; the planner decides that per tensor and says
-why. Presets lie in `tersor/presets`; their file names are the flavours of ``tersor quantize --as``.
+A recipe says which numbers a model shall compute with, not how to get there; the planner decides that per tensor and
+says why. Presets lie in `tersor/presets`; their file names are the flavours of ``tersor quantize --as``.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Recipe:
 
     def scheme_of(self, kind: str, name: str) -> Scheme:
         """The numbers wanted for one operator."""
+        if not self.rules:
+            return self.scheme
         values: dict[str, Any] = asdict(self.scheme)
         for rule in self.rules:
             if rule.matches(kind, name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -34,16 +35,50 @@ def _options(
     """Makes trained networks small, fast and still right on edge devices, and says what it cost."""
 
 
+_USAGE_ERRORS = typer.BadParameter.__mro__[-4]
+"""What Typer raises for wrong arguments, which it gives no public name: the base of those below `Exception`."""
+
+_INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
 def main() -> None:
-    """Run the command line; errors of tersor's end with one clear message and their exit code."""
+    """Run the command line; what goes wrong ends with one clear message and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names in a model need not fit the terminal's encoding
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
     from tersor.errors import TersorError
 
     try:
-        app()
+        code = int(app(standalone_mode=False) or 0)
     except TersorError as error:
-        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(str(error), err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+        return _failed(str(error), error.exit_code)
+    except typer.Abort:
+        code = _INTERRUPTED
+    except MemoryError as error:
+        return _failed(f"out of memory; nothing was written {error}".rstrip(), TersorError.exit_code)
+    except Exception as error:
+        if not isinstance(error, _USAGE_ERRORS):
+            raise
+        return _misused(error)
+    if code == _INTERRUPTED:
         typer.echo("interrupted: nothing was written", err=True)
-        sys.exit(130)
+    return code
+
+
+def _misused(error: Any) -> int:
+    message = str(error.format_message())
+    if not message:  # called without arguments: the help was printed
+        return int(error.exit_code)
+    command = "tersor" if error.ctx is None else error.ctx.command_path
+    return _failed(f"{message} Try: {command} --help", error.exit_code)
+
+
+def _failed(message: str, code: int) -> int:
+    typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+    typer.echo(message, err=True)
+    return code

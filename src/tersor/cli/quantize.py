@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -61,45 +60,45 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Quantize a float model, verify the result on real kernels, and say what it cost."""
-    from tersor.cli import console
-    from tersor.recipe import adjusted, load_recipe, presets
-    from tersor.report.outcome import outcome_to_dict
-    from tersor.report.table import footnotes, outcome_table
-    from tersor.stages.load import load
-    from tersor.stages.load_data import load_data
-    from tersor.stages.produce import Options, few_samples_warning, produce
+    from tersor.runtimes.engine import Engine
 
-    names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
-    names = presets() if names == ["all"] else names
-    recipes = [
-        adjusted(
-            load_recipe(name),
-            observer=observer,
-            per_tensor=per_tensor,
-            interface=io,
-            allow_float=allow_float,
-            keep_float=keep_float or (),
-        )
-        for name in names
-    ]
-    loaded = load(model)
-    preprocess = options.preprocess(rescale, mean, std)
-    dataset = None if data is None else load_data(data, loaded, preprocess)
-    evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
-    outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
-    for message in dataset.notes if dataset is not None else ():
-        console.note(message)
-    with console.progress() as report:
-        outcome = produce(
-            loaded,
-            outputs,
-            dataset,
-            evaluation,
-            replace(
-                Options(), calibration_samples=samples, evaluation_samples=eval_samples, metric=metric, latency=latency
-            ),
-            report,
-        )
+    with Engine() as engine:  # first of all, so that the child starts while this process imports and reads
+        from tersor.cli import console
+        from tersor.recipe import adjusted, load_recipe, presets
+        from tersor.report.outcome import outcome_to_dict
+        from tersor.report.table import footnotes, outcome_table
+        from tersor.stages.load import load
+        from tersor.stages.load_data import load_data
+        from tersor.stages.produce import Options, few_samples_warning, produce
+
+        names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
+        recipes = [
+            adjusted(
+                load_recipe(name),
+                observer=observer,
+                per_tensor=per_tensor,
+                interface=io,
+                allow_float=allow_float,
+                keep_float=keep_float or (),
+            )
+            for name in (presets() if names == ["all"] else names)
+        ]
+        loaded = load(model)
+        preprocess = options.preprocess(rescale, mean, std)
+        dataset = None if data is None else load_data(data, loaded, preprocess)
+        evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
+        for message in dataset.notes if dataset is not None else ():
+            console.note(message)
+        with console.progress() as report:
+            outcome = produce(
+                loaded,
+                {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes},
+                dataset,
+                evaluation,
+                Options(samples, eval_samples, metric, latency),
+                report,
+                engine,
+            )
     if as_json:
         console.print_json(outcome_to_dict(outcome))
         return

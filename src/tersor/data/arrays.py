@@ -7,6 +7,7 @@ without `x`. Files are read without unpickling: an object array is refused.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,11 +53,12 @@ def _arrays(spec: str) -> tuple[dict[str, Array], Array | None]:
                 names = ["x"] if "x" in loaded.files else [name for name in loaded.files if name != "y"]
                 arrays = {name: loaded[name] for name in names}
                 labels = loaded["y"] if "y" in loaded.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, RuntimeError) as error:
         raise DataError(f"{spec}: not a readable NumPy file: {error}") from error
     if not arrays:
         raise DataError(f"{spec}: no array but y; the samples belong in an array named x")
-    scalars = [name for name, values in arrays.items() if values.ndim == 0]
+    both = arrays if labels is None else arrays | {"y": labels}
+    scalars = [name for name, values in both.items() if values.ndim == 0]
     if scalars:
         raise DataError(f"{spec}: {scalars[0]!r} is a single value, not an array of samples")
     return arrays, labels

@@ -1,7 +1,7 @@
 """A CSV file that lists images and their labels, beside the images.
 
-One column names the file (`file`, `filename`, `path` or `image`), one the class (`class_index`, `label`, `class`, `category`,
-`target` or `y`): an index, or a name; names in alphabetical order are class 0, 1, ...
+One column names the file (`file`, `filename`, `path` or `image`), one the class (`class_index`, `label`, `class`,
+`category`, `target` or `y`): an index, or a name; names in alphabetical order are class 0, 1, ...
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
     file_column = _column(rows[0], FILE_COLUMNS)
     if file_column is None:
         raise DataError(f"{spec}: no column {' or '.join(FILE_COLUMNS)}; it has {', '.join(rows[0])}")
-    files = [_find(path, row[file_column]) for row in rows]
+    files = [_find(path, row[file_column] or "") for row in rows]
     label_column = _column(rows[0], LABEL_COLUMNS)
-    names = [row[label_column] for row in rows] if label_column is not None else []
+    names = [row[label_column] or "" for row in rows] if label_column is not None else []
     classes: tuple[str, ...] = ()
     labels: list[object] = [None] * len(rows)
-    if names and all(name.isdigit() for name in names):
+    if names and not all(names):
+        raise DataError(f"{spec}: row {names.index('') + 1} has no {label_column}")
+    if names and all(name.isdecimal() for name in names):
         labels = [int(name) for name in names]
     elif names:
         classes = tuple(sorted(set(names)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from tersor.errors import DataError
+from tersor.errors import DataError, RecipeError
 from tersor.ir.graph import Array
 
 
@@ -18,6 +19,8 @@ class Preprocess:
         rescale: factor, or None.
         mean: one value, or one per channel (the last axis).
         std: likewise.
+
+    Raises RecipeError for both at once, and for what is not a finite number.
     """
 
     rescale: float | None = None
@@ -26,9 +29,11 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         if self.rescale is not None and (self.mean or self.std):
-            raise DataError("give either --rescale or --mean and --std, not both")
+            raise RecipeError("give either --rescale or --mean and --std, not both")
+        if not all(math.isfinite(value) for value in (self.rescale or 0.0, *self.mean, *self.std)):
+            raise RecipeError(f"--rescale, --mean and --std are finite numbers, not {self}")
         if any(value == 0 for value in self.std):
-            raise DataError("--std is 0: it divides")
+            raise RecipeError("--std is 0: it divides")
 
     @property
     def is_identity(self) -> bool:

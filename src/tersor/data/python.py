@@ -1,7 +1,7 @@
 """A Python function, `module:function`, that yields samples.
 
-Called without arguments each time the data is gone through. It yields arrays, (array, label) pairs, dicts by input name, or
-`tersor.Sample`s. The module is looked up as by `import`, from the current folder too.
+Called without arguments each time the data is gone through. It yields arrays, (array, label) pairs, dicts by input
+name, or `tersor.Sample`s. The module is looked up as by `import`, from the current folder too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from tersor.data.dataset import Dataset
 from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
-from tersor.errors import DataError
+from tersor.errors import DataError, TersorError
 
 
 def accepts(spec: str) -> bool:
@@ -31,7 +31,7 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset: 
 
     def draw(places: Sequence[int] | None) -> Iterator[Sample]:
         wanted = None if places is None else set(places)
-        for number, item in enumerate(function()):
+        for number, item in enumerate(_called(function, spec)):
             if wanted is None or number in wanted:
                 yield _sample(item, preprocess, f"{spec} item {number}")
 
@@ -45,11 +45,27 @@ def find_function(spec: str) -> Callable[..., Any]:
         sys.path.insert(0, "")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"{spec}: {error}") from error
+    except Exception as error:  # whatever the module does when it is imported
+        raise DataError(f"{spec}: {_named(error)}") from error
     if not callable(function):
         raise DataError(f"{spec}: it is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def _called(function: Callable[..., Any], spec: str) -> Iterator[object]:
+    """What the function yields. Raises DataError for whatever goes wrong in it."""
+    number = 0
+    try:
+        for number, item in enumerate(function(), 1):
+            yield item
+    except TersorError:
+        raise
+    except Exception as error:
+        raise DataError(f"{spec}: it fails at item {number}: {_named(error)}") from error
+
+
+def _named(error: Exception) -> str:
+    return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
 
 
 def _sample(item: object, preprocess: Preprocess, source: str) -> Sample:

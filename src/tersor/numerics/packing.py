@@ -19,7 +19,7 @@ def pack(values: Array, dtype: DType) -> Array:
         uint8 [ceil(values.size * bits / 8)].
     """
     bits = dtype.bits
-    assert bits is not None and dtype.is_packed
+    assert bits is not None
     per_byte = 8 // bits
     flat = values.reshape(-1).astype(np.int16) & ((1 << bits) - 1)
     flat = np.pad(flat, (0, -flat.size % per_byte)).reshape(-1, per_byte)
@@ -30,7 +30,7 @@ def pack(values: Array, dtype: DType) -> Array:
 def unpack(packed: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
     """Bytes to integers of shape `shape` (int8, or uint8 for unsigned types). Raises ValueError if they are too few."""
     bits = dtype.bits
-    assert bits is not None and dtype.is_packed
+    assert bits is not None
     per_byte = 8 // bits
     shifts = np.arange(per_byte, dtype=np.uint8) * bits
     fields = (packed.reshape(-1, 1) >> shifts) & np.uint8((1 << bits) - 1)

@@ -1,7 +1,7 @@
 """Sparse constants to dense ones.
 
-Source: the tensor format of the LiteRT schema (`SparsityParameters`), which follows TACO (Kjolstad et al. 2017): dimensions,
-and blocks inside of them, in a traversal order, each dense or compressed into segments and indices.
+Source: the tensor format of the LiteRT schema (`SparsityParameters`), which follows TACO (Kjolstad et al. 2017):
+dimensions, and blocks inside of them, in a traversal order, each dense or compressed into segments and indices.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COMPRESSED = 1
 
 
 def densify(tensor: Tensor) -> Tensor:
-    """The same constant, stored densely. Raises ValueError if the encoding contradicts itself or is of a packed type."""
+    """The same constant, stored densely. Raises ValueError if the encoding contradicts itself or the type is packed."""
     sparsity = tensor.sparsity
     if sparsity is None:
         return tensor

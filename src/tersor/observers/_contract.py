@@ -1,8 +1,9 @@
 """What an observer is.
 
 An observer watches the values one tensor takes over many samples and then names the range to quantize. It is a monoid:
-observers of parts of the data merge into the observer of all of it, whatever the order, bit for bit, in memory that does
-not grow with the number of samples. That is what lets calibration be spread over threads, processes and machines.
+observers of parts of the data merge into the observer of all of it, whatever the order, bit for bit, in memory that
+does not grow with the number of samples. That is what lets calibration be spread over threads, processes and
+machines.
 """
 
 from __future__ import annotations

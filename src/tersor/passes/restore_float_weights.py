@@ -1,9 +1,9 @@
-"""``DEQUANTIZE(c16) -> c32``, ``DENSIFY(sparse c) -> c``: weights that were stored small become float32 constants again.
+"""``DEQUANTIZE(c16) -> c32``, ``DENSIFY(sparse c) -> c``: weights that were stored small become float32 again.
 
-Files with float16 or sparse weights restore them by operators before use. For calibration and quantization such a model is
-the float model it was made from, so these operators are carried out once, here. Values are unchanged: every float16 is a
-float32. A constant that another operator reads in its small form is kept as well. Constants quantized to integers stay:
-their float values are lost.
+Files with float16 or sparse weights restore them by operators before use. For calibration and quantization such a
+model is the float model it was made from, so these operators are carried out once, here. Values are unchanged: every
+float16 is a float32. A constant that another operator reads in its small form is kept as well. Constants quantized to
+integers stay: their float values are lost.
 """
 
 from __future__ import annotations

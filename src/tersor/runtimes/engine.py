@@ -1,7 +1,7 @@
 """Sessions in a child process: native code may crash there without harm.
 
-The parent's side. What the child does with each command is in `runtimes.serve`. The engine names what is being done before
-each command, so that a crash is reported with its place.
+The parent's side. What the child does with each command is in `runtimes.serve`. The engine names what is being done
+before each command, so that a crash is reported with its place.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from tersor.ir.graph import Array
 from tersor.runtimes.isolation import Worker
-from tersor.runtimes.litert import Port
+
+if TYPE_CHECKING:  # the child is to start before the parent spends time on importing NumPy
+    from tersor.ir.graph import Array
+    from tersor.runtimes.litert import Port
 
 AHEAD = 8
 """Samples that may be on their way to the child, or answered and not read yet."""
@@ -57,7 +60,7 @@ class Engine:
 
         Raises RuntimeFailure if the runtime refuses it or crashes on it.
         """
-        what = f"{os.path.basename(path)} on the {kernels} kernels"
+        what = f"{Path(path).name} on the {kernels} kernels"
         self._worker.doing = f"loading {what}"
         self._worker.send(("open", path, kernels, threads, copies, keep_all))
         key, inputs, outputs = self._worker.receive()

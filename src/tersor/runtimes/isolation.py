@@ -1,7 +1,8 @@
 """A child process for native code that may crash, hang or leak, and the channel to talk with it.
 
-The child runs one function of ours, named `module:function`, which gets the child's end of the channel. If the native code
-aborts, the parent receives a `RuntimeFailure` that says what was being done; nothing else of the parent is touched.
+The child runs one function of ours, named `module:function`, which gets the child's end of the channel. If the native
+code aborts, the parent receives a `RuntimeFailure` that says what was being done; nothing else of the parent is
+touched.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Worker:
 
     def __init__(self, target: str, time_limit: float = 600.0) -> None:
         self._time_limit = time_limit
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._timed_out = False
         self._deadline = math.inf
         self._closed = threading.Event()
@@ -89,7 +90,8 @@ class Worker:
             stderr=self._stderr,
             env=environment,
         )
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)
         self.doing = "starting"
 

@@ -1,7 +1,7 @@
 """The LiteRT interpreter, in this process. It can crash: `runtimes.engine` runs it in another one.
 
-Two kernel sets: ``xnnpack`` (the default of phones and desktops: operators that XNNPACK takes run there, the others on the
-optimized builtin kernels) and ``builtin`` (no delegate). They round differently.
+Two kernel sets: ``xnnpack`` (the default of phones and desktops: operators that XNNPACK takes run there, the others
+on the optimized builtin kernels) and ``builtin`` (no delegate). They round differently.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tersor.errors import RuntimeFailure
+from tersor.errors import RecipeError, RuntimeFailure
 from tersor.ir.graph import Array
 
 KERNEL_SETS = ("xnnpack", "builtin")
@@ -48,12 +48,14 @@ class Session:
         threads: threads of one run.
         keep_all: keep every activation after a run, for `view`.
 
-    Raises RuntimeFailure if the runtime refuses the model.
+    Raises RuntimeFailure if the runtime refuses the model, RecipeError for unknown kernels.
     """
 
     def __init__(self, path: str, kernels: str = "xnnpack", threads: int = 1, *, keep_all: bool = False) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        if kernels not in KERNEL_SETS:
+            raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join(KERNEL_SETS)}")
         resolver = {
             "xnnpack": OpResolverType.BUILTIN,
             "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

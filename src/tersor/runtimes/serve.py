@@ -1,7 +1,7 @@
 """The child's side of `runtimes.engine`: obeys commands until the parent is gone.
 
-Answers are ("ok", value) or ("error", exception). A stream of samples ends with None from the parent and ("end", None) from
-here, so that both sides are in step again after any error.
+Answers are ("ok", value) or ("error", exception). A stream of samples ends with None from the parent and ("end",
+None) from here, so that both sides are in step again after any error.
 """
 
 from __future__ import annotations

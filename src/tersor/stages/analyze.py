@@ -40,8 +40,8 @@ class Analysis:
         kinds: how many operators of each kind.
         macs: multiply-accumulate operations of one run.
         constant_bytes: bytes of all constants of all graphs.
-        peak_activation_bytes: the most bytes of activations alive at one time, if each dies after its last reader; what an
-            arena needs at least.
+        peak_activation_bytes: the most bytes of activations alive at one time, if each dies after its last reader;
+            what an arena needs at least.
         inputs: name and type of each.
         outputs: likewise.
         numbers: how many tensors of each type, constants and activations apart.

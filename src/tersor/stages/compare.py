@@ -27,8 +27,8 @@ class OutputDistance:
         name: the output.
         sqnr_db: signal to quantization noise ratio in decibel.
         cosine: mean cosine of the angle between both outputs of a sample.
-        agreement: share of samples with the same arg-max over the last axis (mean over the others); None for outputs with
-            one value there.
+        agreement: share of samples with the same arg-max over the last axis (mean over the others); None for outputs
+            with one value there.
     """
 
     name: str
@@ -123,8 +123,8 @@ def to_real(values: Array, port: Port) -> Array:
 def compare(reference: Handle, other: Handle, samples: Iterable[object]) -> list[OutputDistance]:
     """Run both models on every sample.
 
-    Returns one distance per output, in the float model's order. Raises VerificationError for outputs that are dead or not
-    finite where the float model's are neither.
+    Returns one distance per output, in the float model's order. Raises VerificationError for outputs that are dead or
+    not finite where the float model's are neither.
     """
     sums = [Accumulator(port.name) for port in reference.outputs]
     count = 0

@@ -74,14 +74,12 @@ class Scorer:
         if self._metric in ("top1", "top5"):
             self._values.append(float(_in_top(output, label, int(self._metric[3:]), source)))
         elif self._metric == "mse":
-            wanted = np.asarray(label, np.float64)
-            if wanted.size != output.size:
-                raise DataError(f"{source}: the label has {wanted.size} values, the output {output.size}")
+            wanted = _real_label(label, output.size, source)
             self._values.append(float(np.mean((output.astype(np.float64).ravel() - wanted.ravel()) ** 2)))
         else:
             flat = output.ravel()
             self._values.append(float(flat[-1] if flat.size <= 2 else flat.max()))
-            self._positive.append(bool(label))
+            self._positive.append(_class_index(label, 2, source) > 0)
 
     def score(self) -> Score:
         """The figure over everything taken so far. Raises DataError if there was nothing."""
@@ -152,9 +150,32 @@ def as_sample(item: object) -> Sample:
     return Sample(item)
 
 
+def _real_label(label: object, size: int, source: str) -> Array:
+    values = np.asarray(label)
+    where = source or "a sample"
+    if values.size != size:
+        raise DataError(f"{where}: the label has {values.size} values, the output {size}")
+    if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
+        raise DataError(f"{where}: the label is not made of finite numbers")
+    return values.astype(np.float64)
+
+
+def _class_index(label: object, classes: int, source: str) -> int:
+    """A label as an index; one value per class (one-hot) stands for the largest."""
+    values = np.asarray(label)
+    if values.dtype.kind in "fiub" and np.isfinite(values).all():
+        if values.size == classes > 1:
+            return int(values.argmax())
+        if values.size == 1 and float(values.flat[0]).is_integer():
+            return int(values.flat[0])
+    shown = repr(label.tolist() if isinstance(label, np.ndarray | np.generic) else label)
+    where = source or "a sample"
+    raise DataError(f"{where}: label {shown[:40]} is no class index, nor one value for each of {classes} classes")
+
+
 def _in_top(output: Array, label: object, count: int, source: str) -> bool:
     scores = output.reshape(-1)
-    index = int(np.argmax(label)) if isinstance(label, np.ndarray) and label.size == scores.size > 1 else int(label)  # type: ignore[call-overload]
+    index = _class_index(label, scores.size, source)
     if not 0 <= index < scores.size:
         raise DataError(f"{source}: label {index} is not one of the output's {scores.size} classes")
     if count == 1:

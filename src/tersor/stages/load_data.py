@@ -28,8 +28,9 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
     Raises DataError if the data cannot be read or is empty.
     """
     preprocess = preprocess or Preprocess()
-    first = model.graph.tensors[model.graph.inputs[0]]
-    shape = first.open_shape or first.shape
+    shape = _input_shape(model)
+    if ":" not in spec and not Path(spec).exists():
+        raise DataError(f"{spec}: no such file or folder")
     for kind in KINDS:
         module = registry.plugin("data", kind)
         if module.accepts(spec):
@@ -37,18 +38,22 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
             if data.size == 0:
                 raise DataError(f"{spec}: no samples")
             return data
-    if not Path(spec).exists():
-        raise DataError(f"{spec}: no such file or folder")
     raise DataError(f"{spec}: not data: give a folder of images, a .csv, .npy or .npz file, or module:function")
 
 
 def load_inputs(specs: Sequence[str], model: Model, preprocess: Preprocess | None = None) -> Iterator[Sample]:
     """Samples from single image files, and from whatever `load_data` reads, one after the other. Raises DataError."""
     preprocess = preprocess or Preprocess()
-    first = model.graph.tensors[model.graph.inputs[0]]
-    shape = first.open_shape or first.shape
+    shape = _input_shape(model)
     for spec in specs:
         if Path(spec).suffix.lower() in IMAGE_SUFFIXES:
             yield from images([Path(spec)], [None], shape, preprocess, spec)
         else:
             yield from load_data(spec, model, preprocess)
+
+
+def _input_shape(model: Model) -> tuple[int, ...]:
+    if not model.graph.inputs:
+        raise DataError(f"{model.source or 'the model'}: it has no inputs, so it takes no data")
+    first = model.graph.tensors[model.graph.inputs[0]]
+    return first.open_shape or first.shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from tersor.stages.verify import Verified, verify
 
 VERIFY_SAMPLES = 8
 """Samples that every written file is run on, on each kernel set."""
+
+UNHELD_SAMPLES = 32
+"""Samples that are measured on where all were calibrated on and none has a label: a rough figure, and said so."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
@@ -111,6 +114,7 @@ def produce(
     evaluation: Dataset | None = None,
     options: Options | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Quantize a float model by each recipe, verify and measure the results, and write them.
 
@@ -121,15 +125,18 @@ def produce(
         evaluation: other samples to measure on.
         options: numbers of samples and what to measure.
         progress: told what is going on.
+        engine: the process to run in; by default one of its own.
 
     Raises:
-        PlanError, UnsupportedError, DataError, VerificationError, RuntimeFailure, OutputError: see the stages. Nothing is
-        written for a recipe that fails, and nothing is written after it.
+        PlanError, UnsupportedError, DataError, VerificationError, RuntimeFailure, OutputError: see the stages.
+        Nothing is written for a recipe that fails, and nothing is written after it.
     """
     options = options or Options()
     refuse_finished(model)
-    with Engine() as engine, tempfile.TemporaryDirectory(prefix="tersor-") as folder:
-        return _Production(optimize(model), outputs, options, progress, engine, Path(folder)).run(data, evaluation)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
+        runner = engine or stack.enter_context(Engine())
+        return _Production(optimize(model), outputs, options, progress, runner, folder).run(data, evaluation)
 
 
 class _Production:
@@ -160,7 +167,7 @@ class _Production:
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation or (rest if disjoint else calibration)
         with self._written(plans) as temporary:
-            reference, products, count = self._measure(plans, temporary, measured_on)
+            reference, products, count = self._measure(plans, temporary, measured_on, disjoint=disjoint)
         calibrated = 0 if statistics is None else statistics.samples
         return Outcome(reference, products, calibrated, count, disjoint or not calibrated)
 
@@ -176,8 +183,6 @@ class _Production:
     @contextmanager
     def _written(self, plans: Mapping[Recipe, Plan]) -> Iterator[dict[Recipe, Path]]:
         """Every result under a temporary name; they get their own only if all goes well."""
-        from contextlib import ExitStack
-
         with ExitStack() as stack:
             written = {}
             for recipe, decided in plans.items():
@@ -186,13 +191,17 @@ class _Production:
             yield written
 
     def _measure(
-        self, plans: Mapping[Recipe, Plan], files: Mapping[Recipe, Path], data: Dataset | None
+        self, plans: Mapping[Recipe, Plan], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
     ) -> tuple[Product, tuple[Product, ...], int]:
         reference = self._engine.open(str(self._float_path), copies=available_threads())
         few = _first(data, VERIFY_SAMPLES) if data is not None else _noise(reference)
         seen = {recipe: verify(path, reference, few, self._engine) for recipe, path in files.items()}
         handles = [self._engine.open(str(path), copies=available_threads()) for path in files.values()]
-        scores, distances, count = self._compare(reference, handles, data)
+        labelled = as_sample(few[0]).label is not None
+        limit = self._options.evaluation_samples
+        if not disjoint and not labelled:
+            limit = min(limit, UNHELD_SAMPLES)
+        scores, distances, count = self._compare(reference, handles, data, limit)
         timings = self._time([reference, *handles], few[0]) if self._options.latency else [None] * (len(handles) + 1)
         size = self._float_path.stat().st_size
         original = Product("float", None, None, size, score=scores[0], timing=timings[0])
@@ -212,14 +221,13 @@ class _Production:
         return original, products, count
 
     def _compare(
-        self, reference: Handle, handles: Sequence[Handle], data: Dataset | None
+        self, reference: Handle, handles: Sequence[Handle], data: Dataset | None, limit: int
     ) -> tuple[list[Score | None], list[list[OutputDistance]], int]:
         """One pass over the data, every model on every sample."""
         if data is None:
             return [None] * (len(handles) + 1), [[] for _ in handles], 0
         sums = [[Accumulator(port.name) for port in reference.outputs] for _ in handles]
         scorers: list[Scorer] | None = None
-        limit = self._options.evaluation_samples
         total = None if data.size is None else min(len(data), limit)
         report = self._report("measuring", total)
         count = 0

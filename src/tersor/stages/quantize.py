@@ -22,8 +22,8 @@ _Numbers = tuple[DType, QuantParams | None]
 def quantize(model: Model, plan: Plan) -> Model:
     """Carry out a plan on the main graph.
 
-    Names at the model's door stay; conversions get names that say what they hold. Raises GraphError if the result breaks an
-    invariant, which would be a defect of the plan.
+    Names at the model's door stay; conversions get names that say what they hold. Raises GraphError if the result
+    breaks an invariant, which would be a defect of the plan.
     """
     graph = _Rewriter(model.graph, plan).run()
     check_graph(graph)
@@ -74,7 +74,7 @@ class _Rewriter:
         self._stored[name] = _Stored(name, (door.dtype, door.params))
 
     def _leave(self, name: str) -> None:
-        """A graph output keeps its name; where the operator computes it in other numbers, it writes to another tensor."""
+        """A graph output keeps its name; an operator that computes it in other numbers writes to another tensor."""
         door = self._plan.interface.get(name)
         if door is None or name in self._graph.inputs or self._graph.tensors[name].is_constant:
             return

@@ -20,7 +20,8 @@ def run(
     """Outputs for each sample, real numbers by output name, with the batch dimension.
 
     Args:
-        path: a `.tflite` file of any flavour; integer inputs and outputs are quantized and dequantized by its own scales.
+        path: a `.tflite` file of any flavour; integer inputs and outputs are quantized and dequantized by its own
+            scales.
         samples: arrays, tuples of arrays, dicts by input name, or `Sample`s.
         kernels: "xnnpack" or "builtin".
         batch: samples to run at once; the model is resized whatever batch size the file states.

@@ -21,6 +21,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     try:
+        for folder in path.parents:
+            if folder.exists() and not folder.is_dir():
+                raise OutputError(f"{path}: cannot be written: {folder} is a file, not a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise OutputError(f"{path}: is a folder")

@@ -1,7 +1,7 @@
 """What the constants become: weights, biases, and what stays.
 
-Weights are symmetric, per channel where the kernel allows it. A bias has the scale of the products it is added to; where that
-would not fit 32 bits the weights' scale is widened.
+Weights are symmetric, per channel where the kernel allows it. A bias has the scale of the products it is added to;
+where that would not fit 32 bits the weights' scale is widened.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def _integer(
     activations: Activations,
 ) -> Operands:
     data, weight, bias = (spec.operand_index(role) for role in (DATA, WEIGHT, BIAS))
-    assert data is not None and weight is not None and bias is not None
+    assert data is not None
+    assert weight is not None
+    assert bias is not None
     input_params = activations.read_by(op, data)
     weights = graph.operand(op, weight)
     assert weights is not None

@@ -1,8 +1,9 @@
 """Which values share a scale, and the parameters of every activation.
 
-Operators that move or compare integers need the same scale on all sides. Values tied by them form a group, whose range is
-the union of what its members were seen to take. Where a tie would cost more accuracy than a conversion (an operand with a
-much narrower range that others read as well, or one whose scale the kernel fixes), the operand is requantized instead.
+Operators that move or compare integers need the same scale on all sides. Values tied by them form a group, whose
+range is the union of what its members were seen to take. Where a tie would cost more accuracy than a conversion (an
+operand with a much narrower range that others read as well, or one whose scale the kernel fixes), the operand is
+requantized instead.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class _Planner:
         self._recipe = recipe
         self._statistics = statistics
         self._ops = [op for op in graph.ops if modes[op.name].compute == INTEGER]
-        self._dtype = self._stored_types(modes)
+        self._dtype = self._stored_types()
         self._fixed: dict[str, tuple[float, int]] = {}
         self._sets = DisjointSets(self._dtype)
         self._rectified = {op.outputs[0] for op in self._ops if OPS[op.kind].rectified}
@@ -85,7 +86,7 @@ class _Planner:
             operands |= self._conversions(op, params)
         return Activations(tensors, operands, tuple(self._warnings))
 
-    def _stored_types(self, modes: dict[str, OpPlan]) -> dict[str, DType]:
+    def _stored_types(self) -> dict[str, DType]:
         """Integer type by name: results of integer operators, and float values that integer operators read."""
         stored: dict[str, DType] = {}
         for op in self._ops:

@@ -151,7 +151,7 @@ def _why_not_shared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics) 
 
 
 def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> None:
-    """Values that a float operator divides by (or takes the logarithm of) stay in float if integers would make them 0."""
+    """Values that a float operator divides by, or takes the logarithm of, stay in float if they would round to 0."""
     for op in graph.ops:
         place = _ZERO_HURTS.get(op.kind)
         if place is None or modes[op.name].compute != FLOAT:
@@ -159,7 +159,9 @@ def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], stat
         name = op.inputs[place]
         while name is not None and name in statistics.observers and (producer := graph.producers.get(name)) is not None:
             scheme = recipe.scheme_of(producer.kind, producer.name)
-            if modes[producer.name].compute != INTEGER or not _rounds_to_zero(statistics.range(name), scheme.activations):
+            if modes[producer.name].compute != INTEGER or not _rounds_to_zero(
+                statistics.range(name), scheme.activations
+            ):
                 break
             why = f"{op.kind} {op.name!r} divides by its result, which would round to 0"
             modes[producer.name] = OpPlan(producer.label, FLOAT, None, why, wanted=False)
