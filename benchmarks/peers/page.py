@@ -52,8 +52,9 @@ def goals(results: dict[str, Any]) -> list[Goal]:
             Goal(f"{title}: peak of all its processes at most 250 MB", f"{peak / MB:.0f} MB", peak <= MOST_MEMORY)
         )
     own_file, their_file = all_of["tersor_cli"]["file"], all_of[converter]["file"]
-    sizes = f"{own_file['bytes']:,} against {their_file['bytes']:,} bytes"
-    found.append(Goal("file no larger than TensorFlow's", sizes, own_file["bytes"] <= their_file["bytes"]))
+    smallest = min(all_of[name]["file"]["bytes"] for name in CONVERTERS)
+    sizes = f"{own_file['bytes']:,} against {smallest:,} bytes"
+    found.append(Goal("file no larger than TensorFlow's", sizes, own_file["bytes"] <= smallest))
     latency = ratios(own_file["seconds"], their_file["seconds"])
     met = statistics.median(latency) <= 1 + LATENCY_NOISE
     found.append(Goal(f"file no slower than TensorFlow's (within {LATENCY_NOISE:.0%})", spread(latency), met))
@@ -187,7 +188,7 @@ are medians, ratios are taken within a round, smallest and largest in brackets. 
 
 {table(["goal", "measured", ""], (goal.row() for goal in goals(results)))}
 
-TensorFlow's converter is the faster of its two public ways. Memory is the sum of the resident sets of all processes.
+TensorFlow's converter is the faster of its two public ways, for the size the one with the smaller file. Memory is the sum of the resident sets of all processes.
 
 ## Time and memory of the whole process
 

@@ -43,22 +43,50 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset: 
     return Dataset(draw, sizes.copy().pop(), spec)
 
 
-def _arrays(spec: str) -> tuple[dict[str, Array], Array | None]:
+class _Rows:
+    """A `.npy` file whose rows are read one by one, so that memory does not grow with the file.
+
+    (A mapped file would do, but its pages count as the process's own until something else needs the room.)
+    """
+
+    def __init__(self, path: Path) -> None:
+        mapped = np.lib.format.open_memmap(path, mode="r")
+        self.shape: tuple[int, ...] = mapped.shape
+        self.ndim = mapped.ndim
+        self._path = path
+        self._dtype = mapped.dtype
+        self._offset = mapped.offset
+        self._row_bytes = mapped[:1].nbytes
+        self._mapped = None if mapped.flags.c_contiguous else mapped
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place: int) -> Array:
+        if self._mapped is not None:
+            return np.asarray(self._mapped[place])
+        with self._path.open("rb") as file:
+            file.seek(self._offset + place * self._row_bytes)
+            data = file.read(self._row_bytes)
+        return np.frombuffer(data, self._dtype).reshape(self.shape[1:])
+
+
+def _arrays(spec: str) -> tuple[dict[str, Array | _Rows], Array | None]:
+    arrays: dict[str, Array | _Rows]
+    labels = None
     try:
-        loaded = np.load(spec, mmap_mode="r" if spec.endswith(".npy") else None, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            arrays, labels = {"x": loaded}, None
+        if spec.endswith(".npy"):
+            arrays = {"x": _Rows(Path(spec))}
         else:
-            with loaded:
+            with np.load(spec, allow_pickle=False) as loaded:
                 names = ["x"] if "x" in loaded.files else [name for name in loaded.files if name != "y"]
                 arrays = {name: loaded[name] for name in names}
                 labels = loaded["y"] if "y" in loaded.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{spec}: not a readable NumPy file: {error}") from error
     if not arrays:
         raise DataError(f"{spec}: no array but y; the samples belong in an array named x")
-    both = arrays if labels is None else arrays | {"y": labels}
-    scalars = [name for name, values in both.items() if values.ndim == 0]
+    scalars = [name for name, values in arrays.items() if values.ndim == 0]
     if scalars:
         raise DataError(f"{spec}: {scalars[0]!r} is a single value, not an array of samples")
     return arrays, labels

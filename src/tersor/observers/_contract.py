@@ -8,13 +8,19 @@ machines.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from tersor.ir.graph import Array
 
 
 class Observer(Protocol):
-    """The contract that every file of this folder fulfils with a class named `Observer`."""
+    """The contract that every file of this folder fulfils with a class named `Observer`.
+
+    Attributes:
+        extremes_suffice: whether `observe` may be given just the smallest and the largest value of a sample.
+    """
+
+    extremes_suffice: ClassVar[bool]
 
     def observe(self, values: Array) -> None:
         """Take note of the values of one sample (float32, any shape). `values` may be a view that changes later."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tersor.ir.graph import Array
 
@@ -15,6 +16,8 @@ from tersor.ir.graph import Array
 @dataclass(slots=True)
 class Observer:
     """See the module; the contract is in `observers/_contract.py`."""
+
+    extremes_suffice: ClassVar[bool] = True
 
     low: float = math.inf
     high: float = -math.inf

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -41,6 +41,23 @@ class Derived:
 
     sources: tuple[str, ...]
     compute: Callable[..., Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What to look at after each run.
+
+    Attributes:
+        views: activations whose values are looked at; the model must be loaded with `keep_all`.
+        extremes: by activation, the places of its smallest and its largest value among the model's outputs.
+        outputs: by activation, its own place among the model's outputs.
+        derived: what is computed from views and outputs.
+    """
+
+    views: tuple[str, ...] = ()
+    extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    derived: tuple[Derived, ...] = ()
 
 
 class Engine:
@@ -120,20 +137,18 @@ class Handle:
     def observe(
         self,
         samples: Iterable[Sequence[Array]],
-        names: Sequence[str],
+        watch: Watch,
         new_observer: Callable[[], Any],
-        derived: Sequence[Derived] = (),
     ) -> dict[str, Any]:
         """One pass over the data: what an observer per tensor has seen.
 
         Args:
             samples: inputs of each sample.
-            names: tensors to observe; those the runtime keeps no values of are left out of the answer.
+            watch: what to look at; values that the runtime does not keep are left out of the answer.
             new_observer: makes an observer; must be importable in the child.
-            derived: values to observe that are no tensors of the runtime; left out like these.
         """
         self._worker.doing = f"calibrating {self._what}"
-        self._worker.send(("observe", self._key, list(names), new_observer, list(derived)))
+        self._worker.send(("observe", self._key, watch, new_observer))
         with self._stream() as end:
             for sample in samples:
                 self._worker.send(list(sample))

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from tersor.errors import RuntimeFailure, TersorError
 from tersor.ir.graph import Array
-from tersor.runtimes.engine import AHEAD, Derived
+from tersor.runtimes.engine import AHEAD, Watch
 from tersor.runtimes.isolation import Channel
 from tersor.runtimes.litert import Session
 
@@ -108,12 +110,7 @@ def _run(channel: Channel, inbox: _Inbox, sessions: list[Session]) -> None:
 
 
 def _observe(
-    channel: Channel,
-    inbox: _Inbox,
-    sessions: list[Session],
-    names: list[str],
-    new_observer: Callable[[], Any],
-    derived: list[Derived],
+    channel: Channel, inbox: _Inbox, sessions: list[Session], watch: Watch, new_observer: Callable[[], Any]
 ) -> None:
     """Every session takes samples as they come; observers merge to the same result whoever took which."""
     samples: queue.Queue[list[Array] | None] = queue.Queue(maxsize=len(sessions))
@@ -125,8 +122,12 @@ def _observe(
             if failures:
                 continue
             try:
-                session.run(sample)
-                _observe_run(session, names, derived, part, new_observer)
+                outputs = session.run(sample)
+                for name, values in _values(session, outputs, watch):
+                    if name not in part:
+                        part[name] = new_observer()
+                    part[name].observe(values)
+                    del values  # the runtime refuses the next run while a view of it is held
             except Exception as error:
                 failures.append(error)
 
@@ -139,11 +140,11 @@ def _observe(
         samples.put(None)
     for thread in threads:
         thread.join()
-    channel.send(("error", _sendable(failures[0])) if failures else ("ok", _merged(parts, names)))
+    channel.send(("error", _sendable(failures[0])) if failures else ("ok", _merged(parts)))
     channel.send(("end", None))
 
 
-def _merged(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     merged = parts[0]
     for part in parts[1:]:
         for name, observer in part.items():
@@ -151,29 +152,22 @@ def _merged(parts: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
                 merged[name].merge(observer)
             else:
                 merged[name] = observer
-    order = [name for name in names if name in merged]
-    return {name: merged[name] for name in dict.fromkeys((*order, *merged))}
+    return merged
 
 
-def _observe_run(
-    session: Session, names: list[str], derived: list[Derived], part: dict[str, Any], new_observer: Callable[[], Any]
-) -> None:
-    """Show the values of one run to their observers. No view outlives it: the runtime would refuse the next run."""
-    for name, values in _values(session, names, derived):
-        if name not in part:
-            part[name] = new_observer()
-        part[name].observe(values)
-
-
-def _values(session: Session, names: list[str], derived: list[Derived]) -> Iterator[tuple[str, Array]]:
-    for name in names:
+def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tuple[str, Array]]:
+    for name, (low, high) in watch.extremes.items():
+        yield name, np.concatenate([outputs[low].ravel(), outputs[high].ravel()])
+    for name in watch.views:
         values = _view(session, name)
         if values is not None:
             yield name, values
-    for item in derived:
-        sources = [_view(session, name) for name in item.sources]
+            del values
+    for item in watch.derived:
+        sources = [outputs[watch.outputs[n]] if n in watch.outputs else _view(session, n) for n in item.sources]
         if all(source is not None for source in sources):
             yield from item.compute(*sources).items()
+        del sources
 
 
 def _view(session: Session, name: str) -> Array | None:

@@ -63,18 +63,14 @@ def analyze(model: Model) -> Analysis:
     """Figures of a model's main graph; nothing is run."""
     graph = model.graph
     operators = tuple(_analyze_op(graph, op) for op in graph.ops)
-    seen: set[int] = set()
-    constant_bytes = 0
-    for each in model.graphs:
-        for tensor in each.tensors.values():
-            if tensor.data is not None and id(tensor.data.base) not in seen:
-                constant_bytes += tensor.byte_size
+    constants = [tensor.data for each in model.graphs for tensor in each.tensors.values() if tensor.data is not None]
+    stored = {(data.__array_interface__["data"][0], data.nbytes) for data in constants}  # shared ones lie there once
     numbers = Counter(f"{'constant' if t.is_constant else 'activation'} {t.dtype}" for t in graph.tensors.values())
     return Analysis(
         operators=operators,
         kinds=dict(Counter(item.kind for item in operators).most_common()),
         macs=sum(item.macs for item in operators),
-        constant_bytes=constant_bytes,
+        constant_bytes=sum(size for _, size in stored),
         peak_activation_bytes=peak_activation_bytes(graph),
         inputs={name: describe(graph.tensors[name]) for name in graph.inputs},
         outputs={name: describe(graph.tensors[name]) for name in graph.outputs},

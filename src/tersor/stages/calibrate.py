@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from tersor.data.feed import fit
 from tersor.errors import DataError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Array, Graph, Model
+from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.observers._contract import Observer
-from tersor.runtimes.engine import Engine, Handle, available_threads
+from tersor.passes import expose_extremes
+from tersor.runtimes.engine import Engine, Handle, Watch, available_threads
 from tersor.stages.derive import derive
 
 FEW_SAMPLES = 10
@@ -59,20 +61,15 @@ def calibrate(
         RuntimeFailure: the runtime refuses the model or crashes.
     """
     new_observer = registry.plugin("observers", observer).Observer
-    with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
-        path = Path(folder) / "model.tflite"
-        tflite.write(model, path)
-        own = None if engine else Engine()
-        try:
-            runner = engine or own
-            assert runner is not None
-            handle = runner.open(str(path), copies=threads or available_threads(), keep_all=True)
-            feed = _Feed(handle, samples, progress)
-            observers = handle.observe(feed, observable(model.graph), new_observer, derive(model.graph))
-            handle.close()
-        finally:
-            if own is not None:
-                own.close()
+    with ExitStack() as stack:
+        runner = engine or stack.enter_context(Engine())
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-"))) / "model.tflite"
+        graph, watch = _watched(model.graph, extremes_suffice=new_observer.extremes_suffice)
+        tflite.write(model.with_graph(graph), path)
+        handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.views))
+        feed = _Feed(handle, samples, progress)
+        observers = handle.observe(feed, watch, new_observer)
+        handle.close()
     if not feed.count:
         raise DataError("the calibration data has no samples")
     _require_finite(observers)
@@ -83,12 +80,24 @@ def calibrate(
 def observable(graph: Graph) -> list[str]:
     """The activations whose ranges a plan can need."""
     computed = (name for op in graph.ops for name in op.outputs)
-    return [name for name in dict.fromkeys((*graph.inputs, *computed)) if _is_activation(graph, name)]
+    return [name for name in dict.fromkeys((*graph.inputs, *computed)) if _is_activation(graph.tensors[name])]
 
 
-def _is_activation(graph: Graph, name: str) -> bool:
-    tensor = graph.tensors[name]
-    return tensor.dtype is DType.FLOAT32 and not tensor.is_constant
+def _is_activation(tensor: Tensor) -> bool:
+    return tensor.dtype is DType.FLOAT32 and not tensor.is_constant and tensor.elements > 0
+
+
+def _watched(graph: Graph, *, extremes_suffice: bool) -> tuple[Graph, Watch]:
+    """The graph to run and what to look at: extremes that it computes itself, or all its activations."""
+    derived = tuple(derive(graph))
+    names = observable(graph)
+    if not extremes_suffice:
+        return graph, Watch(views=tuple(names), derived=derived)
+    sources = dict.fromkeys(name for item in derived for name in item.sources if name not in graph.outputs)
+    shown = graph.edit(outputs=(*graph.outputs, *sources)) if sources else graph
+    exposed, extremes = expose_extremes.apply(shown, names)
+    outputs = {name: place for place, name in enumerate(shown.outputs)}
+    return exposed, Watch(extremes=extremes, outputs=outputs, derived=derived)
 
 
 class _Feed:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tersor.data.dataset import Dataset
 from tersor.data.feed import fit
-from tersor.errors import DataError, PlanError, RuntimeFailure
+from tersor.errors import DataError, OutputError, PlanError, RecipeError, RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
@@ -26,11 +26,8 @@ from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic
 from tersor.stages.verify import Verified, verify
 
-VERIFY_SAMPLES = 8
+VERIFY_SAMPLES = 16
 """Samples that every written file is run on, on each kernel set."""
-
-UNHELD_SAMPLES = 32
-"""Samples that are measured on where all were calibrated on and none has a label: a rough figure, and said so."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
@@ -133,10 +130,23 @@ def produce(
     """
     options = options or Options()
     refuse_finished(model)
+    _refuse_outputs(model, outputs)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         return _Production(optimize(model), outputs, options, progress, runner, folder).run(data, evaluation)
+
+
+def _refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
+    """Raise OutputError if a file would replace the float model, or the result of another recipe."""
+    if not outputs:
+        raise RecipeError("no flavour is asked for")
+    seen: dict[Path, str] = {Path(model.source).resolve(): "the float model itself"} if model.source else {}
+    for recipe, path in outputs.items():
+        place = Path(path).resolve()
+        if place in seen:
+            raise OutputError(f"{path}: {recipe.name} would replace {seen[place]}; give another --output")
+        seen[place] = f"the result of {recipe.name}"
 
 
 class _Production:
@@ -165,7 +175,7 @@ class _Production:
         plans = {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}
         tflite.write(self._model, self._float_path)
         disjoint = evaluation is not None or _has_samples(rest)
-        measured_on = evaluation or (rest if disjoint else calibration)
+        measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
         with self._written(plans) as temporary:
             reference, products, count = self._measure(plans, temporary, measured_on, disjoint=disjoint)
         calibrated = 0 if statistics is None else statistics.samples
@@ -195,13 +205,17 @@ class _Production:
     ) -> tuple[Product, tuple[Product, ...], int]:
         reference = self._engine.open(str(self._float_path), copies=available_threads())
         few = _first(data, VERIFY_SAMPLES) if data is not None else _noise(reference)
+        if data is not None and not few:
+            raise DataError(f"{data.what}: no samples to measure on")
         seen = {recipe: verify(path, reference, few, self._engine) for recipe, path in files.items()}
         handles = [self._engine.open(str(path), copies=available_threads()) for path in files.values()]
-        labelled = as_sample(few[0]).label is not None
-        limit = self._options.evaluation_samples
-        if not disjoint and not labelled:
-            limit = min(limit, UNHELD_SAMPLES)
-        scores, distances, count = self._compare(reference, handles, data, limit)
+        scores: list[Score | None] = [None] * (len(handles) + 1)
+        distances: list[list[OutputDistance]] = [[] for _ in handles]
+        count = 0
+        if data is not None and (disjoint or as_sample(few[0]).label is not None):
+            scores, distances, count = self._compare(reference, handles, data)
+        elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
+            distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
         timings = self._time([reference, *handles], few[0]) if self._options.latency else [None] * (len(handles) + 1)
         size = self._float_path.stat().st_size
         original = Product("float", None, None, size, score=scores[0], timing=timings[0])
@@ -221,11 +235,10 @@ class _Production:
         return original, products, count
 
     def _compare(
-        self, reference: Handle, handles: Sequence[Handle], data: Dataset | None, limit: int
+        self, reference: Handle, handles: Sequence[Handle], data: Dataset
     ) -> tuple[list[Score | None], list[list[OutputDistance]], int]:
         """One pass over the data, every model on every sample."""
-        if data is None:
-            return [None] * (len(handles) + 1), [[] for _ in handles], 0
+        limit = self._options.evaluation_samples
         sums = [[Accumulator(port.name) for port in reference.outputs] for _ in handles]
         scorers: list[Scorer] | None = None
         total = None if data.size is None else min(len(data), limit)

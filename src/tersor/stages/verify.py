@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tersor.errors import RuntimeFailure, VerificationError
-from tersor.runtimes.engine import Engine, Handle
+from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.runtimes.litert import KERNEL_SETS
 from tersor.stages.compare import OutputDistance, compare
 
@@ -42,7 +42,7 @@ def verify(path: str | Path, reference: Handle, samples: Iterable[object], engin
     results = []
     for kernels in KERNEL_SETS:
         try:
-            handle = engine.open(str(path), kernels)
+            handle = engine.open(str(path), kernels, copies=available_threads())
             distances = compare(reference, handle, samples)
             handle.close()
         except (RuntimeFailure, VerificationError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
@@ -61,13 +63,18 @@ def _dynamic_mode(graph: Graph, op: Op, spec: OpSpec | None, recipe: Recipe) -> 
 
 
 def weight_operands(graph: Graph, op: Op, spec: OpSpec) -> dict[int, Tensor]:
-    """The weights of an operator by operand index; empty unless all of them are dense float constants."""
+    """The weights of an operator by operand index; empty unless all are dense, finite float constants."""
     indices = [index for index in range(len(op.inputs)) if spec.operand_role(index) in (WEIGHT, WEIGHT16)]
     if spec.operand_index(WEIGHT) is None and spec.dynamic_operand is not None:
         indices = [spec.dynamic_operand]
     found = {index: tensor for index in indices if (tensor := graph.operand(op, index)) is not None}
-    dense = (t.is_constant and t.dtype is DType.FLOAT32 and t.sparsity is None for t in found.values())
-    return found if all(dense) else {}
+    return found if all(_is_dense(tensor) for tensor in found.values()) else {}
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    if tensor.data is None or tensor.dtype is not DType.FLOAT32 or tensor.sparsity is not None:
+        return False
+    return bool(np.isfinite(tensor.data).all())
 
 
 def weight_type(spec: OpSpec, scheme: Scheme) -> DType:
@@ -137,6 +144,8 @@ def _why_not_operand(tensor: Tensor, role: str) -> str | None:
         return f"its {role} {tensor.name!r} is computed at run time"
     if tensor.sparsity is not None:
         return f"its operand {tensor.name!r} is sparse"
+    if tensor.data is not None and not np.isfinite(tensor.data).all():
+        return f"its operand {tensor.name!r} contains NaN or infinity"
     return None
 
 
