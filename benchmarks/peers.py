@@ -74,8 +74,15 @@ CONTESTANTS = (
     Contestant("tersor_cli", "`tersor quantize`, verified and measured", "tersor"),
     Contestant("tersor_library", "tersor's library, not verified", "tersor", "tersor_int8.py"),
     Contestant("litert_quantizer_profiler", "litert-quantizer, profiler mode", *_LITERT, "profiler"),
-    Contestant("litert_quantizer_profiler_min_max", "… with min/max", *_LITERT, "profiler_min_max"),
-    Contestant("litert_quantizer_preserve_all", "litert-quantizer, default mode", *_LITERT, "preserve_all"),
+    Contestant(
+        "litert_quantizer_profiler_min_max",
+        "litert-quantizer, profiler mode with min/max",
+        *_LITERT,
+        "profiler_min_max",
+    ),
+    Contestant(
+        "litert_quantizer_preserve_all", "litert-quantizer, preserve-all mode (default)", *_LITERT, "preserve_all"
+    ),
     Contestant("tensorflow_saved_model", "TensorFlow converter, saved model", *_TENSORFLOW, "saved_model"),
     Contestant("tensorflow_keras", "TensorFlow converter, `.keras`", *_TENSORFLOW, "keras"),
     Contestant("tensorflow_internal", "TensorFlow's private functions, `.tflite`", *_TENSORFLOW, "internal"),

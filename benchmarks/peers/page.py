@@ -181,14 +181,15 @@ Calibrate and quantize {model["model"]}, to int8 with int8 inputs and outputs, {
 `{results["command"]}`, {results["date"]}, with {results["processors"]} processors
 ({results["processor"]}); no process is pinned to one.
 {note}
-The machine is noisy (load average {loads} after): contestants take turns, {rounds} rounds; figures
-are medians, ratios are taken within a round, smallest and largest in brackets. MB are 10^6 bytes.
+Times are noisy (load average {loads} after): contestants take turns, {rounds} rounds; figures are
+medians, ratios are taken within a round, smallest and largest in brackets. MB are 10^6 bytes.
 
 ## Goals
 
 {table(["goal", "measured", ""], (goal.row() for goal in goals(results)))}
 
-TensorFlow's converter is the faster of its two public ways, for the size the one with the smaller file. Memory is the sum of the resident sets of all processes.
+TensorFlow's converter is the faster of its two public ways; for the size, the one with the smaller file. Memory is the
+sum of the resident sets of all processes.
 
 ## Time and memory of the whole process
 

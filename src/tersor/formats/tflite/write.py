@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,22 @@ def _model_chunks(packer: _Packer, external_above: int) -> Iterator[bytes | byte
         yield bytes(_aligned(data.nbytes) - data.nbytes)
 
 
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """A builder whose byte vectors (which hold the constants) start at multiples of `ALIGNMENT`."""
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+    """Byte vectors (which hold the constants) start at multiples of `ALIGNMENT`; equal number vectors are written once.
+
+    Sharing matters: the zero points of per-channel weights are long vectors of nothing but zeros.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__(room)
+        self._written: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802 (the name is the library's)
         if x.dtype != np.uint8:
-            return int(super().CreateNumpyVector(x))
+            key = (x.dtype.str, x.tobytes())
+            if key not in self._written:
+                self._written[key] = int(super().CreateNumpyVector(x))
+            return self._written[key]
         self.StartVector(1, x.size, ALIGNMENT)
         self.head -= x.size
         self.Bytes[self.head : self.head + x.size] = np.ascontiguousarray(x).data
@@ -107,7 +117,7 @@ class _Packer:
         table.signatureDefs = [self._signature(signature) for signature in self._model.signatures]
         _apply_leftovers(table, self._model.extra)
         room = 1 << 16 if external_from is not None else self.constant_bytes + (1 << 16)
-        builder = _AlignedBuilder(room)
+        builder = _Builder(room)
         builder.Finish(table.Pack(builder), IDENTIFIER)
         return builder.Output()  # type: ignore[no-any-return]
 
@@ -168,16 +178,16 @@ class _Packer:
         table.name = raw(graph.name)
         table.tensors = [self._tensor(tensor, index) for tensor in graph.tensors.values()]
         table.operators = [self._op(op, index) for op in graph.ops]
-        table.inputs = [index[name] for name in graph.inputs]
-        table.outputs = [index[name] for name in graph.outputs]
+        table.inputs = _vector(index[name] for name in graph.inputs)
+        table.outputs = _vector(index[name] for name in graph.outputs)
         _apply_leftovers(table, graph.extra)
         return table
 
     def _op(self, op: Op, index: dict[str, int]) -> Any:
         table = schema.OperatorT()
         table.opcodeIndex = self._codes.setdefault((op.kind, op.custom_code, op.version), len(self._codes))
-        table.inputs = [-1 if name is None else index[name] for name in op.inputs]
-        table.outputs = [index[name] for name in op.outputs]
+        table.inputs = _vector(-1 if name is None else index[name] for name in op.inputs)
+        table.outputs = _vector(index[name] for name in op.outputs)
         for options in (op.options, None if op.extra is None else op.extra.get("second_options")):
             if options is None:
                 continue
@@ -190,17 +200,17 @@ class _Packer:
         if op.custom_options is not None:
             table.customOptions = np.frombuffer(op.custom_options, np.uint8)
         if op.intermediates:
-            table.intermediates = [-1 if name is None else index[name] for name in op.intermediates]
+            table.intermediates = _vector(-1 if name is None else index[name] for name in op.intermediates)
         _apply_leftovers(table, op.extra, skip=("second_options",))
         return table
 
     def _tensor(self, tensor: Tensor, index: dict[str, int]) -> Any:
         table = schema.TensorT()
         table.name = raw(tensor.name)
-        table.shape = list(tensor.shape)
+        table.shape = _vector(tensor.shape)
         table.type = code_of(tensor.dtype)
         table.isVariable = tensor.is_variable
-        table.shapeSignature = None if tensor.open_shape is None else list(tensor.open_shape)
+        table.shapeSignature = None if tensor.open_shape is None else _vector(tensor.open_shape)
         table.sparsity = thaw(tensor.sparsity)
         table.quantization = _quantization(tensor, index)
         if tensor.data is not None:
@@ -215,7 +225,7 @@ def _quantization(tensor: Tensor, index: dict[str, int]) -> Any:
         return None
     table = schema.QuantizationParametersT()
     if tensor.recorded_range is not None:
-        table.min, table.max = (list(values) for values in tensor.recorded_range)
+        table.min, table.max = (np.array(values, np.float32) for values in tensor.recorded_range)
     if tensor.quant is not None:
         params = tensor.quant
         table.quantizedDimension = params.axis or 0
@@ -230,7 +240,8 @@ def _quantization(tensor: Tensor, index: dict[str, int]) -> Any:
                 ),
             )
         else:
-            table.scale, table.zeroPoint = list(params.scales), list(params.zero_points)
+            table.scale = np.array(params.scales, np.float32)
+            table.zeroPoint = np.array(params.zero_points, np.int64)
     if isinstance(details, Record):
         references = {key: details.get(key) for key, _ in details.fields if key in ("scales", "zero_points")}
         details = details.with_fields(**{key: -1 if name is None else index[name] for key, name in references.items()})
@@ -246,6 +257,10 @@ def _apply_leftovers(table: Any, extra: Record | None, skip: tuple[str, ...] = (
         if key not in skip:
             head, *rest = key.split("_")
             setattr(table, head + "".join(part.capitalize() for part in rest), thaw(value))
+
+
+def _vector(numbers: Iterable[int]) -> Array:
+    return np.array(list(numbers), np.int32)
 
 
 def _aligned(size: int) -> int:
