@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit peers benchmark constraints clean
+.PHONY: help demo test lint unit benchmark constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,11 +31,12 @@ lint: $(VENV)/ready ## check style, types and import rules
 unit: $(VENV)/ready ## run the tests
 	$(BIN)/pytest -n auto
 
-peers: $(VENV)/ready ## set up TensorFlow and litert-quantizer in environments of their own, for comparisons
-	$(BIN)/python benchmarks/peers.py setup
-
-benchmark: peers ## measure tersor beside its peers and rewrite docs/benchmarks
-	$(BIN)/python benchmarks/peers.py run
+benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of their own) and rewrite docs and README
+	$(BIN)/python benchmarks/peers.py --work out/peers
+	$(BIN)/python benchmarks/pypi_models.py fetch --to out/models
+	$(BIN)/python benchmarks/pypi_models.py list --to out/models
+	$(BIN)/python benchmarks/real_models.py out/models
+	$(BIN)/python benchmarks/readme.py
 
 constraints: ## write the versions installed now to constraints.txt
 	@{ echo '# Exact versions that continuous integration installs. Regenerate with: make constraints'; \

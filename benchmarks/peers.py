@@ -193,6 +193,14 @@ class Run:
         return self._results / f"{name}.json"
 
 
+def source() -> str:
+    """A hash over tersor's source: figures of two states of it do not belong into one table."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def processor() -> str:
     """The processor's name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -224,7 +232,7 @@ def main() -> None:
     pythons = {name: python.absolute() if python else environment(work, name) for name, python in given.items()}
     model = model_folder(work, pythons["tensorflow"])
     run = Run(work, pythons, model)
-    loads = [os.getloadavg()[0]]
+    before, loads = source(), [os.getloadavg()[0]]
     try:
         memory = run.memory(arguments.memory_rounds)
         costs, steps = run.costs(arguments.rounds)
@@ -232,11 +240,13 @@ def main() -> None:
     except CommandFailure as failure:
         sys.exit(str(failure))
     loads.append(os.getloadavg()[0])
+    changed = None if source() == before else "tersor's source changed during the run: its figures mix two states."
     results = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": f"python benchmarks/peers.py --work DIR --rounds {arguments.rounds} "
         f"--memory-rounds {arguments.memory_rounds}",
-        "note": arguments.note,
+        "note": arguments.note if changed is None else f"{arguments.note} {changed}".strip(),
+        "tersor_source": before,
         "processor": processor(),
         "processors": len(os.sched_getaffinity(0)),
         "load_average": loads,

@@ -147,7 +147,7 @@ def write(rows: list[dict[str, Any]], folder: Path) -> None:
     lines = [
         "# Real models out of PyPI packages",
         "",
-        "Written by `benchmarks/real_models.py`. Inputs are random: this says that a file works, not how accurate it is.",
+        "Written by `benchmarks/real_models.py`. Inputs are random: this tells that a file works, not how well.",
         "",
         summary,
         "",

@@ -1,12 +1,17 @@
-"""What test modules share: one child process that runs models."""
+"""What test modules share: a child process that runs models, and the command line."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from small_nets import classifier, images
+from tersor.cli.main import main
 from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.runtimes.engine import Engine
@@ -37,3 +42,40 @@ def run(engine: Engine, tmp_path: Path) -> Run:
         return outputs
 
     return run_once
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command line answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def cli(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the `tersor` command in this process, in `place`, with the given arguments."""
+
+    def call(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["tersor", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Answer(end.value.code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder that holds `net.tflite`, a small classifier, and `x.npy`, 24 samples for it."""
+    monkeypatch.chdir(tmp_path)
+    tflite.write(classifier(), tmp_path / "net.tflite")
+    np.save(tmp_path / "x.npy", images(24))
+    return tmp_path

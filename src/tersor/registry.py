@@ -16,17 +16,20 @@ from tersor.errors import RecipeError
 
 def names(rib: str) -> list[str]:
     """The names of all plugins of a rib, ours and those installed beside, sorted. Nothing is imported."""
-    folder = importlib.resources.files(f"tersor.{rib}")
-    own = {item.name.removesuffix(".py") for item in folder.iterdir() if not item.name.startswith(("_", "."))}
-    return sorted(own | {point.name for point in importlib.metadata.entry_points(group=f"tersor.{rib}")})
+    return sorted(_own(rib) | {point.name for point in importlib.metadata.entry_points(group=f"tersor.{rib}")})
 
 
 def plugin(rib: str, name: str) -> ModuleType:
     """The module of one plugin. Raises RecipeError with the known names if there is none."""
+    if name in _own(rib):
+        return importlib.import_module(f"tersor.{rib}.{name}")
     for point in importlib.metadata.entry_points(group=f"tersor.{rib}", name=name):
         module = point.load()
         assert isinstance(module, ModuleType)
         return module
-    if name not in names(rib):
-        raise RecipeError(f"unknown {rib.removesuffix('s')} {name!r}: there are {', '.join(names(rib))}")
-    return importlib.import_module(f"tersor.{rib}.{name}")
+    raise RecipeError(f"unknown {rib.removesuffix('s')} {name!r}: there are {', '.join(names(rib))}")
+
+
+def _own(rib: str) -> set[str]:
+    folder = importlib.resources.files(f"tersor.{rib}")
+    return {item.name.removesuffix(".py") for item in folder.iterdir() if not item.name.startswith(("_", "."))}

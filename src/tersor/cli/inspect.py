@@ -17,6 +17,7 @@ def command(
     as_json: options.Json = False,
 ) -> None:
     """Print operators, shapes, types, work, memory and quantization of a model. Nothing is run."""
+    from rich.markup import escape
     from rich.table import Table
 
     from tersor.cli import console
@@ -50,7 +51,7 @@ def command(
         "metadata": ", ".join(f"{name} ({len(data)} bytes)" for name, data in loaded.metadata) or "none",
     }
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_row(f"[bold]{name}[/bold]", escape(value))
     console.out.print(table)
     if operators:
         listing = Table(box=None, header_style="bold", pad_edge=False)
@@ -58,5 +59,6 @@ def command(
             listing.add_column(column, justify="right" if justify == "right" else "left")
         listing.add_column("name", overflow="fold")
         for item in analysis.operators:
-            listing.add_row(item.kind, item.output, f"{item.macs:,}", f"{item.weight_bytes:,}", item.name)
+            texts = (item.kind, item.output, f"{item.macs:,}", f"{item.weight_bytes:,}", item.name)
+            listing.add_row(*map(escape, texts))
         console.out.print(listing)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tersor.data.preprocess import Preprocess
 from tersor.errors import RecipeError
+
+if TYPE_CHECKING:
+    from tersor.data.preprocess import Preprocess
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.", show_default=False)]
 Rescale = Annotated[str | None, typer.Option(metavar="K", help="Multiply raw values, e.g. 1/255.", show_default=False)]
@@ -24,6 +26,8 @@ DATA_HELP = "A folder of images (sub-folders are classes), a .csv of images, a .
 
 def preprocess(rescale: str | None, mean: str | None, std: str | None) -> Preprocess:
     """The normalization that --rescale, --mean and --std ask for. Raises RecipeError for what is not a number."""
+    from tersor.data.preprocess import Preprocess
+
     return Preprocess(
         rescale=None if rescale is None else _number("--rescale", rescale),
         mean=_numbers("--mean", mean),

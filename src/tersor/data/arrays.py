@@ -40,7 +40,9 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset: 
                 values = preprocess.apply(inputs["x"][place])
             yield Sample(values, None if labels is None else labels[place], f"{spec}[{place}]")
 
-    return Dataset(draw, sizes.copy().pop(), spec)
+    pixels = preprocess.is_identity and any(np.dtype(values.dtype) == np.uint8 for values in inputs.values())
+    notes = ("values go in as they are, uint8 0..255 (no --rescale, no --mean and --std)",) if pixels else ()
+    return Dataset(draw, sizes.copy().pop(), spec, notes=notes)
 
 
 class _Rows:
@@ -51,10 +53,12 @@ class _Rows:
 
     def __init__(self, path: Path) -> None:
         mapped = np.lib.format.open_memmap(path, mode="r")
+        if mapped.ndim == 0:
+            raise ValueError("it holds a single value, not an array of samples")
         self.shape: tuple[int, ...] = mapped.shape
         self.ndim = mapped.ndim
         self._path = path
-        self._dtype = mapped.dtype
+        self.dtype = mapped.dtype
         self._offset = mapped.offset
         self._row_bytes = mapped[:1].nbytes
         self._mapped = None if mapped.flags.c_contiguous else mapped
@@ -68,25 +72,26 @@ class _Rows:
         with self._path.open("rb") as file:
             file.seek(self._offset + place * self._row_bytes)
             data = file.read(self._row_bytes)
-        return np.frombuffer(data, self._dtype).reshape(self.shape[1:])
+        return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
 
 
 def _arrays(spec: str) -> tuple[dict[str, Array | _Rows], Array | None]:
     arrays: dict[str, Array | _Rows]
     labels = None
     try:
-        if spec.endswith(".npy"):
+        if Path(spec).suffix.lower() == ".npy":
             arrays = {"x": _Rows(Path(spec))}
         else:
-            with np.load(spec, allow_pickle=False) as loaded:
+            with Path(spec).open("rb") as file, np.load(file, allow_pickle=False) as loaded:
                 names = ["x"] if "x" in loaded.files else [name for name in loaded.files if name != "y"]
                 arrays = {name: loaded[name] for name in names}
                 labels = loaded["y"] if "y" in loaded.files else None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{spec}: not a readable NumPy file: {error}") from error
     if not arrays:
         raise DataError(f"{spec}: no array but y; the samples belong in an array named x")
-    scalars = [name for name, values in arrays.items() if values.ndim == 0]
+    both = arrays if labels is None else {**arrays, "y": labels}
+    scalars = [name for name, values in both.items() if values.ndim == 0]
     if scalars:
         raise DataError(f"{spec}: {scalars[0]!r} is a single value, not an array of samples")
     return arrays, labels

@@ -116,7 +116,8 @@ def _matches(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 def _fit_type(array: Array, port: InputPort, where: str) -> Array:
     wanted = np.dtype(port.dtype)
     if wanted.kind == "f":
-        result = np.asarray(array, wanted, order="C")
+        with np.errstate(over="ignore"):
+            result = np.asarray(array, wanted, order="C")
         if not np.isfinite(result).all():
             raise DataError(f"{where}: input {port.name!r} does not fit in {wanted}: {array.max():g}")
         return result

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from tersor.ir.dtypes import DType
 from tersor.ir.quant import QuantParams
+from tersor.ir.text import short
 
 INTEGER, DYNAMIC, FLOAT, UNTOUCHED = "integer", "dynamic", "float", "untouched"
 """How an operator computes; `UNTOUCHED` ones have no real numbers to quantize (shapes, indices)."""
@@ -81,9 +82,9 @@ class Plan:
         """The whole plan as text: operators in order with their operands and results, and every reason."""
         lines = [f"plan {self.recipe}"]
         for name, at_door in self.interface.items():
-            lines.append(f"  door {name}: {at_door}")
+            lines.append(f"  door {short(name)}: {at_door}")
         for name, op in self.ops.items():
-            lines.append(f"  {op.kind} {name}: {op.compute}  <- {op.why}")
+            lines.append(f"  {op.kind} {short(name)}: {op.compute}  <- {op.why}")
             for (owner, index), operand in self.operands.items():
                 if owner == name:
                     lines.append(f"    operand {index}: {operand}")

@@ -47,3 +47,9 @@ def _typed(tensor: Tensor) -> str:
     sizes = ",".join("?" if size < 0 else str(size) for size in tensor.open_shape or tensor.shape)
     quant = "" if tensor.quant is None else f" ({tensor.quant})"
     return f"{tensor.name}: {tensor.dtype}[{sizes}]{quant}"
+
+
+def short(name: str) -> str:
+    """A tensor name as a person reads it: converters join the names of all that they merged with semicolons."""
+    first, semicolon, _ = name.partition(";")
+    return f"{first};..." if semicolon else name

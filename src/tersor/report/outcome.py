@@ -25,7 +25,7 @@ def score_to_dict(score: Score | None) -> dict[str, Any] | None:
     if score is None:
         return None
     low, high = (finite(bound) for bound in score.interval)
-    return {"metric": score.metric, "value": score.value, "interval": [low, high], "samples": score.samples}
+    return {"metric": score.metric, "value": finite(score.value), "interval": [low, high], "samples": score.samples}
 
 
 def finite(value: float | None) -> float | None:

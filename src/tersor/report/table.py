@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from rich.markup import escape
 from rich.table import Table
 
 from tersor.stages.evaluate import Score
@@ -31,7 +32,7 @@ def outcome_table(outcome: Outcome) -> Table:
     for title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row.recipe, *(cell(row) for _, cell in columns))
+        table.add_row(*map(escape, (row.recipe, *(cell(row) for _, cell in columns))))
     return table
 
 

