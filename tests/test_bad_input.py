@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -221,8 +222,9 @@ def test_array_that_is_unambiguous_is_accepted(what: str, cli: Cli, place: Path)
     assert (place / "out" / "net.tflite").exists()
 
 
-def _write_npz(path: Path, **arrays: object) -> None:
-    np.savez(path, **{name: np.asarray(values) for name, values in arrays.items()})
+def _write_npz(path: Path, x: object = None, y: object = None, name: str = "x") -> None:
+    arrays: dict[str, Any] = {key: np.asarray(values) for key, values in ((name, x), ("y", y)) if values is not None}
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 LABELS: dict[str, tuple[object, str]] = {
@@ -248,7 +250,7 @@ def test_no_labels_to_evaluate_on(refused: Refused) -> None:
 
 
 def test_inputs_under_other_names(refused: Refused, place: Path) -> None:
-    _write_npz(place / "named.npz", picture=images(4))
+    _write_npz(place / "named.npz", images(4), name="picture")
     assert "'picture'" in refused(DataError, *quantize_with("named.npz"))
 
 

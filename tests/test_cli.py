@@ -248,6 +248,32 @@ def test_any_batch_size_on_any_file(flavour: str, cli: Cli, place: Path) -> None
         np.testing.assert_allclose(one["scores"], five["scores"], atol=0.01)
 
 
+def test_batch_that_the_model_does_not_keep_apart_is_refused(cli: Cli, place: Path) -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4])
+    tflite.write(builder.model([builder.op("SUM", [x, builder.constant("axis", [0])], [4])]), place / "sum.tflite")
+    np.save(place / "x.npy", random([6, 4]))
+    answer = cli("run", "sum.tflite", "x.npy", "--batch", "3")
+    assert answer.code == 3
+    assert "use --batch 1" in answer.err
+    assert cli("run", "sum.tflite", "x.npy").code == 0
+
+
+def test_outputs_that_are_no_floats_and_scalars_are_printed_and_saved(cli: Cli, place: Path) -> None:
+    builder = Builder()
+    x = builder.input("x", [4])
+    largest = builder.op("ARG_MAX", [x, builder.constant("axis", 0)], [], {"output_type": 4}, dtype=DType.INT64)
+    positive = builder.op("GREATER", [x, builder.constant("zero", 0.0)], [4], dtype=DType.BOOL)
+    tflite.write(builder.model([largest, positive]), place / "odd.tflite")
+    np.save(place / "x.npy", np.array([[1, 2, 3, -4], [9, 2, 3, 4]], np.float32))
+    answer = cli("run", "odd.tflite", "x.npy", "--output", "o.npz")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[0] == "0 arg_max []: [0] 2"
+    assert "False" in answer.out.splitlines()[1]
+    with np.load(place / "o.npz") as saved:
+        np.testing.assert_array_equal(saved["arg_max"], [2, 0])
+
+
 def test_run_takes_images_and_resizes_them(cli: Cli, place: Path) -> None:
     for name, size in (("a.png", (6, 6)), ("b.jpg", (30, 20))):
         Image.new("RGB", size, (200, 100, 50)).save(place / name)

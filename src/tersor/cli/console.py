@@ -9,8 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
+_WIDE = 200
+"""Columns where there is no terminal: a file or another program has no edge to wrap at."""
+
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+for console in (out, err):
+    if not console.is_terminal:
+        console.width = _WIDE
 
 
 def print_json(value: Any) -> None:

@@ -69,7 +69,7 @@ def command(
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.load import load
         from tersor.stages.load_data import load_data
-        from tersor.stages.produce import Options, few_samples_warning, produce
+        from tersor.stages.produce import Options, produce, warnings
 
         names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
         recipes = [
@@ -109,9 +109,7 @@ def command(
     console.out.print(outcome_table(outcome))
     for message in footnotes(outcome):
         console.note(message)
-    few = few_samples_warning(outcome.calibration_samples)
-    warnings = [f"{p.recipe}: {text}" for p in outcome.products if p.plan is not None for text in p.plan.warnings]
-    for message in ([few] if few else []) + warnings:
+    for message in warnings(outcome):
         console.warn(message)
 
 

@@ -36,7 +36,7 @@ def command(
     samples = load_inputs(inputs, load(model), options.preprocess(rescale, mean, std))
     results = list(run(model, samples, kernels=kernels, batch=batch))
     if output is not None:
-        stacked = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+        stacked = {name: np.concatenate([np.atleast_1d(result[name]) for result in results]) for name in results[0]}
         with atomic(output) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **stacked)
     if as_json:
@@ -46,6 +46,10 @@ def command(
         for name, values in result.items():
             flat = values.ravel()
             best = flat.argsort()[::-1][:top]
-            shown = ", ".join(f"[{place}] {flat[place]:.5g}" for place in best)
+            shown = ", ".join(f"[{place}] {_number(flat[place].item())}" for place in best)
             more = " ..." if flat.size > top else ""
             console.out.print(f"{number} {name} {list(values.shape)}: {shown}{more}", markup=False)
+
+
+def _number(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

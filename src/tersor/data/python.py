@@ -56,8 +56,9 @@ def _called(function: Callable[..., Any], spec: str) -> Iterator[object]:
     """What the function yields. Raises DataError for whatever goes wrong in it."""
     number = 0
     try:
-        for number, item in enumerate(function(), 1):
+        for item in function():
             yield item
+            number += 1
     except TersorError:
         raise
     except Exception as error:

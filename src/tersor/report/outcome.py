@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tersor.stages.evaluate import Score
-from tersor.stages.produce import Outcome, Product
+from tersor.stages.produce import Outcome, Product, warnings
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
@@ -17,6 +17,7 @@ def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
         "calibration_samples": outcome.calibration_samples,
         "evaluation_samples": outcome.evaluation_samples,
         "disjoint": outcome.disjoint,
+        "warnings": warnings(outcome),
     }
 
 
@@ -51,5 +52,4 @@ def _product(product: Product) -> dict[str, Any]:
             for seen in product.verified
         ],
         "left_in_float": [{"op": op.kind, "name": name, "reason": op.why} for name, op in left.items()],
-        "warnings": [] if product.plan is None else list(product.plan.warnings),
     }

@@ -26,8 +26,8 @@ def outcome_table(outcome: Outcome) -> Table:
     if any(row.timing is not None for row in rows):
         columns.append(("latency", _latency))
     if any(row.plan is not None and row.plan.left_in_float() for row in rows):
-        columns.append(("float ops", _left))
-    table = Table(box=None, header_style="bold", pad_edge=False)
+        columns.append(("float", _left))
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("flavour", no_wrap=True)
     for title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
@@ -45,18 +45,23 @@ def footnotes(outcome: Outcome) -> list[str]:
         same = "other samples" if outcome.disjoint else "the SAME samples (no others were given: too rosy)"
         notes.append(f"measured on {outcome.evaluation_samples} {same if outcome.calibration_samples else 'samples'}")
     if any(product.distances for product in outcome.products):
-        notes.append("agree: same arg-max as the float model; SQNR: float output / quantization error")
+        notes.append("agree: same arg-max as the float model; SQNR: float output over quantization error, in dB")
+    if any(product.plan is not None and product.plan.left_in_float() for product in outcome.products):
+        notes.append("float: operators that stay in float")
     if any(product.timing is not None for product in outcome.products):
         notes.append("latency: one thread of this machine, median of interleaved rounds, ratio to float")
     if outcome.products:
         kernels = " and ".join(seen.kernels for seen in outcome.products[0].verified)
         notes.append(f"every file was loaded and run on the {kernels} kernels; figures are from xnnpack")
-    return [*notes, *(f"wrote {product.path}" for product in outcome.products)]
+    folders = {product.path.parent for product in outcome.products if product.path is not None}
+    files = [str(product.path) for product in outcome.products]
+    written = files if len(files) < 3 or len(folders) > 1 else [f"{len(files)} files in {folders.pop()}/"]
+    return [*notes, *(f"wrote {what}" for what in written)]
 
 
 def _size(row: Product, reference: Product) -> str:
     ratio = row.size_bytes / reference.size_bytes
-    text = f"{row.size_bytes / 1e6:.2f} MB" if row.size_bytes >= 1e6 else f"{row.size_bytes / 1e3:.1f} kB"
+    text = f"{row.size_bytes / 1e6:.2f} MB" if row.size_bytes >= 1e6 else f"{row.size_bytes / 1e3:.4g} kB"
     return text if row is reference else f"{text} {ratio:.2f}x"
 
 
@@ -70,19 +75,19 @@ def _score(score: Score | None) -> str:
 
 
 def _agreement(row: Product) -> str:
-    return "" if row.agreement is None else f"{100 * row.agreement:.1f} %"
+    return "" if row.agreement is None else f"{100 * row.agreement:.1f}%"
 
 
 def _sqnr(row: Product) -> str:
     if row.sqnr_db is None:
         return ""
-    return "exact" if row.sqnr_db == math.inf else f"{row.sqnr_db:.1f} dB"
+    return "exact" if row.sqnr_db == math.inf else f"{row.sqnr_db:.1f}"
 
 
 def _latency(row: Product) -> str:
     if row.timing is None:
         return "-"
-    return f"{row.timing.median_ms:.2f} ms {row.timing.ratio:.2f}x"
+    return f"{row.timing.median_ms:.2f} ms {row.timing.ratio:.1f}x"
 
 
 def _left(row: Product) -> str:

@@ -26,6 +26,9 @@ from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic
 from tersor.stages.verify import SAMPLES, Verified, verify_against
 
+_SLOWER = 1.15
+"""A result is called slower than float from this ratio; below, it may be noise."""
+
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
 
@@ -289,11 +292,17 @@ class _Production:
         return report
 
 
-def few_samples_warning(samples: int) -> str | None:
-    """A sentence if calibration had so few samples that its ranges are not to be relied on."""
-    if 0 < samples < FEW_SAMPLES:
-        return f"only {samples} calibration samples: ranges are unreliable below {FEW_SAMPLES}, 100 is usual"
-    return None
+def warnings(outcome: Outcome) -> list[str]:
+    """What the user should know about results that are otherwise usable."""
+    found = []
+    if 0 < outcome.calibration_samples < FEW_SAMPLES:
+        few = outcome.calibration_samples
+        found.append(f"only {few} calibration samples: ranges are unreliable below {FEW_SAMPLES}, 100 is usual")
+    for product in outcome.products:
+        found += [f"{product.recipe}: {text}" for text in (product.plan.warnings if product.plan is not None else ())]
+        if product.timing is not None and product.timing.ratio > _SLOWER:
+            found.append(f"{product.recipe}: {product.timing.ratio:.1f} times SLOWER than float on this machine")
+    return found
 
 
 def _first(data: Dataset, count: int) -> list[object]:

@@ -6,8 +6,6 @@ where that would not fit 32 bits the weights' scale is widened.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from tersor.ir.dtypes import DType
@@ -17,10 +15,8 @@ from tersor.numerics.affine import bias_params, fit_bias, weight_params
 from tersor.numerics.packing import values_of
 from tersor.ops import BIAS, DATA, OPS, WEIGHT, OpSpec
 from tersor.recipe import Recipe, Scheme
+from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.modes import weight_operands, weight_type
-
-if TYPE_CHECKING:
-    from tersor.stages.plan.groups import Activations
 
 Operands = dict[tuple[str, int], TensorPlan]
 

@@ -9,7 +9,7 @@ requantized instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from tersor.numerics.packing import values_of
 from tersor.ops import DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
+from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.modes import weight_type
 
@@ -31,23 +32,6 @@ others lose a whole bit by the tie."""
 
 _LOOKUPS = frozenset({"EMBEDDING_LOOKUP", "GATHER", "GATHER_ND"})
 """Operators that take values out of an operand by index: of a table, samples show only the part that they look up."""
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Parameters of activations, conversions at operands, and what the user should know."""
-
-    tensors: dict[str, TensorPlan]
-    operands: dict[tuple[str, int], TensorPlan]
-    warnings: tuple[str, ...]
-
-    def read_by(self, op: Op, index: int) -> QuantParams:
-        """The parameters in which an operator reads an activation."""
-        name = op.inputs[index]
-        assert name is not None
-        plan = self.operands.get((op.name, index)) or self.tensors[name]
-        assert plan.params is not None
-        return plan.params
 
 
 def plan_activations(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> Activations:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,9 +33,7 @@ from tersor.ops import (
 )
 from tersor.stages.calibrate import Statistics
 from tersor.stages.derive import constant, inner_name
-
-if TYPE_CHECKING:
-    from tersor.stages.plan.groups import Activations
+from tersor.stages.plan.activations import Activations
 
 _LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 
