@@ -18,8 +18,9 @@ from tersor.ir.text import short
 from tersor.ops import OPS
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
+from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.constants import plan_constants
-from tersor.stages.plan.groups import Activations, plan_activations
+from tersor.stages.plan.groups import plan_activations
 from tersor.stages.plan.interface import plan_interface
 from tersor.stages.plan.modes import plan_modes
 from tersor.stages.plan.recurrent import plan_recurrent
