@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from litert_quantizer import quantizer, recipe
 from litert_quantizer.calibrator import CalibrationMode, Calibrator
 from litert_quantizer.utils import qsv_utils
+from samples import stream
 
 MODES = {
     "profiler": CalibrationMode.CALIBRATION_PROFILER_BASED,
@@ -37,15 +37,12 @@ class Samples:
     """What it wants as data: to be gone through more than once, a dictionary by input name per sample."""
 
     def __init__(self, path: Path, name: str) -> None:
-        self._arrays = np.load(path, mmap_mode="r")
+        self._path = path
         self._name = name
 
-    def __len__(self) -> int:
-        return len(self._arrays)
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for sample in self._arrays:
-            yield {self._name: sample[None]}
+        for sample in stream(self._path):
+            yield {self._name: sample}
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import tensorflow as tf
+from samples import stream
 
 
 def converter(mode: str, folder: Path) -> Any:
@@ -47,11 +47,9 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.perf_counter()
 
-    samples = np.load(arguments.folder / "samples.npy", mmap_mode="r")
-
     def representative() -> Iterator[list[Any]]:
-        for sample in samples:
-            yield [sample[None]]
+        for sample in stream(arguments.folder / "samples.npy"):
+            yield [sample]
 
     if arguments.mode == "internal":
         from tensorflow.lite.python.convert import mlir_quantize

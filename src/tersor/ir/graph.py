@@ -224,7 +224,7 @@ class Graph:
 
         Tensors that were in use and no longer are, are dropped. Raises GraphError for an operator that is not there.
         """
-        replace_ops = dict(replace_ops or {})
+        replace_ops, tensors = dict(replace_ops or {}), tuple(tensors)
         ops: list[Op] = list(prepend)
         for op in self.ops:
             ops.extend(replace_ops.pop(op.name, (op,)))

@@ -27,7 +27,7 @@ def apply(graph: Graph, names: Iterable[str]) -> tuple[Graph, dict[str, tuple[in
         The graph with further scalar outputs, and for each name the places of its smallest and largest value among all
         outputs.
     """
-    tensors: list[Tensor] = []
+    tensors: dict[str, Tensor] = {}
     outputs = list(graph.outputs)
     places: dict[str, tuple[int, int]] = {}
     after: dict[str, list[Op]] = {}
@@ -37,8 +37,10 @@ def apply(graph: Graph, names: Iterable[str]) -> tuple[Graph, dict[str, tuple[in
             places[name] = len(outputs), len(outputs)
             outputs.append(name)
             continue
-        axes = _axes(graph, graph.tensors[name], tensors)
-        reductions = [_reduce(graph, kind, name, axes, tensors) for kind in ("REDUCE_MIN", "REDUCE_MAX")]
+        axes = _axes(graph, len(graph.tensors[name].shape))
+        tensors[axes.name] = axes
+        reductions = [_reduction(graph, kind, name, axes.name) for kind in ("REDUCE_MIN", "REDUCE_MAX")]
+        tensors |= {op.outputs[0]: Tensor(op.outputs[0], (), DType.FLOAT32) for op in reductions}
         places[name] = len(outputs), len(outputs) + 1
         outputs += [op.outputs[0] for op in reductions]
         producer = graph.producers.get(name)
@@ -46,19 +48,15 @@ def apply(graph: Graph, names: Iterable[str]) -> tuple[Graph, dict[str, tuple[in
             first += reductions
         else:
             after.setdefault(producer.name, [producer]).extend(reductions)
-    return graph.edit(replace_ops=after, prepend=first, tensors=tensors, outputs=outputs), places
+    return graph.edit(replace_ops=after, prepend=first, tensors=tensors.values(), outputs=outputs), places
 
 
-def _axes(graph: Graph, tensor: Tensor, tensors: list[Tensor]) -> str:
-    """The constant that lists all axes of a tensor; one for each rank."""
-    rank = len(tensor.shape)
+def _axes(graph: Graph, rank: int) -> Tensor:
+    """The constant that lists all axes; one for each rank."""
     name = graph.fresh_name(f"all_axes_of_rank_{rank}")
-    if all(known.name != name for known in tensors):
-        tensors.append(Tensor(name, (rank,), DType.INT32).with_data(np.arange(rank, dtype=np.int32)))
-    return name
+    return Tensor(name, (rank,), DType.INT32).with_data(np.arange(rank, dtype=np.int32))
 
 
-def _reduce(graph: Graph, kind: str, name: str, axes: str, tensors: list[Tensor]) -> Op:
-    result = graph.fresh_name(f"{name}/{kind.lower()}", (tensor.name for tensor in tensors))
-    tensors.append(Tensor(result, (), DType.FLOAT32))
+def _reduction(graph: Graph, kind: str, name: str, axes: str) -> Op:
+    result = graph.fresh_name(f"{name}/{kind.lower()}")
     return Op(f"{result}/op", kind, (name, axes), (result,), Record("ReducerOptions", (("keep_dims", False),)))
