@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from litert_quantizer import quantizer, recipe
 from litert_quantizer.calibrator import CalibrationMode, Calibrator
 from litert_quantizer.utils import qsv_utils
-from samples import stream
 
 MODES = {
     "profiler": CalibrationMode.CALIBRATION_PROFILER_BASED,
@@ -34,15 +34,18 @@ MODES = {
 
 
 class Samples:
-    """What it wants as data: to be gone through more than once, a dictionary by input name per sample."""
+    """What it wants as data: to be gone through more than once, a dictionary by input name per sample.
+
+    Views of the mapped file: it makes a list of all samples first, to count them.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
-        self._path = path
+        self._arrays = np.load(path, mmap_mode="r")
         self._name = name
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for sample in stream(self._path):
-            yield {self._name: sample}
+        for sample in self._arrays:
+            yield {self._name: sample[None]}
 
 
 def main() -> None:

@@ -222,8 +222,9 @@ class _Production:
             distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
         if self._options.latency:
             timings = self._time(self._open(files, copies=1), few[0])
-        size = self._float_path.stat().st_size
-        original = Product("float", None, None, size, score=scores[0], timing=timings[0])
+        source = Path(self._model.source) if self._model.source else self._float_path
+        given = source if source.is_file() else self._float_path
+        original = Product("float", None, None, given.stat().st_size, score=scores[0], timing=timings[0])
         products = tuple(
             Product(
                 recipe=recipe.name,

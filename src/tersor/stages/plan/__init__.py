@@ -61,7 +61,13 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
         ops=modes | _upscaling(graph, modes, activations),
         interface=interface,
         intermediates=recurrent.intermediates,
-        warnings=(*activations.warnings, *recurrent.warnings, *warnings, *_float_warnings(graph, modes)),
+        warnings=(
+            *activations.warnings,
+            *recurrent.warnings,
+            *warnings,
+            *_float_warnings(graph, modes),
+            *_rule_warnings(graph, recipe),
+        ),
     )
 
 
@@ -105,6 +111,14 @@ def _refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
             + "\n".join(blamed)
             + "\nAllow float for them with --allow-float, or change the model."
         )
+
+
+def _rule_warnings(graph: Graph, recipe: Recipe) -> list[str]:
+    """A sentence for each rule that speaks of no operator: most likely a name is misspelt."""
+    idle = [rule for rule in recipe.rules if not any(rule.matches(op.kind, op.name) for op in graph.ops)]
+    return [
+        f"no operator matches {', '.join((*rule.operators, *rule.names, rule.pattern)).strip(', ')}" for rule in idle
+    ]
 
 
 def _float_warnings(graph: Graph, modes: dict[str, OpPlan]) -> list[str]:
