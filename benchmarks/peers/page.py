@@ -16,7 +16,7 @@ MOST_MEMORY = 250 * MB
 SPEEDUP_OVER_TENSORFLOW = 8.0
 CALIBRATION_OVER_INFERENCE = 2.0
 LATENCY_NOISE = 0.02
-"""Two identical files differ by so much here: a ratio up to 1 + this is "no slower"."""
+"""Chosen, not measured: a ratio up to 1 + this counts as "no slower". Twins (both of tersor's files) show the noise."""
 
 
 @dataclass(frozen=True)

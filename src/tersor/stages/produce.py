@@ -136,7 +136,14 @@ def produce(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
-        return _Production(optimize(model), outputs, options, progress, runner, folder).run(data, evaluation)
+        float_model = optimize(model)
+        float_path = folder / "float.tflite"
+        if float_model is model and Path(model.source).is_file():
+            float_path = Path(model.source)
+        else:
+            tflite.write(float_model, float_path)
+        production = _Production(float_model, float_path, outputs, options, progress, runner)
+        return production.run(data, evaluation)
 
 
 def _refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
@@ -155,18 +162,18 @@ class _Production:
     def __init__(
         self,
         model: Model,
+        float_path: Path,
         outputs: Mapping[Recipe, Path],
         options: Options,
         progress: Progress | None,
         engine: Engine,
-        folder: Path,
     ) -> None:
         self._model = model
+        self._float_path = float_path
         self._outputs = outputs
         self._options = options
         self._progress = progress
         self._engine = engine
-        self._float_path = folder / "float.tflite"
 
     def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
         needs_data = any(recipe.needs_calibration for recipe in self._outputs)
@@ -175,7 +182,6 @@ class _Production:
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
         statistics = self._calibrate(calibration) if needs_data and calibration is not None else None
         plans = {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}
-        tflite.write(self._model, self._float_path)
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
         with self._written(plans) as temporary:

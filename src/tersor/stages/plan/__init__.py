@@ -104,13 +104,22 @@ def refuse_finished(model: Model) -> None:
 def _refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
     if recipe.float_fallback:
         return
-    blamed = [f"  {op.kind} {short(name)!r}: {op.why}" for name, op in modes.items() if op.compute == FLOAT]
+    blamed = {name: op for name, op in modes.items() if op.compute == FLOAT}
     if blamed:
+        lines = [f"  {kind}: {why}: {', '.join(names)}" for (kind, why), names in _alike(blamed).items()]
         raise PlanError(
             f"{recipe.name} is integer only, and {len(blamed)} operator{'s' if len(blamed) > 1 else ''} cannot be:\n"
-            + "\n".join(blamed)
+            + "\n".join(lines)
             + "\nAllow float for them with --allow-float, or change the model."
         )
+
+
+def _alike(ops: dict[str, OpPlan]) -> dict[tuple[str, str], list[str]]:
+    """Names of operators in short, by kind and reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, op in ops.items():
+        found.setdefault((op.kind, op.why), []).append(repr(short(name)))
+    return found
 
 
 def _rule_warnings(graph: Graph, recipe: Recipe) -> list[str]:
@@ -123,16 +132,11 @@ def _rule_warnings(graph: Graph, recipe: Recipe) -> list[str]:
 
 def _float_warnings(graph: Graph, modes: dict[str, OpPlan]) -> list[str]:
     """One sentence about the operators left behind, by kind and reason."""
-    left = [(name, op) for name, op in modes.items() if op.compute == FLOAT and not op.wanted]
+    left = {name: op for name, op in modes.items() if op.compute == FLOAT and not op.wanted}
     if not left:
         return []
-    alike: dict[tuple[str, str], list[str]] = {}
-    for name, op in left:
-        alike.setdefault((op.kind, op.why), []).append(name)
     parts = [
-        f"{len(names)} {kind}, {short(names[0])!r} the first ({why})"
-        if len(names) > 1
-        else f"{kind} {short(names[0])!r} ({why})"
-        for (kind, why), names in alike.items()
+        f"{len(names)} {kind}, {names[0]} the first ({why})" if len(names) > 1 else f"{kind} {names[0]} ({why})"
+        for (kind, why), names in _alike(left).items()
     ]
     return [f"{len(left)} of {len(graph.ops)} operators stay in float: {'; '.join(parts)}"]
