@@ -24,16 +24,17 @@ class Observer:
 
     def observe(self, values: Array) -> None:
         if values.size:
-            low, high = float(values.min()), float(values.max())
-            # A NaN compares false with everything and would vanish: it is kept, and found when the range is asked for.
-            self.low = low if not low >= self.low else self.low
-            self.high = high if not high <= self.high else self.high
+            self._widen(float(values.min()), float(values.max()))
 
     def merge(self, other: Observer) -> None:
-        self.low = other.low if not other.low >= self.low else self.low
-        self.high = other.high if not other.high <= self.high else self.high
+        self._widen(other.low, other.high)
 
     def range(self) -> tuple[float, float]:
         if self.low == math.inf and self.high == -math.inf:
             raise ValueError("nothing was observed")
         return self.low, self.high
+
+    def _widen(self, low: float, high: float) -> None:
+        """Cover another range. A NaN compares false with everything and would vanish: once seen, it stays."""
+        self.low = min(self.low, low) if not (math.isnan(self.low) or math.isnan(low)) else math.nan
+        self.high = max(self.high, high) if not (math.isnan(self.high) or math.isnan(high)) else math.nan

@@ -1,0 +1,88 @@
+"""Recipes: what ships, what a file may say, and what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tersor.errors import RecipeError
+from tersor.ir.dtypes import DType
+from tersor.recipe import adjusted, load_recipe, parse_recipe, presets
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_recipes(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert hash(recipe) == hash(load_recipe(name))
+
+
+def test_presets_are_the_flavours_of_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "recipes.md").read_text()
+    assert all(f"| `{name}` |" in page for name in presets())
+
+
+def test_empty_recipe_is_the_model_as_it_is() -> None:
+    recipe = parse_recipe("", "nothing")
+    assert recipe.scheme.activations is DType.FLOAT32
+    assert not recipe.needs_calibration
+
+
+WRONG = {
+    "not TOML": "activations = ",
+    "unknown key 'activation'": 'activation = "int8"',
+    "unknown type 'int7'": 'activations = "int7"',
+    "weights is uint8": 'weights = "uint8"',
+    "do not go with compute": 'activations = "int8"\nweights = "int8"',
+    "need weights int8 or int4": 'activations = "int8"\nweights = "float32"\ncompute = "integer"',
+    "granularity is per_row": 'granularity = "per_row"',
+    "interface is int4": 'interface = "int4"',
+    "not a regular expression": '[[rules]]\npattern = "("\nactivations = "float32"',
+    "rule: unknown key 'activation'": '[[rules]]\nactivation = "float32"',
+    "compute 'dynamic' needs weights int8": 'weights = "float16"\ncompute = "dynamic"',
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_recipe_is_refused_with_the_file_and_the_key(message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(WRONG[message], "mine", "mine.toml")
+    assert message in str(error.value)
+    assert str(error.value).startswith("mine.toml: ")
+
+
+def test_last_rule_that_matches_wins() -> None:
+    recipe = parse_recipe(
+        """
+        activations = "int8"
+        weights = "int8"
+        compute = "integer"
+        [[rules]]
+        pattern = "^head/"
+        activations = "int16"
+        [[rules]]
+        operators = ["SOFTMAX"]
+        activations = "float32"
+        """,
+        "mixed",
+    )
+    assert recipe.scheme_of("CONV_2D", "body/conv").activations is DType.INT8
+    assert recipe.scheme_of("CONV_2D", "head/conv").activations is DType.INT16
+    softmax = recipe.scheme_of("SOFTMAX", "head/softmax")
+    assert (softmax.activations, softmax.weights, softmax.compute) == (DType.FLOAT32, DType.FLOAT32, "float")
+
+
+def test_options_change_single_keys() -> None:
+    recipe = adjusted(load_recipe("int8"), per_tensor=True, keep_float=["SOFTMAX", "conv_[12]$"], interface="uint8")
+    assert recipe.scheme.granularity == "per_tensor"
+    assert recipe.interface is DType.UINT8
+    assert recipe.float_fallback
+    assert recipe.scheme_of("SOFTMAX", "x").compute == "float"
+    assert recipe.scheme_of("CONV_2D", "conv_1").compute == "float"
+    assert recipe.scheme_of("CONV_2D", "conv_3").compute == "integer"
+
+
+def test_unknown_flavour_names_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match=r"unknown flavour 'int9'.*int8_w4"):
+        load_recipe("int9")
