@@ -74,10 +74,10 @@ def images(count: int, seed: int = 0) -> Array:
 
 
 def unknown_operator() -> Model:
-    """x [1,4] -> COS, which has no integer kernel."""
+    """x [1,4] -> FULLY_CONNECTED -> COS, which has no integer kernel."""
     builder = Builder("cosine")
-    x = builder.input("x", [1, 4])
-    return through_file(builder.model([builder.op("COS", [x], [1, 4], name="wave")]))
+    y = dense(builder, builder.input("x", [1, 4]), 4)
+    return through_file(builder.model([builder.op("COS", [y], [1, 4], name="wave")]))
 
 
 def statistics(ranges: Mapping[str, tuple[float, float]]) -> Statistics:

@@ -148,7 +148,7 @@ def test_operator_without_integer_kernel_is_refused_by_name_with_the_way_out(cli
     before = listing(place)
     answer = cli("quantize", "wave.tflite", "--data", "angles.npy", "--output", "out.tflite")
     assert answer.code == PlanError.exit_code
-    assert "COS 'wave': LiteRT has no integer kernel for it" in answer.err
+    assert "COS: LiteRT has no integer kernel for it: 'wave'" in answer.err
     assert "--allow-float" in answer.err
     assert listing(place) == before
     assert cli("quantize", "wave.tflite", "--data", "angles.npy", "--allow-float", "--output", "out.tflite").code == 0

@@ -93,8 +93,8 @@ def test_real_files_are_there_or_said_to_be_missing() -> None:
 # Odd files
 
 
-def test_file_is_about_as_large_as_another_writer_makes_it() -> None:
-    assert abs(len(tflite.write_bytes(tflite.read(DEMO))) - DEMO.stat().st_size) < 1000
+def test_file_is_no_larger_than_the_one_that_was_read() -> None:
+    assert len(tflite.write_bytes(tflite.read(DEMO))) <= DEMO.stat().st_size
 
 
 def test_duplicate_and_empty_tensor_names_become_unique_and_edges_stay(run: Run) -> None:

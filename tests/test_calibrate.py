@@ -1,0 +1,130 @@
+"""Calibration: what it sees, what it refuses, and that neither depends on order or threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from small_nets import classifier, images, random, through_file
+from tersor.data.feed import Sample
+from tersor.errors import DataError, RecipeError, RuntimeFailure
+from tersor.ir.build import Builder
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Model
+from tersor.registry import names
+from tersor.runtimes.engine import Engine
+from tersor.stages.calibrate import Statistics, calibrate
+
+
+def ranges(statistics: Statistics) -> dict[str, tuple[float, float]]:
+    return {name: statistics.range(name) for name in statistics.observers}
+
+
+def operator(kind: str, size: int) -> Model:
+    """x [1,size] -> an operator `y` -> ABS `z`."""
+    builder = Builder()
+    y = builder.op(kind, [builder.input("x", [1, size])], [1, size], name="y")
+    return through_file(builder.model([builder.op("ABS", [y], [1, size], name="z")]))
+
+
+def samples(size: int, place: int, value: float) -> Sequence[Array]:
+    """Twelve positive samples, of which the sixth holds a value at one place."""
+    arrays = list(random([12, size], low=0.1))
+    arrays[5][place] = value
+    return arrays
+
+
+@pytest.mark.parametrize("observer", names("observers"))
+def test_neither_order_nor_threads_change_a_bit(observer: str, engine: Engine) -> None:
+    data = images(24)
+    once = calibrate(classifier(), data, observer, engine=engine, threads=1)
+    again = calibrate(classifier(), data[::-1], observer, engine=engine, threads=3)
+    assert ranges(once) == ranges(again)
+    assert set(once.observers) == {"x", "conv", "mean", "dense", "scores"}
+    assert once.samples == again.samples == 24
+
+
+def test_a_generator_is_read_once_and_progress_told(engine: Engine) -> None:
+    told: list[int] = []
+    calibrate(classifier(), (image for image in images(5)), engine=engine, progress=told.append)
+    assert told == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("observer", names("observers"))
+@pytest.mark.parametrize("size", [1, 5, 64, 300])
+@pytest.mark.parametrize("kind", ["LOG", "SQRT", "RSQRT"])
+def test_activation_that_becomes_nan_is_found_wherever_it_stands(
+    kind: str, size: int, observer: str, engine: Engine
+) -> None:
+    for place in {0, size // 2, size - 1}:
+        with pytest.raises(DataError, match=r"activation 'y' takes the range .*float model overflows"):
+            calibrate(operator(kind, size), samples(size, place, -1.0), observer, engine=engine)
+
+
+def test_activation_that_becomes_infinite_is_found(engine: Engine) -> None:
+    with pytest.raises(DataError, match=r"activation 'y' takes the range -inf"):
+        calibrate(operator("LOG", 9), samples(9, 4, 0.0), engine=engine)
+
+
+def test_nan_among_the_weights_is_found(engine: Engine) -> None:
+    builder = Builder()
+    weights = random([6, 4])
+    weights[2, 1] = np.nan
+    y = builder.op("FULLY_CONNECTED", [builder.input("x", [1, 4]), builder.constant("w", weights), None], [1, 6])
+    model = through_file(builder.model([builder.op("ABS", [y], [1, 6])]))
+    with pytest.raises(DataError, match="activation 'fully_connected'"):
+        calibrate(model, random([12, 4]), engine=engine)
+
+
+def test_constant_channel_is_no_constant_input(engine: Engine) -> None:
+    data = images(12)
+    data[..., 0] = 0
+    assert calibrate(classifier(), data, engine=engine).samples == 12
+
+
+def test_model_with_several_inputs_takes_names_or_order(engine: Engine) -> None:
+    builder = Builder()
+    x, index = builder.input("x", [4, 2]), builder.input("index", [1], DType.INT32)
+    model = through_file(builder.model([builder.op("GATHER", [x, index], [1, 2], {"axis": 0})]))
+    pairs = [(random([4, 2], seed), np.array([seed % 4])) for seed in range(8)]
+    by_order = calibrate(model, pairs, engine=engine)
+    by_name = calibrate(model, [{"index": i, "x": x} for x, i in pairs], engine=engine)
+    wrapped = calibrate(model, [Sample(pair) for pair in pairs], engine=engine)
+    assert ranges(by_order) == ranges(by_name) == ranges(wrapped)
+    with pytest.raises(DataError, match=r"sample 0: it has 1 arrays, the model has 2 inputs"):
+        calibrate(model, [(x,) for x, _ in pairs], engine=engine)
+    with pytest.raises(DataError, match=r"sample 0: its inputs are named \['y'\], the model's \['x', 'index'\]"):
+        calibrate(model, [{"y": x} for x, _ in pairs], engine=engine)
+    with pytest.raises(DataError, match=r"sample 0: input 'index' is int32 in the model, but has fractions"):
+        calibrate(model, [(x, np.array([0.5])) for x, _ in pairs], engine=engine)
+
+
+@pytest.mark.parametrize("empty", [[], iter(()), np.zeros((0, 6, 6, 3))])
+def test_no_samples_are_refused(empty: object, engine: Engine) -> None:
+    with pytest.raises(DataError, match="no samples"):
+        calibrate(classifier(), empty, engine=engine)  # type: ignore[arg-type]
+
+
+def test_error_of_the_users_own_generator_is_passed_on_and_the_engine_lives(engine: Engine) -> None:
+    def broken() -> object:
+        yield images(1)[0]
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        calibrate(classifier(), broken(), engine=engine)  # type: ignore[arg-type]
+    assert calibrate(classifier(), images(3), engine=engine).samples == 3
+
+
+def test_model_that_the_runtime_refuses(engine: Engine) -> None:
+    builder = Builder()
+    model = builder.model([builder.op("ADD", [builder.input("x", [3]), builder.input("y", [4])], [3])])
+    with pytest.raises(RuntimeFailure, match="the xnnpack kernels refuse the model"):
+        calibrate(model, [(np.ones(3), np.ones(4))], engine=engine)
+    assert calibrate(classifier(), images(3), engine=engine).samples == 3
+
+
+def test_unknown_observer(engine: Engine) -> None:
+    with pytest.raises(RecipeError, match="unknown observer"):
+        calibrate(classifier(), images(3), "crystal_ball", engine=engine)

@@ -1,0 +1,213 @@
+"""What the planner decides, and the reasons it gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from small_nets import classifier, conv, dense, statistics, through_file, unknown_operator
+from tersor.errors import PlanError, UnsupportedError
+from tersor.ir.build import Builder
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Model
+from tersor.ir.plan import Plan
+from tersor.recipe import adjusted, load_recipe
+from tersor.stages.plan import plan
+
+RANGES = {"x": (-1.0, 1.0), "conv": (0.0, 4.0), "mean": (0.0, 2.0), "dense": (-3.0, 5.0), "scores": (0.0, 1.0)}
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def planned(model: Model, ranges: dict[str, tuple[float, float]], flavour: str = "int8", **changes: bool) -> Plan:
+    return plan(model, adjusted(load_recipe(flavour), **changes), statistics(ranges))  # type: ignore[arg-type]
+
+
+def test_plan_of_a_small_network_reads_as_it_should() -> None:
+    expected = (GOLDEN / "classifier.int8.plan.txt").read_text()
+    assert planned(classifier(), RANGES).explain() + "\n" == expected
+
+
+def test_moved_values_share_the_range_of_all_of_them() -> None:
+    builder = Builder()
+    x = conv(builder, builder.input("x", [1, 4, 4, 2]), 4)
+    shape = builder.constant("shape", [1, 64])
+    y = builder.op("RESHAPE", [x, shape], [1, 64], name="flat")
+    made = planned(
+        through_file(builder.model([dense(builder, y, 3)])),
+        {"x": (-1, 1), "conv": (-2, 1), "flat": (-2, 3), "dense": (-1, 1)},
+    )
+    assert made.tensors["conv"].params == made.tensors["flat"].params
+    assert "shared by 2 values" in made.tensors["flat"].why
+    low, high = made.tensors["flat"].params.real_range  # type: ignore[union-attr]
+    assert (low, high) == pytest.approx((-2, 3), abs=0.02)
+
+
+def concatenation(*, read_elsewhere: bool) -> Model:
+    builder = Builder()
+    x = builder.input("x", [1, 4, 4, 2])
+    narrow, wide = conv(builder, x, 4, "narrow"), conv(builder, x, 4, "wide")
+    both = builder.op("CONCATENATION", [narrow, wide], [1, 4, 4, 8], {"axis": 3}, name="both")
+    outputs = [both, *([conv(builder, narrow, 2, "reader")] if read_elsewhere else [])]
+    return through_file(builder.model(outputs))
+
+
+WIDTHS = {"x": (-1.0, 1.0), "narrow": (-1.0, 1.0), "wide": (-9.0, 9.0), "both": (-9.0, 9.0), "reader": (-1.0, 1.0)}
+
+
+def test_operand_that_nothing_else_reads_is_tied_to_the_concatenation() -> None:
+    made = planned(concatenation(read_elsewhere=False), WIDTHS)
+    assert made.tensors["narrow"].params == made.tensors["both"].params
+
+
+def test_narrow_operand_that_others_read_keeps_its_scale_and_is_converted() -> None:
+    made = planned(concatenation(read_elsewhere=True), WIDTHS)
+    own, shared = made.tensors["narrow"].params, made.tensors["both"].params
+    assert own is not None
+    assert shared is not None
+    assert own.scale < shared.scale / 8
+    assert made.operands["both", 0].params == shared
+    assert ("reader", 0) not in made.operands
+
+
+def test_fixed_scales_are_the_kernels() -> None:
+    made = planned(classifier(), RANGES)
+    assert made.tensors["scores"].params.scale == 1 / 256  # type: ignore[union-attr]
+    assert made.tensors["scores"].params.zero_point == -128  # type: ignore[union-attr]
+    wide = planned(classifier(), RANGES, "int16x8")
+    assert wide.tensors["scores"].params.scale == 1 / 32768  # type: ignore[union-attr]
+
+
+def test_residual_addition_keeps_own_scales_on_all_sides() -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4, 4, 4])
+    y = builder.op("ADD", [x, conv(builder, x, 4)], [1, 4, 4, 4], name="sum")
+    made = planned(through_file(builder.model([y])), {"x": (-1, 1), "conv": (-2, 2), "sum": (-3, 3)})
+    params = [made.tensors[name].params for name in ("x", "conv", "sum")]
+    assert [round(own.scale * 255, 3) for own in params if own is not None] == [2, 4, 6]
+
+
+def test_integer_only_names_every_operator_and_reason() -> None:
+    with pytest.raises(PlanError) as error:
+        planned(unknown_operator(), {"x": (-1, 1), "dense": (-2, 2), "wave": (0, 1)})
+    assert "COS: LiteRT has no integer kernel for it: 'wave'" in str(error.value)
+    assert "--allow-float" in str(error.value)
+
+
+def test_allowed_float_is_a_warning_by_name() -> None:
+    made = planned(unknown_operator(), {"x": (-1, 1), "dense": (-2, 2), "wave": (0, 1)}, allow_float=True)
+    assert list(made.left_in_float()) == ["wave"]
+    assert "1 of 2 operators stay in float: COS 'wave'" in made.warnings[0]
+
+
+def test_activation_that_was_never_seen_stays_in_float() -> None:
+    made = planned(classifier(), {name: RANGES[name] for name in RANGES if name != "mean"}, "int8_float_io")
+    assert "calibration saw no values of 'mean'" in made.ops["mean"].why
+
+
+def test_moves_between_float_operators_stay_in_float() -> None:
+    builder = Builder()
+    wave = builder.op("COS", [builder.input("x", [1, 4])], [1, 4], name="wave")
+    moved = builder.op("RESHAPE", [wave, builder.constant("shape", [4])], [4], name="moved")
+    model = builder.model([builder.op("SIN", [moved], [4], name="out"), dense(builder, "x", 2)])
+    ranges = {"x": (-1.0, 1.0), "wave": (0.0, 1.0), "moved": (0.0, 1.0), "out": (0.0, 1.0), "dense": (-1.0, 1.0)}
+    made = planned(through_file(model), ranges, "int8_float_io")
+    assert made.ops["moved"].why == "moves values between float operators"
+
+
+def test_divisor_that_would_round_to_zero_stays_in_float() -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4])
+    exponential = builder.op("EXP", [x], [1, 4], name="exp")
+    divisor = builder.op("ADD", [exponential, builder.constant("one", np.ones(1, np.float32))], [1, 4], name="sum")
+    result = builder.op("DIV", [builder.constant("top", np.ones(1, np.float32)), divisor], [1, 4], name="sigmoid")
+    ranges = {"x": (-7.0, 7.0), "exp": (0.001, 1100.0), "sum": (1.001, 1101.0), "sigmoid": (0.0, 1.0)}
+    made = planned(through_file(builder.model([result])), ranges, "int8_float_io")
+    assert made.ops["sum"].compute == "float"
+    assert "would round to 0" in made.ops["sum"].why
+
+
+def test_constants_that_are_not_finite_stay_in_float() -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4])
+    y = builder.op("ADD", [x, builder.constant("c", np.array([np.inf], np.float32))], [1, 4], name="sum")
+    ranges = {"x": (-1.0, 1.0), "sum": (0.0, 1.0), "dense": (-1.0, 1.0)}
+    made = planned(through_file(builder.model([y, dense(builder, x, 2)])), ranges, "int8_float_io")
+    assert made.ops["sum"].compute == "float"
+    assert "'c' contains NaN or infinity" in made.ops["sum"].why
+
+
+def test_constants_of_shared_scales_saturate_and_widen_nothing() -> None:
+    builder = Builder()
+    x = conv(builder, builder.input("x", [1, 4, 4, 2]), 4)
+    y = builder.op("MAXIMUM", [x, builder.constant("floor", np.array([-1e9], np.float32))], [1, 4, 4, 4], name="top")
+    made = planned(through_file(builder.model([y])), {"x": (-1, 1), "conv": (-2, 2), "top": (-2, 2)})
+    assert made.tensors["top"].params.scale == pytest.approx(4 / 255)  # type: ignore[union-attr]
+    assert made.operands["top", 1].params == made.tensors["top"].params
+
+
+def test_result_finer_than_a_kernel_can_scale_to_is_widened() -> None:
+    made = planned(classifier(), RANGES | {"conv": (0.0, 1e-6)})
+    assert "widened" in made.tensors["conv"].why
+
+
+def test_bias_shared_by_two_layers_gets_parameters_for_each() -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4])
+    bias = builder.constant("bias", np.ones(4, np.float32))
+    weights = [builder.constant(f"w{n}", np.eye(4, dtype=np.float32) * (n + 1)) for n in range(2)]
+    y = builder.op("FULLY_CONNECTED", [x, weights[0], bias], [1, 4], name="first")
+    z = builder.op("FULLY_CONNECTED", [y, weights[1], bias], [1, 4], name="second")
+    made = planned(through_file(builder.model([z])), {"x": (-1, 1), "first": (0, 2), "second": (0, 5)})
+    assert made.operands["first", 2].params != made.operands["second", 2].params
+
+
+def test_weights_of_one_scale_on_request() -> None:
+    made = planned(classifier(), RANGES, per_tensor=True)
+    assert len(made.operands["conv", 1].params.scales) == 1  # type: ignore[union-attr]
+
+
+def test_value_that_is_always_zero_is_warned_of() -> None:
+    made = planned(classifier(), RANGES | {"mean": (0.0, 0.0)})
+    assert any("'mean' is 0 in every calibration sample" in warning for warning in made.warnings)
+
+
+def test_dynamic_range_leaves_small_weights_in_float() -> None:
+    made = plan(classifier(), load_recipe("dynamic"))
+    assert "fewer than 1024" in made.ops["dense"].why
+
+
+def test_model_of_which_nothing_can_be_an_integer_is_refused_under_that_name() -> None:
+    builder = Builder()
+    wave = builder.op("COS", [builder.input("x", [1, 4])], [1, 4], name="wave")
+    with pytest.raises(PlanError, match="nothing of this model can be int8_float_io"):
+        planned(through_file(builder.model([wave])), {"x": (-1, 1), "wave": (0, 1)}, "int8_float_io")
+
+
+def test_flavour_that_needs_ranges_is_refused_without_statistics() -> None:
+    with pytest.raises(PlanError, match="needs representative data"):
+        plan(classifier(), load_recipe("int8"))
+
+
+def test_quantized_model_is_refused() -> None:
+    model = classifier()
+    made = planned(model, RANGES)
+    quantized = replace(model.graph.tensors["conv"], dtype=DType.INT8, quant=made.tensors["conv"].params)
+    graph = model.graph.edit(tensors=[quantized])
+    with pytest.raises(UnsupportedError, match="already quantized"):
+        planned(model.with_graph(graph), RANGES)
+
+
+def test_plan_can_be_edited_by_hand() -> None:
+    made = planned(classifier(), RANGES)
+    changed = made.with_tensor("mean", replace(made.tensors["mean"], why="by hand"))
+    assert changed.tensors["mean"].why == "by hand"
+    assert made.tensors["mean"].why != "by hand"
+
+
+def test_rule_that_matches_nothing_is_warned_of() -> None:
+    recipe = adjusted(load_recipe("int8"), keep_float=["no_such_layer"])
+    made = plan(classifier(), recipe, statistics(RANGES))
+    assert "no operator matches no_such_layer" in made.warnings
