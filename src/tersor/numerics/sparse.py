@@ -6,12 +6,13 @@ dimensions, and blocks inside of them, in a traversal order, each dense or compr
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tersor.ir.graph import Array, Tensor
+from tersor.ir.graph import Array, Record, Tensor
 
 _COMPRESSED = 1
 
@@ -23,42 +24,61 @@ def densify(tensor: Tensor) -> Tensor:
         return tensor
     if tensor.data is None or tensor.dtype.is_packed or tensor.dtype.bits is None:
         raise ValueError(f"{tensor.name!r} cannot be made dense")
-    values = tensor.data.reshape(-1).view(np.uint8).view(tensor.dtype.numpy)
+    try:
+        values = tensor.data.reshape(-1).view(np.uint8).view(tensor.dtype.numpy)
+        dense = _decode(sparsity, values, tensor.shape)
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"{tensor.name!r} has a sparse encoding that contradicts itself: {error}") from error
+    return replace(tensor, sparsity=None).with_data(dense)
+
+
+def _decode(sparsity: Record, values: Array, shape: tuple[int, ...]) -> Array:
+    """The stored values at their places in an array of zeros. Raises any of several errors for nonsense."""
     order = _vector(sparsity.get("traversal_order"))
     levels = sparsity.get("dim_metadata")
-    rank = len(tensor.shape)
+    rank = len(shape)
     if sorted(order) != list(range(len(levels))) or len(levels) < rank:
-        raise ValueError(f"{tensor.name!r} has an unknown sparse encoding")
+        raise ValueError(f"traversal order {order} of {len(levels)} dimensions for shape {shape}")
     nodes = np.zeros(1, np.int64)
     coordinates: dict[int, Array] = {}
     for dimension, level in zip(order, levels, strict=True):
-        nodes, parents, own = _descend(nodes, level)
+        nodes, parents, own = _descend(nodes, level, math.prod(shape))
         coordinates = {known: places[parents] for known, places in coordinates.items()} | {dimension: own}
     places = [coordinates[dimension] for dimension in range(rank)]
     for number, dimension in enumerate(_vector(sparsity.get("block_map"))):
         block = levels[order.index(rank + number)].get("dense_size")
         places[dimension] = places[dimension] * block + coordinates[rank + number]
-    dense = np.zeros(tensor.shape, tensor.dtype.numpy)
-    if len(nodes) != values.size or any((p >= s).any() for p, s in zip(places, tensor.shape, strict=True)):
-        raise ValueError(f"{tensor.name!r} has {values.size} values at {len(nodes)} places of shape {tensor.shape}")
+    if len(nodes) != values.size or any(((p < 0) | (p >= s)).any() for p, s in zip(places, shape, strict=True)):
+        raise ValueError(f"{values.size} values at {len(nodes)} places of shape {shape}")
+    dense = np.zeros(shape, values.dtype)
     dense[tuple(places)] = values
-    return replace(tensor, sparsity=None).with_data(dense)
+    return dense
 
 
-def _descend(nodes: Array, level: Any) -> tuple[Array, Array, Array]:
-    """One level down: the new nodes' numbers, the place of each one's parent in `nodes`, and its coordinate."""
+def _descend(nodes: Array, level: Record, limit: int) -> tuple[Array, Array, Array]:
+    """One level down: the new nodes' numbers, the place of each one's parent in `nodes`, and its coordinate.
+
+    Raises ValueError for more than `limit` nodes: no level has more than there are values in the dense array.
+    """
     if level.get("format") == _COMPRESSED:
         segments = np.asarray(_vector(level.get("array_segments").get("values")), np.int64)
         indices = np.asarray(_vector(level.get("array_indices").get("values")), np.int64)
         counts = segments[nodes + 1] - segments[nodes]
+        _require_at_most(limit, int(counts.sum()))
         parents = np.repeat(np.arange(len(nodes)), counts)
         starts = np.repeat(segments[nodes] - (np.cumsum(counts) - counts), counts)
         children = starts + np.arange(len(parents))
         return children, parents, indices[children]
     size = level.get("dense_size")
+    _require_at_most(limit, len(nodes) * size)
     parents = np.repeat(np.arange(len(nodes)), size)
     own = np.tile(np.arange(size), len(nodes))
     return nodes[parents] * size + own, parents, own
+
+
+def _require_at_most(limit: int, count: int) -> None:
+    if count > limit:
+        raise ValueError(f"{count} places in an array of {limit} values")
 
 
 def _vector(stored: Any) -> list[int]:

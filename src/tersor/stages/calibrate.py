@@ -129,8 +129,8 @@ def _require_finite(observers: Mapping[str, Observer]) -> None:
         low, high = observer.range()
         if not (math.isfinite(low) and math.isfinite(high)):
             raise DataError(
-                f"activation {name!r} takes the range {low}..{high} on the calibration data: the float model "
-                "overflows; check that the data is normalized as in training"
+                f"activation {name!r} takes the range {low}..{high} on the calibration data: the float model does "
+                "not stay finite; check that the data is normalized as in training"
             )
 
 

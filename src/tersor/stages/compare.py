@@ -15,6 +15,9 @@ from tersor.ir.graph import Array
 from tersor.runtimes.engine import Handle
 from tersor.runtimes.litert import Port
 
+_STILL = 0.05
+"""Share of its largest value by which a float output has to change for one that does not to be called dead."""
+
 _BATCH = 32
 """Samples that are drawn once and then run on every model."""
 
@@ -47,8 +50,9 @@ class Accumulator:
     cosines: float = 0.0
     agreeing: float = 0.0
     samples: int = 0
-    varies: bool = False
-    reference_varies: bool = False
+    moves: bool = False
+    reference_spread: float = 0.0
+    reference_peak: float = 0.0
     has_classes: bool = False
     _first: tuple[Array, Array] | None = field(default=None, repr=False)
 
@@ -68,13 +72,18 @@ class Accumulator:
         self.has_classes = a.ndim > 0 and a.shape[-1] > 1
         if self.has_classes and a.size:
             self.agreeing += float(np.mean(a.argmax(-1) == b.argmax(-1)))
+        self._note_movement(a, b)
+        self.samples += 1
+
+    def _note_movement(self, a: Array, b: Array) -> None:
+        """Does the output change from sample to sample, and by how much does the float one?"""
         if self._first is None:
             self._first = a, b
-            self.varies, self.reference_varies = _varies_inside(b), _varies_inside(a)
-        else:
-            self.reference_varies = self.reference_varies or not np.array_equal(self._first[0], a)
-            self.varies = self.varies or not np.array_equal(self._first[1], b)
-        self.samples += 1
+        first_a, first_b = self._first
+        self.moves = self.moves or not np.array_equal(first_b, b)
+        if a.size:
+            self.reference_spread = max(self.reference_spread, float(np.max(np.abs(a - first_a))))
+            self.reference_peak = max(self.reference_peak, float(np.max(np.abs(a))))
 
     def distance(self) -> OutputDistance:
         """The sums as figures."""
@@ -85,18 +94,12 @@ class Accumulator:
         return OutputDistance(self.name, sqnr, self.cosines / max(self.samples, 1), agreement)
 
     def require_life(self) -> None:
-        """Raise VerificationError if the output never changes though the float model's does."""
-        if self.reference_varies and not self.varies:
-            assert self._first is not None
-            value = float(self._first[1].flat[0]) if self._first[1].size else 0.0
+        """Raise VerificationError if the output is the same for all samples though the float model's is not."""
+        if not self.moves and self.reference_spread > _STILL * self.reference_peak:
             raise VerificationError(
-                f"output {self.name!r} is {value:g} everywhere in all {self.samples} samples, while the float model's "
-                "changes: the network is dead after quantization"
+                f"output {self.name!r} is the same for all {self.samples} samples, while the float model's changes by "
+                f"{self.reference_spread:.3g}: the network is dead after quantization"
             )
-
-
-def _varies_inside(values: Array) -> bool:
-    return bool(values.size and (values != values.flat[0]).any())
 
 
 def batches(samples: Iterable[object]) -> Iterable[list[object]]:

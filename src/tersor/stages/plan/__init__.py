@@ -50,6 +50,7 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
     statistics = statistics or Statistics({}, 0)
     modes = plan_modes(graph, recipe, statistics)
     _refuse_float(recipe, modes)
+    _refuse_nothing(recipe, modes)
     activations = plan_activations(graph, recipe, modes, statistics)
     constants = plan_constants(graph, recipe, modes, activations)
     recurrent = plan_recurrent(graph, modes, activations, statistics)
@@ -112,6 +113,14 @@ def _refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
             + "\n".join(lines)
             + "\nAllow float for them with --allow-float, or change the model."
         )
+
+
+def _refuse_nothing(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
+    """A float model under the name of an integer flavour would be a lie."""
+    left = {name: op for name, op in modes.items() if op.compute == FLOAT}
+    if recipe.needs_calibration and left and not any(op.compute == INTEGER for op in modes.values()):
+        lines = [f"  {len(names)} {kind}: {why}" for (kind, why), names in _alike(left).items()]
+        raise PlanError(f"nothing of this model can be {recipe.name}:\n" + "\n".join(lines))
 
 
 def _alike(ops: dict[str, OpPlan]) -> dict[tuple[str, str], list[str]]:

@@ -105,6 +105,9 @@ def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, 
             reason = _why_not_operand(tensor, spec.operand_role(index))
             if reason is not None:
                 return reason
+            unseen = not tensor.is_constant and tensor.name not in statistics.observers
+            if unseen and spec.operand_role(index) == DATA and spec.scale != SAME:
+                return f"calibration saw no values of {tensor.name!r}"
     for index, name in enumerate(op.outputs):
         if spec.result_role(index) == DATA:
             tensor = graph.tensors[name]
