@@ -34,7 +34,8 @@ def main() -> None:
     text = readme.read_text(encoding="utf-8")
     filled = text
     for name, content in (("demo", demo_table()), ("peers", peers_table()), ("real-models", real_models())):
-        filled = re.sub(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", rf"\1{content}\2", filled, flags=re.DOTALL)
+        block = f"<!-- {name} -->{content}<!-- /{name} -->"
+        filled = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", block.replace("\\", r"\\"), filled, flags=re.DOTALL)
     if arguments.check:
         sys.exit("README.md is not what docs/benchmarks says; run benchmarks/readme.py" if filled != text else 0)
     readme.write_text(filled, encoding="utf-8")
@@ -95,8 +96,8 @@ def peers_table() -> str:
             f"| {item['file']['sqnr_db']:.1f} dB |"
         )
     note = (
-        "Whole processes side by side in one run, time relative to the first row, memory of all processes together; "
-        "random weights: agreement compares tools, it does not say what int8 costs a trained network "
+        "Whole processes side by side in one run, time relative to the first row, memory of all processes together;\n"
+        "random weights: agreement compares tools, it does not say what int8 costs a trained network\n"
         "([all figures](docs/benchmarks/peers.md), `make benchmark`)."
     )
     return "\n".join([*lines, "", note, ""])

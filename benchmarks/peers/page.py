@@ -200,8 +200,8 @@ their own, largest of {memory_rounds}: RSS counts a page that two processes shar
 read when they are needed, except that litert-quantizer lists all of them first; for it they are mapped from a file, and
 the pages count (60 MB). The largest process is the kernel's figure.
 `tersor quantize` also runs the result on both kernel sets and measures its distance from the float model on some
-of the samples; no other contestant does. TensorFlow's converter starts from the Keras or saved model, the others from the
-float `.tflite` file; its private functions from there are no public interface.
+of the samples; no other contestant does. TensorFlow's converter starts from the Keras or saved model, the others from
+the float `.tflite` file; its private functions from there are no public interface.
 
 {step_table(results)}
 
