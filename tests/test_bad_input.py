@@ -21,6 +21,7 @@ from small_nets import classifier, images, shared_file, through_file, unknown_op
 from tersor.errors import DataError, FormatError, OutputError, PlanError, RecipeError, TersorError, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
 
 
@@ -159,6 +160,14 @@ def test_model_without_inputs(refused: Refused, place: Path) -> None:
     y = builder.op("ADD", [builder.constant("a", np.ones(3, np.float32)), builder.constant("b", 1.0)], [3])
     tflite.write(builder.model([y]), place / "odd.tflite")
     assert "no inputs" in refused(DataError, "quantize", "odd.tflite", "--data", "x.npy")
+
+
+def test_model_that_takes_strings(refused: Refused, place: Path) -> None:
+    builder = Builder()
+    x, index = builder.input("x", [2], DType.STRING), builder.input("index", [1], DType.INT32)
+    y = builder.op("GATHER", [x, index], [1], dtype=DType.STRING)
+    tflite.write(builder.model([y]), place / "words.tflite")
+    assert "input 'x' takes strings" in refused(DataError, "quantize", "words.tflite", "--as", "float16")
 
 
 # The data

@@ -82,6 +82,8 @@ def _by_port(sample: object, ports: Sequence[InputPort], where: str) -> list[obj
 
 
 def _fit_one(value: object, port: InputPort, where: str) -> Array:
+    if port.dtype == "string":
+        raise DataError(f"{where}: input {port.name!r} takes strings; tersor runs models on numbers")
     try:
         array = np.asarray(value)
     except ValueError as error:

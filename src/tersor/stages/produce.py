@@ -337,6 +337,8 @@ def _noise(reference: Handle) -> list[object]:
     for _ in range(2):
         arrays: list[Array] = []
         for port in reference.inputs:
+            if port.dtype == "string":
+                raise DataError(f"input {port.name!r} takes strings; tersor runs models on numbers")
             shape = tuple(1 if size < 0 else size for size in port.shape)
             values: Array = generator.uniform(-1, 1, shape)
             arrays.append(
