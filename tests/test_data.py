@@ -78,13 +78,32 @@ def test_images_are_resized_and_said_to_be(tmp_path: Path) -> None:
     assert not any("0..255" in note for note in read(tmp_path, Preprocess(rescale=1 / 255)).notes)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
 def test_images_of_every_mode_become_colour(mode: str, tmp_path: Path) -> None:
-    image = Image.new("RGB", (6, 6), (255, 255, 255))
-    image = Image.new("I;16", (6, 6), 255) if mode == "I;16" else image.convert(mode)
+    image = Image.new("RGB", (6, 6), (255, 255, 255)).convert(mode)
     image.save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
     (sample,) = read(tmp_path)
     assert (pixels(sample) == 255).all()
+
+
+def test_image_of_16_bits_is_refused_before_it_saturates(tmp_path: Path) -> None:
+    Image.new("I;16", (6, 6), 300).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png: has more than 8 bits per channel"):
+        list(read(tmp_path))
+
+
+def test_folders_named_by_numbers_are_those_classes(tmp_path: Path) -> None:
+    for name in ("10", "3"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (6, 6)).save(tmp_path / name / "a.png")
+    assert [sample.label for sample in read(tmp_path)] == [10, 3]
+
+
+def test_csv_of_a_spreadsheet_with_targets(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 6)).save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text("\ufefffile,target\na.png,-0.5\n", encoding="utf-8")
+    (sample,) = read(tmp_path)
+    assert sample.label == -0.5
 
 
 def test_pictures_taken_upright_are_turned(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
 from tersor.ir.plan import Plan
-from tersor.recipe import adjusted, load_recipe
+from tersor.recipe import Rule, adjusted, load_recipe
 from tersor.stages.plan import plan
 
 RANGES = {"x": (-1.0, 1.0), "conv": (0.0, 4.0), "mean": (0.0, 2.0), "dense": (-3.0, 5.0), "scores": (0.0, 1.0)}
@@ -78,6 +78,37 @@ def test_fixed_scales_are_the_kernels() -> None:
     assert made.tensors["scores"].params.zero_point == -128  # type: ignore[union-attr]
     wide = planned(classifier(), RANGES, "int16x8")
     assert wide.tensors["scores"].params.scale == 1 / 32768  # type: ignore[union-attr]
+
+
+def test_fixed_scale_is_not_handed_on_to_a_result_that_it_cannot_hold() -> None:
+    builder = Builder()
+    scores = builder.op("SOFTMAX", [builder.input("x", [1, 4])], [1, 4], {"beta": 1.0}, name="scores")
+    y = builder.op("MAXIMUM", [scores, builder.constant("five", np.full(1, 5, np.float32))], [1, 4], name="top")
+    made = planned(through_file(builder.model([y])), {"x": (-1, 1), "scores": (0, 1), "top": (5, 5)})
+    assert made.tensors["top"].params.real_range[1] >= 5  # type: ignore[union-attr]
+    assert made.tensors["scores"].params.scale == 1 / 256  # type: ignore[union-attr]
+    assert made.operands["top", 0].params == made.tensors["top"].params
+
+
+def test_comparison_with_a_constant_beyond_the_range_stays_in_float() -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4])
+    less = builder.op("LESS", [x, builder.constant("five", np.full(1, 5, np.float32))], [1, 4], dtype=DType.BOOL)
+    model = through_file(builder.model([less, dense(builder, x, 2)]))
+    made = planned(model, {"x": (-4, 4), "dense": (-1, 1)}, "int8_float_io")
+    assert "at or outside the end of its range" in made.ops["less"].why
+
+
+def test_average_of_another_type_covers_what_it_is_made_of() -> None:
+    builder = Builder()
+    x = conv(builder, builder.input("x", [1, 4, 4, 2]), 4)
+    options = {"stride_w": 4, "stride_h": 4, "filter_width": 4, "filter_height": 4}
+    y = builder.op("AVERAGE_POOL_2D", [x], [1, 1, 1, 4], options, name="pool")
+    rule = Rule((("activations", "int8"),), operators=("CONV_2D",))
+    recipe = replace(load_recipe("int16x8"), rules=(rule,))
+    ranges = {"x": (-1.0, 1.0), "conv": (-28.0, 28.0), "pool": (-4.0, 4.0)}
+    made = plan(through_file(builder.model([y])), recipe, statistics(ranges))
+    assert made.operands["pool", 0].params.real_range[1] >= 27.9  # type: ignore[union-attr]
 
 
 def test_residual_addition_keeps_own_scales_on_all_sides() -> None:
@@ -177,6 +208,7 @@ def test_value_that_is_always_zero_is_warned_of() -> None:
 def test_dynamic_range_leaves_small_weights_in_float() -> None:
     made = plan(classifier(), load_recipe("dynamic"))
     assert "fewer than 1024" in made.ops["dense"].why
+    assert any("NOTHING is stored in fewer bits" in warning for warning in made.warnings)
 
 
 def test_model_of_which_nothing_can_be_an_integer_is_refused_under_that_name() -> None:

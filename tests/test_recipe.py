@@ -40,6 +40,10 @@ WRONG = {
     "interface is int4": 'interface = "int4"',
     "not a regular expression": '[[rules]]\npattern = "("\nactivations = "float32"',
     "rule: unknown key 'activation'": '[[rules]]\nactivation = "float32"',
+    "minimum_elements is 'a'": 'minimum_elements = "a"',
+    "float_fallback is 'no'": 'float_fallback = "no"',
+    "it becomes part of a file's name": 'name = "../escaped"',
+    "operators is 'CONV_2D'": '[[rules]]\noperators = "CONV_2D"\nactivations = "float32"',
     "compute 'dynamic' needs weights int8": 'weights = "float16"\ncompute = "dynamic"',
 }
 

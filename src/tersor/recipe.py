@@ -16,7 +16,6 @@ from typing import Any
 
 from tersor.errors import RecipeError
 from tersor.ir.dtypes import DType
-from tersor.ops import OPS
 
 ACTIVATIONS = (DType.FLOAT32, DType.INT8, DType.INT16)
 WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4)
@@ -179,7 +178,7 @@ def adjusted(
         changes["float_fallback"] = True
     added = tuple(
         Rule(tuple(_FLOAT_FIELDS.items()), operators=(wish,))
-        if wish.isupper() or wish in OPS
+        if re.fullmatch(r"[A-Z0-9_]+", wish)
         else _rule({"pattern": wish} | _FLOAT_FIELDS)
         for wish in keep_float
     )
@@ -200,6 +199,7 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
         unknown = sorted(set(table) - known)
         if unknown:
             raise RecipeError(f"unknown key {unknown[0]!r}: there are {', '.join(sorted(known | scheme_keys))}, rules")
+        _check_types(table)
         table["interface"] = _dtype("interface", table.get("interface", "float32"))
         recipe = Recipe(**{"name": name, "scheme": scheme, "rules": rules, **table})
         for rule in rules:
@@ -209,16 +209,32 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
         raise RecipeError(f"{source}: {error}") from error
 
 
+_TYPES = {"name": str, "float_fallback": bool, "observer": str, "minimum_elements": int}
+
+
+def _check_types(table: dict[str, Any]) -> None:
+    for key, kind in _TYPES.items():
+        if key in table and type(table[key]) is not kind:
+            raise RecipeError(f"{key} is {table[key]!r}: it must be a {kind.__name__}")
+    if not re.fullmatch(r"[\w.-]+", table.get("name", "_")):
+        raise RecipeError(f"name is {table['name']!r}: it becomes part of a file's name")
+
+
 def _rule(table: dict[str, Any]) -> Rule:
-    conditions = {key: table.pop(key) for key in ("operators", "names", "pattern") if key in table}
-    for key in ("operators", "names"):
-        conditions[key] = tuple(conditions.get(key, ()))
+    operators, names = (_strings(key, table.pop(key, [])) for key in ("operators", "names"))
+    pattern = table.pop("pattern", "")
     try:
-        re.compile(conditions.get("pattern", ""))
-    except re.error as error:
-        raise RecipeError(f"pattern {conditions['pattern']!r} is not a regular expression: {error}") from error
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise RecipeError(f"pattern {pattern!r} is not a regular expression: {error}") from error
     _scheme(asdict(Scheme(DType.INT8, DType.INT8, "per_channel", "integer")) | _completed(table), "rule")
-    return Rule(scheme=tuple(_completed(table).items()), **conditions)
+    return Rule(tuple(_completed(table).items()), operators, names, pattern)
+
+
+def _strings(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise RecipeError(f"{key} is {value!r}: it must be a list of strings")
+    return tuple(value)
 
 
 def _completed(table: dict[str, Any]) -> dict[str, Any]:

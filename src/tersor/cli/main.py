@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -38,8 +39,8 @@ def _options(
 _USAGE_ERRORS = typer.BadParameter.__mro__[-4]
 """What Typer raises for wrong arguments, which it gives no public name: the base of those below `Exception`."""
 
-_INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
+_INTERRUPTED, _TERMINATED = 130, 143
+"""128 + SIGINT and + SIGTERM, as shells have it."""
 
 
 def main() -> None:
@@ -47,6 +48,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names in a model need not fit the terminal's encoding
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what is unfinished is cleaned away
     sys.exit(_exit_code())
 
 

@@ -57,6 +57,8 @@ def fit(sample: object, ports: Sequence[InputPort], number: int = 0) -> list[Arr
     Raises DataError that names the sample, what was expected and what was found.
     """
     where = f"sample {number}"
+    if isinstance(sample, tuple) and len(sample) == 2 and isinstance(sample[0], np.ndarray) and np.ndim(sample[1]) == 0:
+        sample = sample[0]  # an (inputs, label) pair
     if isinstance(sample, Sample):
         where += f" ({sample.source})" if sample.source else ""
         sample = sample.inputs
@@ -100,7 +102,7 @@ def _fit_one(value: object, port: InputPort, where: str) -> Array:
 def _fit_shape(array: Array, port: InputPort, where: str) -> Array:
     if _matches(array.shape, port.shape):
         return array
-    if port.shape and port.shape[0] in (1, -1) and _matches(array.shape, port.shape[1:]):
+    if port.shape and _matches(array.shape, port.shape[1:]):
         return array[np.newaxis]
     if array.shape and array.shape[-1:] != (1,) and _matches((*array.shape, 1), port.shape):
         return array[..., np.newaxis]
@@ -123,7 +125,7 @@ def _fit_type(array: Array, port: InputPort, where: str) -> Array:
         if not np.isfinite(result).all():
             raise DataError(f"{where}: input {port.name!r} does not fit in {wanted}: {array.max():g}")
         return result
-    if port.scale and array.dtype != np.int8:
+    if port.scale:
         info = np.iinfo(wanted)
         return np.asarray(np.clip(np.rint(array / port.scale) + port.zero_point, info.min, info.max), wanted)
     if array.dtype.kind == "f" and not (array == np.rint(array)).all():

@@ -27,7 +27,7 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
     """The images that a CSV lists, found relative to it or in a folder of its name. Raises DataError."""
     path = Path(spec)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{spec}: cannot be read: {error}") from error
@@ -43,12 +43,23 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
     labels: list[object] = [None] * len(rows)
     if names and not all(names):
         raise DataError(f"{spec}: row {names.index('') + 1} has no {label_column}")
-    if names and all(name.isdecimal() for name in names):
-        labels = [int(name) for name in names]
+    numbers = [_number(name) for name in names]
+    if names and all(number is not None for number in numbers):
+        labels = list(numbers)
     elif names:
         classes = tuple(sorted(set(names)))
         labels = [classes.index(name) for name in names]
     return images(files, labels, shape, preprocess, spec, classes)
+
+
+def _number(text: str) -> int | float | None:
+    """A class index, or a target value, or None for a name."""
+    if text.isdecimal() and text.isascii():
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _column(row: dict[str, str], known: tuple[str, ...]) -> str | None:

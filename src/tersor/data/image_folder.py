@@ -1,4 +1,4 @@
-"""A folder of images. Sub-folders are classes: their names in alphabetical order are class 0, 1, ..."""
+"""A folder of images. Sub-folders are classes: their names are indices, or in alphabetical order class 0, 1, ..."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
         raise DataError(f"{spec}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
     folders = sorted({path.relative_to(root).parts[0] for path in files if len(path.relative_to(root).parts) > 1})
     labelled = len(folders) > 1 and all(len(path.relative_to(root).parts) > 1 for path in files)
-    index = {name: number for number, name in enumerate(folders)}
+    numbered = all(name.isdecimal() for name in folders)
+    index = {name: int(name) if numbered else number for number, name in enumerate(folders)}
     labels = [index[path.relative_to(root).parts[0]] if labelled else None for path in files]
-    return images(files, labels, shape, preprocess, spec, tuple(folders) if labelled else ())
+    return images(files, labels, shape, preprocess, spec, tuple(folders) if labelled and not numbered else ())
 
 
 def images(
@@ -76,6 +77,8 @@ def read_image(path: Path, size: tuple[int, int], channels: int) -> Array:
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise DataError(f"{path}: has more than 8 bits per channel ({image.mode}); convert it, or give arrays")
             upright = ImageOps.exif_transpose(image).convert(mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image: {error}") from error

@@ -73,7 +73,7 @@ def _sample(item: object, preprocess: Preprocess, source: str) -> Sample:
     if isinstance(item, Sample):
         return item
     label: object = None
-    if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], np.ndarray):
+    if isinstance(item, tuple) and len(item) == 2 and np.ndim(item[1]) == 0:
         item, label = item
     if isinstance(item, dict):
         return Sample({name: preprocess.apply(np.asarray(value)) for name, value in item.items()}, label, source)

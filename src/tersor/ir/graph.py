@@ -301,8 +301,8 @@ class Model:
         return self.graphs[0]
 
     def with_graph(self, graph: Graph) -> Model:
-        """A copy with another main graph."""
-        return replace(self, graphs=(graph, *self.graphs[1:]))
+        """A copy with another main graph; it is no longer what lies in the file."""
+        return replace(self, graphs=(graph, *self.graphs[1:]), source="")
 
 
 def _scalar_fields(tensor: Tensor) -> tuple[Any, ...]:

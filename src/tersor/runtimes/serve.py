@@ -7,6 +7,7 @@ None) from here, so that both sides are in step again after any error.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from tersor.runtimes.litert import Session
 
 
 def serve(channel: Channel) -> None:
-    """The loop over commands. Raises EOFError when the parent is gone."""
+    """The loop over commands; the process ends when the parent is gone."""
     inbox = _Inbox(channel)
     models: dict[int, list[Session]] = {}
     while True:
@@ -53,15 +54,12 @@ class _Inbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._values: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(maxsize=2 * AHEAD)
+        self._values: queue.Queue[Any] = queue.Queue(maxsize=2 * AHEAD)
         threading.Thread(target=self._read, daemon=True).start()
 
     def receive(self) -> Any:
-        """The next value from the parent. Raises EOFError when it is gone."""
-        value, error = self._values.get()
-        if error is not None:
-            raise error
-        return value
+        """The next value from the parent."""
+        return self._values.get()
 
     def stream(self) -> Iterator[list[Array]]:
         """The samples of a stream, to its end."""
@@ -71,10 +69,9 @@ class _Inbox:
     def _read(self) -> None:
         while True:
             try:
-                self._values.put((self._channel.receive(), None))
-            except BaseException as error:
-                self._values.put((None, error))
-                return
+                self._values.put(self._channel.receive())
+            except EOFError:
+                os._exit(0)  # the parent is gone: nobody waits for what threads still do
 
 
 def _run(channel: Channel, inbox: _Inbox, sessions: list[Session]) -> None:

@@ -78,7 +78,9 @@ class Scorer:
             self._values.append(float(np.mean((output.astype(np.float64).ravel() - wanted.ravel()) ** 2)))
         else:
             flat = output.ravel()
-            self._values.append(float(flat[-1] if flat.size <= 2 else flat.max()))
+            if flat.size > 2:
+                raise DataError(f"auc is of two classes, and the output has {flat.size} values")
+            self._values.append(float(flat[-1]))
             self._positive.append(_class_index(label, 2, source) > 0)
 
     def score(self) -> Score:

@@ -31,6 +31,7 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
     shape = _input_shape(model)
     if ":" not in spec and not Path(spec).exists():
         raise DataError(f"{spec}: no such file or folder")
+    spec = _listed(spec)
     for kind in KINDS:
         module = registry.plugin("data", kind)
         if module.accepts(spec):
@@ -39,6 +40,15 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
                 raise DataError(f"{spec}: no samples")
             return data
     raise DataError(f"{spec}: not data: give a folder of images, a .csv, .npy or .npz file, or module:function")
+
+
+def _listed(spec: str) -> str:
+    """A folder that holds one CSV and no sub-folders is the images which that CSV lists."""
+    folder = Path(spec)
+    if not folder.is_dir() or any(item.is_dir() for item in folder.iterdir()):
+        return spec
+    lists = sorted(folder.glob("*.csv"))
+    return str(lists[0]) if len(lists) == 1 else spec
 
 
 def load_inputs(specs: Sequence[str], model: Model, preprocess: Preprocess | None = None) -> Iterator[Sample]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tersor.data.dataset import Dataset
+from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import fit
 from tersor.errors import DataError, OutputError, PlanError, RecipeError, RuntimeFailure
 from tersor.formats import tflite
@@ -23,7 +23,7 @@ from tersor.stages.evaluate import Score, Scorer, as_sample
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan, refuse_finished
 from tersor.stages.quantize import quantize
-from tersor.stages.save import atomic
+from tersor.stages.save import atomic, require_writable
 from tersor.stages.verify import SAMPLES, Verified, verify_against
 
 _SLOWER = 1.15
@@ -107,8 +107,8 @@ class Outcome:
 def produce(
     model: Model,
     outputs: Mapping[Recipe, Path],
-    data: Dataset | None = None,
-    evaluation: Dataset | None = None,
+    data: Dataset | Iterable[object] | None = None,
+    evaluation: Dataset | Iterable[object] | None = None,
     options: Options | None = None,
     progress: Progress | None = None,
     engine: Engine | None = None,
@@ -143,11 +143,17 @@ def produce(
         else:
             tflite.write(float_model, float_path)
         production = _Production(float_model, float_path, outputs, options, progress, runner)
-        return production.run(data, evaluation)
+        return production.run(_dataset(data), _dataset(evaluation))
+
+
+def _dataset(samples: Dataset | Iterable[object] | None) -> Dataset | None:
+    if samples is None or isinstance(samples, Dataset):
+        return samples
+    return from_iterable(samples)
 
 
 def _refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
-    """Raise OutputError if a file would replace the float model, or the result of another recipe."""
+    """Raise OutputError if a file would replace the float model or another result, or cannot be written at all."""
     if not outputs:
         raise RecipeError("no flavour is asked for")
     seen: dict[Path, str] = {Path(model.source).resolve(): "the float model itself"} if model.source else {}
@@ -156,6 +162,7 @@ def _refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
         if place in seen:
             raise OutputError(f"{path}: {recipe.name} would replace {seen[place]}; give another --output")
         seen[place] = f"the result of {recipe.name}"
+        require_writable(path)
 
 
 class _Production:
@@ -304,7 +311,8 @@ def warnings(outcome: Outcome) -> list[str]:
     found = []
     if 0 < outcome.calibration_samples < FEW_SAMPLES:
         few = outcome.calibration_samples
-        found.append(f"only {few} calibration samples: ranges are unreliable below {FEW_SAMPLES}, 100 is usual")
+        count = f"only {few} calibration sample{'s' if few > 1 else ''}"
+        found.append(f"{count}: ranges are unreliable below {FEW_SAMPLES}, 100 is usual")
     for product in outcome.products:
         found += [f"{product.recipe}: {text}" for text in (product.plan.warnings if product.plan is not None else ())]
         if product.timing is not None and product.timing.ratio > _SLOWER:

@@ -21,7 +21,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     Raises OutputError if the folder cannot be written.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # through a link, to what it stands for
     missing = [folder for folder in path.parents if not folder.exists()]
     temporary = None
     try:
@@ -39,12 +39,24 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
+class _TrialOver(Exception):
+    """Ends a trial of `atomic`."""
+
+
+def require_writable(path: str | Path) -> None:
+    """Raise OutputError now if `path` could not be written later; nothing is left behind."""
+    with contextlib.suppress(_TrialOver), atomic(path):
+        raise _TrialOver
+
+
 def _file_beside(path: Path) -> Path:
     for folder in path.parents:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{path}: cannot be written: {folder} is a file, not a folder")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is not a regular file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)

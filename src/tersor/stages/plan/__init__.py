@@ -8,12 +8,13 @@ like (`interface`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tersor.errors import PlanError, UnsupportedError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
-from tersor.ir.plan import FLOAT, INTEGER, OpPlan, Plan
+from tersor.ir.plan import FLOAT, INTEGER, OpPlan, Plan, TensorPlan
 from tersor.ir.text import short
 from tersor.ops import OPS
 from tersor.recipe import Recipe
@@ -68,6 +69,7 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
             *warnings,
             *_float_warnings(graph, modes),
             *_rule_warnings(graph, recipe),
+            *_gain_warnings(recipe, constants),
         ),
     )
 
@@ -121,6 +123,14 @@ def _refuse_nothing(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
     if recipe.needs_calibration and left and not any(op.compute == INTEGER for op in modes.values()):
         lines = [f"  {len(names)} {kind}: {why}" for (kind, why), names in _alike(left).items()]
         raise PlanError(f"nothing of this model can be {recipe.name}:\n" + "\n".join(lines))
+
+
+def _gain_warnings(recipe: Recipe, constants: Mapping[tuple[str, int], TensorPlan]) -> list[str]:
+    """A sentence if a flavour that makes weights smaller finds none: the file is then the float model."""
+    if constants or recipe.needs_calibration or recipe.scheme.weights is DType.FLOAT32:
+        return []
+    least = recipe.minimum_elements
+    return [f"NOTHING is stored in fewer bits: no float weights that it applies to, of {least} values or more"]
 
 
 def _alike(ops: dict[str, OpPlan]) -> dict[tuple[str, str], list[str]]:

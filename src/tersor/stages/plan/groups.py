@@ -26,6 +26,9 @@ from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.modes import weight_type
 
+_AVERAGES = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
+"""Operators of one scale whose results lie inside the range of what they read."""
+
 _NARROWER = 2.0
 """An operand that others read too is requantized if the shared range is more than this many times its own: above, the
 others lose a whole bit by the tie."""
@@ -109,12 +112,25 @@ class _Planner:
         if len(operands) > 1 and None in fixed:
             operands = [n for n in operands if not self._loses_by_tie(op, n, [*operands, *results])]
         operands = self._without_lifted(operands, results)
+        operands = [n for n in operands if self._holds(op, self._fixed.get(self._sets.find(n)), results)]
         tied = [*operands, *results]
         value = self._fixed.get(self._sets.find(operands[0])) if operands else None
         if tied:
             self._sets.unite(tied)
             if value is not None:
                 self._fixed[self._sets.find(tied[0])] = value
+
+    def _holds(self, op: Op, fixed: tuple[float, int] | None, results: list[str]) -> bool:
+        """Whether a kernel's fixed scale has room for an operator's results and constants."""
+        if fixed is None or not results:
+            return True
+        operands = [self._graph.tensors[name] for name in self._data_operands(op).values()]
+        constants = [values_of(tensor) for tensor in operands if tensor.is_constant]
+        bounds = [(float(values.min()), float(values.max())) for values in constants]
+        seen = self._seen(results)
+        bounds += [seen] if seen is not None else []
+        low, high = QuantParams((fixed[0],), (fixed[1],), self._dtype[results[0]]).real_range
+        return all(low - fixed[0] <= least and most <= high + fixed[0] for least, most in bounds)
 
     def _without_lifted(self, operands: list[str], results: list[str]) -> list[str]:
         """Leave out rectified operands where the shared range would lift their lowest integer off 0."""
@@ -148,7 +164,7 @@ class _Planner:
         fixed = self._fixed.get(self._sets.find(members[0]))
         if fixed is not None:
             return QuantParams((fixed[0],), (fixed[1],), dtype), f"the kernel's fixed scale of {members[0]!r}"
-        observed = self._seen(members)
+        observed = self._seen([*members, *self._averaged(members)])
         seen = self._with_tables(members, observed)
         if seen == (0.0, 0.0):
             self._warnings.append(f"{members[0]!r} is 0 in every calibration sample: its range is a guess of -1..1")
@@ -159,6 +175,11 @@ class _Planner:
         if len(members) > 1:
             why += f", shared by {len(members)} values ({members[0]!r} first)"
         return choose(*seen, dtype), why
+
+    def _averaged(self, members: list[str]) -> list[str]:
+        """Values of another type that members are averages of: their extremes count though no average reaches them."""
+        producers = [op for name in members if (op := self._graph.producers.get(name)) is not None]
+        return [name for op in producers if op.kind in _AVERAGES for name in self._data_operands(op).values()]
 
     def _widen_result(self, op: Op, params: dict[str, tuple[QuantParams, str]]) -> None:
         """Widen a result whose scale is too fine for the kernel to bring its sums down to it."""

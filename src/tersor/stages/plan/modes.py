@@ -7,7 +7,7 @@ import numpy as np
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
-from tersor.ops import ANY, BIAS, DATA, FREE, NORM, OPS, SAME, WEIGHT, WEIGHT16, OpSpec
+from tersor.ops import ANY, BIAS, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
 from tersor.recipe import Recipe, Scheme
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.disjoint_sets import DisjointSets
@@ -115,7 +115,11 @@ def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, 
                 return f"its result {name!r} is {tensor.dtype}"
             if spec.scale == FREE and name not in statistics.observers and not tensor.is_constant:
                 return f"calibration saw no values of {name!r}"
-    reason = _why_not_shared(graph, op, spec, statistics) or _why_not_range(op, spec, scheme, statistics)
+    reason = (
+        _why_not_shared(graph, op, spec, statistics)
+        or _why_not_range(op, spec, scheme, statistics)
+        or _why_not_compared(graph, op, spec, statistics)
+    )
     if reason is None and spec.is_recurrent:
         return why_not_recurrent(graph, op, statistics)
     return reason
@@ -136,6 +140,19 @@ def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics)
     return None
 
 
+def _why_not_compared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics) -> str | None:
+    """A constant outside the range that a value is quantized in would compare as if it were at its end."""
+    if spec.scale != SAME_INPUTS:
+        return None
+    names = [name for name in op.present_inputs if name in statistics.observers]
+    constants = [tensor.data for name in op.present_inputs if (tensor := graph.tensors[name]).is_constant]
+    for name in names:
+        low, high = statistics.range(name)
+        if any(data is not None and (data.min() <= low or data.max() >= high) for data in constants):
+            return f"it compares {name!r} with a constant at or outside the end of its range"
+    return None
+
+
 def _why_not_operand(tensor: Tensor, role: str) -> str | None:
     if role not in (DATA, BIAS, *_CONSTANT_WEIGHTS):
         return None
@@ -147,6 +164,8 @@ def _why_not_operand(tensor: Tensor, role: str) -> str | None:
         return f"its {role} {tensor.name!r} is computed at run time"
     if tensor.sparsity is not None:
         return f"its operand {tensor.name!r} is sparse"
+    if tensor.elements == 0:
+        return f"its operand {tensor.name!r} is empty"
     if tensor.data is not None and not np.isfinite(tensor.data).all():
         return f"its operand {tensor.name!r} contains NaN or infinity"
     return None
