@@ -138,7 +138,7 @@ def produce(
         runner = engine or stack.enter_context(Engine())
         float_model = optimize(model)
         float_path = folder / "float.tflite"
-        if float_model is model and Path(model.source).is_file():
+        if float_model is model and Path(model.source).suffix in tflite.EXTENSIONS and Path(model.source).is_file():
             float_path = Path(model.source)
         else:
             tflite.write(float_model, float_path)
