@@ -66,9 +66,9 @@ def refusal_before(graph: Graph, op: Op, layer: Op) -> str | None:
     channels = graph.tensors[name].shape[-1]
     if _input_size(layer, weights) != channels:
         return f"{layer.name!r} has groups, or joins positions"
-    if op.kind in _SUMS and layer.kind != "FULLY_CONNECTED":
-        if layer.option("padding", 0) == 0 and weights.shape[1:3] != (1, 1):
-            return f"{layer.name!r} pads with zeros, which would have to be the offset"
+    pads = layer.kind != "FULLY_CONNECTED" and layer.option("padding", 0) == 0 and weights.shape[1:3] != (1, 1)
+    if op.kind in _SUMS and pads:
+        return f"{layer.name!r} pads with zeros, which would have to be the offset"
     return None
 
 

@@ -44,9 +44,9 @@ def match(graph: Graph, op: Op) -> tuple[str, list[Op]] | None:
             continue
         factor, clipped = _scaled(graph, scaled)
         clip = None if factor is None else _inner(graph, clipped)
-        found = None if clip is None else _clipped(graph, clip, other)
-        if found is not None:
-            return other, [scaled, *found]
+        parts = None if clip is None else _clipped(graph, clip, other)
+        if parts is not None:
+            return other, [scaled, *parts]
     return None
 
 

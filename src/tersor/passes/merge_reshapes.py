@@ -1,8 +1,8 @@
 """``reshape(reshape(x))`` -> ``reshape(x)``; ``transpose_q(transpose_p(x))`` -> ``transpose_pq(x)``.
 
 A reshape forgets all but the order of the values, so the last one of a row decides. For transpositions
-``y[i] = x[p[i]]`` per axis, so the joint order is ``p[q]``. A mean that drops its axes before a RESHAPE that brings them
-back as 1 keeps them instead. Refused where the value between is used elsewhere, too.
+``y[i] = x[p[i]]`` per axis, so the joint order is ``p[q]``. A mean that drops its axes before a RESHAPE that brings
+them back as 1 keeps them instead. Refused where the value between is used elsewhere, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Model -> the float model to calibrate and quantize: restored where it was stored small, simplified where it can be."""
+"""Model -> the float model to calibrate and quantize: restored where it was stored small, and simplified."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 
 from tersor.errors import FormatError, UnsupportedError
+from tersor.formats.keras.weights import member
 
 _CONFIG_LIMIT = 256 << 20
 """Bytes of configuration; the largest Keras application's has 2 MB."""
@@ -111,7 +112,7 @@ def _legacy(path: Path, file: Any) -> Archive:
     try:
         text = file.attrs.get("model_config")
         version = file.attrs.get("keras_version")
-        group = file["model_weights"] if "model_weights" in file else None
+        group = member(file, "model_weights")
     except (OSError, RuntimeError, KeyError) as error:
         raise FormatError(f"{path}: the HDF5 file is corrupted ({error})") from error
     if text is None:

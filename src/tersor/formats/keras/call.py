@@ -76,9 +76,10 @@ class Call:
         """The tensors that the layer is called with."""
         first = self.args[0] if self.args else next(iter(self.kwargs.values()), None)
         found = first if isinstance(first, list) else [first]
-        if not found or not all(isinstance(item, str) for item in found):
+        tensors = [item for item in found if isinstance(item, str)]
+        if not tensors or len(tensors) != len(found):
             raise self.refused("it is not called with tensors")
-        return found
+        return tensors
 
     def input(self, *ranks: int) -> str:
         """The one tensor that the layer is called with. Raises if it is not of one of these ranks (any, if none)."""

@@ -11,6 +11,8 @@ from tersor.errors import FormatError, UnsupportedError
 _DEPTH_LIMIT = 32
 """Models nested in models; deeper is an attack."""
 
+_Calls = tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
+
 _NETWORKS = frozenset({"Sequential", "Functional", "Model"})
 
 
@@ -40,7 +42,7 @@ class Layer:
     kind: str
     module: str
     config: Mapping[str, Any]
-    calls: tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
+    calls: _Calls
     network: Network | None = None
 
 
@@ -85,14 +87,14 @@ def _functional(config: Mapping[str, Any], depth: int) -> Network:
 
 
 def _sequential(config: Mapping[str, Any], depth: int) -> Network:
-    entries = [item for item in config["layers"]]
+    entries = list(config["layers"])
     if not entries:
         raise FormatError(f"the model {config.get('name')!r} has no layers")
     if entries[0]["class_name"] != "InputLayer":
         entries.insert(0, _input_of(entries[0], config))
     layers: list[Layer] = []
     for entry in entries:
-        calls = (((Ref(layers[-1].name, 0, 0),), {}),) if layers else ()
+        calls: _Calls = (((Ref(layers[-1].name, 0, 0),), {}),) if layers else ()
         layers.append(_layer(entry, calls, depth))
     return Network(
         str(config.get("name", "sequential")),
@@ -121,7 +123,7 @@ def _input_of(first: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _layer(entry: Mapping[str, Any], calls: tuple[Any, ...], depth: int) -> Layer:
+def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
     kind, module = str(entry["class_name"]), str(entry.get("module") or "")
     config = entry["config"]
     name = str(entry.get("name") or config["name"])
@@ -135,7 +137,7 @@ def _layer(entry: Mapping[str, Any], calls: tuple[Any, ...], depth: int) -> Laye
     return Layer(name, kind, module, config, calls, network)
 
 
-def _calls(entry: Mapping[str, Any]) -> tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]:
+def _calls(entry: Mapping[str, Any]) -> _Calls:
     calls: list[tuple[tuple[Any, ...], Mapping[str, Any]]] = []
     for node in entry.get("inbound_nodes", []):
         if isinstance(node, dict):

@@ -50,27 +50,27 @@ class ByPosition:
 
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """See `Weights`."""
-        inner = _member(self._group, "layers") or _member(self._group, "_layer_checkpoint_dependencies")
+        inner = member(self._group, "layers") or member(self._group, "_layer_checkpoint_dependencies")
         seen: dict[str, int] = {}
         found: list[Weights] = []
         for kind, _ in layers:
             name = snake_case(kind)
             number = seen.get(name, 0)
             seen[name] = number + 1
-            found.append(ByPosition(_member(inner, f"{name}_{number}" if number else name)))
+            found.append(ByPosition(member(inner, f"{name}_{number}" if number else name)))
         return found
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
         """See `Weights`."""
         group = self._group
         for step in filter(None, part.split("/")):
-            group = _member(group, step)
-        variables = _member(group, "vars")
+            group = member(group, step)
+        variables = member(group, "vars")
         count = 0 if variables is None else len(variables)
         if count != len(shapes):
             raise FormatError(f"{where}: the file has {count} arrays where {_listed(shapes)} are expected")
         return {
-            name: _read(where, name, shape, _member(variables, str(number)))
+            name: _read(where, name, shape, member(variables, str(number)))
             for number, (name, shape) in enumerate(shapes.items())
         }
 
@@ -86,7 +86,7 @@ class ByName:
         """See `Weights`."""
         found: list[Weights] = []
         for _, name in layers:
-            own = _member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
+            own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
             found.append(ByName([own]) if own is not None else ByName(self._groups, name))
         return found
 
@@ -102,7 +102,7 @@ class ByName:
                     continue
                 if owner and not any(step.startswith(owner) for step in steps[:-1]):
                     continue
-                found[steps[-1].partition(":")[0]] = _member(group, path)
+                found[steps[-1].partition(":")[0]] = member(group, path)
                 count += 1
         if count != len(shapes) or set(found) != set(shapes):
             raise FormatError(f"{where}: the file has {_listed(found)} where {_listed(shapes)} are expected")
@@ -127,7 +127,7 @@ def _names(group: Any) -> list[str]:
     return [item.decode() if isinstance(item, bytes) else str(item) for key in keys for item in attributes[key]]
 
 
-def _member(group: Any, path: str) -> Any:
+def member(group: Any, path: str) -> Any:
     """A member of a group, or None. Links to other files are not followed: a model file cannot read the disk."""
     for step in path.split("/"):
         if not isinstance(group, h5py.Group) or step in ("", ".", ".."):

@@ -23,16 +23,18 @@ from tersor.formats.keras.layers import (
 Function = Callable[[Call], str | tuple[str, ...]]
 
 LAYERS: Mapping[str, Function] = MappingProxyType(
-    activation.LAYERS
-    | convolution.LAYERS
-    | dense.LAYERS
-    | merge.LAYERS
-    | normalization.LAYERS
-    | operations.LAYERS
-    | padding.LAYERS
-    | pooling.LAYERS
-    | reshape.LAYERS
-    | training.LAYERS
+    {
+        **activation.LAYERS,
+        **convolution.LAYERS,
+        **dense.LAYERS,
+        **merge.LAYERS,
+        **normalization.LAYERS,
+        **operations.LAYERS,
+        **padding.LAYERS,
+        **pooling.LAYERS,
+        **reshape.LAYERS,
+        **training.LAYERS,
+    }
 )
 
 

@@ -1,4 +1,4 @@
-"""Convolutions. Keras kernels are [kh, kw, in, out]; LiteRT's are [out, kh, kw, in], depthwise [1, kh, kw, channels]."""
+"""Convolutions. Keras kernels are [kh, kw, in, out]; LiteRT's [out, kh, kw, in], depthwise [1, kh, kw, channels]."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def conv2d(call: Call) -> str:
     channels, filters, groups = call.shape(tensor)[3], call.size("filters"), int(call.option("groups", 1))
     if groups < 1 or channels % groups or filters % groups:
         raise call.refused(f"{groups} groups do not divide {channels} channels and {filters} filters")
-    shapes = {"kernel": (*call.sizes("kernel_size", 2), channels // groups, filters)}
+    shapes: dict[str, tuple[int, ...]] = {"kernel": (*call.sizes("kernel_size", 2), channels // groups, filters)}
     if call.option("use_bias", True):
         shapes["bias"] = (filters,)
     arrays = call.take(shapes)
@@ -101,7 +101,7 @@ def depthwise_conv2d(call: Call) -> str:
     tensor = call.input(4)
     channels, multiplier = call.shape(tensor)[3], int(call.option("depth_multiplier", 1))
     name = "depthwise_kernel" if call.generation < 3 else "kernel"
-    shapes = {name: (*call.sizes("kernel_size", 2), channels, multiplier)}
+    shapes: dict[str, tuple[int, ...]] = {name: (*call.sizes("kernel_size", 2), channels, multiplier)}
     if call.option("use_bias", True):
         shapes["bias"] = (channels * multiplier,)
     arrays = call.take(shapes)
@@ -114,7 +114,7 @@ def separable_conv2d(call: Call) -> str:
     tensor = call.input(4)
     channels, filters = call.shape(tensor)[3], call.size("filters")
     multiplier = int(call.option("depth_multiplier", 1))
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "depthwise_kernel": (*call.sizes("kernel_size", 2), channels, multiplier),
         "pointwise_kernel": (1, 1, channels * multiplier, filters),
     }
@@ -135,7 +135,7 @@ def conv2d_transpose(call: Call) -> str:
     (stride_h, stride_w), padding = call.sizes("strides", 2, 1), padding_of(call)
     if call.sizes("dilation_rate", 2, 1) != (1, 1) or call.option("output_padding", None) is not None:
         raise call.refused("dilation and output_padding are not read")
-    shapes = {"kernel": (kernel_h, kernel_w, filters, channels)}
+    shapes: dict[str, tuple[int, ...]] = {"kernel": (kernel_h, kernel_w, filters, channels)}
     if call.option("use_bias", True):
         shapes["bias"] = (filters,)
     arrays = call.take(shapes)
@@ -156,7 +156,7 @@ def conv1d(call: Call) -> str:
     filters, groups = call.size("filters"), int(call.option("groups", 1))
     (kernel_size,), (stride,) = call.sizes("kernel_size", 1), call.sizes("strides", 1, 1)
     (dilation,) = call.sizes("dilation_rate", 1, 1)
-    shapes = {"kernel": (kernel_size, channels // max(groups, 1), filters)}
+    shapes: dict[str, tuple[int, ...]] = {"kernel": (kernel_size, channels // max(groups, 1), filters)}
     if call.option("use_bias", True):
         shapes["bias"] = (filters,)
     arrays = call.take(shapes)

@@ -17,7 +17,7 @@ def dense(call: Call) -> str:
     shape, units = call.shape(tensor), call.size("units")
     if call.option("lora_rank", None):
         raise call.refused("LoRA weights are not read: merge them and save the model again")
-    shapes = {"kernel": (shape[-1], units)}
+    shapes: dict[str, tuple[int, ...]] = {"kernel": (shape[-1], units)}
     if call.option("use_bias", True):
         shapes["bias"] = (units,)
     arrays = call.take(shapes)

@@ -44,7 +44,7 @@ def batch_normalization(call: Call) -> str:
         raise call.refused(f"it normalizes along axis {axes}, and only the last one is read (channels_last)")
     size = (shape[-1],)
     names = ["gamma"] * bool(call.option("scale", True)) + ["beta"] * bool(call.option("center", True))
-    arrays = call.take({name: size for name in (*names, "moving_mean", "moving_variance")})
+    arrays = call.take(dict.fromkeys((*names, "moving_mean", "moving_variance"), size))
     deviation = np.sqrt(arrays["moving_variance"].astype(np.float64) + float(call.option("epsilon", 1e-3)))
     if not np.all(deviation > 0):
         raise call.refused("its variance has values below zero or NaN: the weights are damaged")
@@ -77,7 +77,9 @@ def normalization(call: Call) -> str:
 
 def rescaling(call: Call) -> str:
     """`Rescaling`: ``scale x + offset``, numbers or one per channel."""
-    scale, offset = (np.asarray(call.option(key, default), np.float64) for key, default in (("scale", 1), ("offset", 0)))
+    scale, offset = (
+        np.asarray(call.option(key, default), np.float64) for key, default in (("scale", 1), ("offset", 0))
+    )
     return affine(call, call.input(), scale, offset)
 
 
@@ -134,7 +136,7 @@ def group_normalization(call: Call) -> str:
     if groups < 1 or channels % groups:
         raise call.refused(f"{groups} groups do not divide {channels} channels")
     names = ["gamma"] * bool(call.option("scale", True)) + ["beta"] * bool(call.option("center", True))
-    arrays = call.take({name: (channels,) for name in names}) if names else {}
+    arrays = call.take(dict.fromkeys(names, (channels,))) if names else {}
     split = (1, int(np.prod(shape[1:-1])), groups, channels // groups)
     result = standardized(call, reshaped(call, tensor, split, "groups"), (1, 3), float(call.option("epsilon", 1e-3)))
     result = reshaped(call, result, shape, "joined")
