@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tersor.errors import FormatError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
+from tersor.stages.optimize import optimize
 
 _LATER = {".onnx": "ONNX", ".pb": "SavedModel"}
 
@@ -44,3 +47,21 @@ def load(path: str | Path, input_shapes: Mapping[str, tuple[int, ...]] | None = 
     if input_shapes:
         raise RecipeError(f"{path}: --input-shape is for Keras files; the shapes of a .tflite file are fixed")
     return tflite.read(path)
+
+
+def runs_as_it_is(path: Path) -> bool:
+    """Whether the runtime loads the file itself, and not one that is made of it."""
+    return path.is_file() and path.suffix.lower() not in _KERAS
+
+
+@contextmanager
+def runnable(model: Model) -> Iterator[Path]:
+    """A file that the runtime loads: the model's own, or a temporary one."""
+    path = Path(model.source)
+    if model.source and runs_as_it_is(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
+        temporary = Path(folder) / f"{path.stem or 'model'}.tflite"
+        tflite.write(optimize(model), temporary)
+        yield temporary
