@@ -12,9 +12,7 @@ from tersor.errors import RecipeError
 if TYPE_CHECKING:
     from tersor.data.preprocess import Preprocess
 
-ModelPath = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A .tflite, .keras or .h5 file.", show_default=False)
-]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite, .keras or .h5 file.", show_default=False)]
 InputShape = Annotated[
     list[str] | None,
     typer.Option(

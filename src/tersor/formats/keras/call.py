@@ -74,12 +74,18 @@ class Call:
 
     def inputs(self) -> list[str]:
         """The tensors that the layer is called with."""
+        others = [*self.args[1:], *list(self.kwargs.values())[0 if self.args else 1 :]]
+        if any(isinstance(item, str | list) and self._is_tensors(item) for item in others):
+            raise self.refused("it is called with further tensors, which are not read")
         first = self.args[0] if self.args else next(iter(self.kwargs.values()), None)
         found = first if isinstance(first, list) else [first]
         tensors = [item for item in found if isinstance(item, str)]
         if not tensors or len(tensors) != len(found):
             raise self.refused("it is not called with tensors")
         return tensors
+
+    def _is_tensors(self, value: Any) -> bool:
+        return any(isinstance(item, str) for item in (value if isinstance(value, list) else [value]))
 
     def input(self, *ranks: int) -> str:
         """The one tensor that the layer is called with. Raises if it is not of one of these ranks (any, if none)."""

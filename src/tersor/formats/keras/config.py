@@ -128,13 +128,19 @@ def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
     config = entry["config"]
     name = str(entry.get("name") or config["name"])
     registered = entry.get("registered_name")
-    if module.startswith("keras.src.ops."):
+    if module.startswith("keras.src.ops.") or _is_operation(entry):
         kind = f"ops.{kind}"
     elif registered and ">" in str(registered):
         module = str(registered)
     is_network = kind in _NETWORKS or isinstance(config.get("layers"), list)
     network = network_of(entry, depth + 1) if is_network else None
     return Layer(name, kind, module, config, calls, network)
+
+
+def _is_operation(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry without a module, as `.h5` files have it, is a function of `keras.ops`: layers have a dtype."""
+    nodes = entry.get("inbound_nodes") or [None]
+    return not entry.get("module") and isinstance(nodes[0], dict) and not {"trainable", "dtype"} & set(entry["config"])
 
 
 def _calls(entry: Mapping[str, Any]) -> _Calls:

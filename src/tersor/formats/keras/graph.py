@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersor.errors import FormatError, UnsupportedError
+from tersor.errors import FormatError, ModelError
 from tersor.formats.keras.archive import Archive, open_archive
 from tersor.formats.keras.call import Call
 from tersor.formats.keras.config import Layer, Network, Ref, network_of
@@ -19,6 +19,18 @@ from tersor.ir.graph import Model, Signature
 
 _CALL_LIMIT = 1_000_000
 """Calls of layers in all; NASNetLarge makes 1,500."""
+
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
+"""What HDF5, and numbers and names that are something else, end in."""
 
 
 def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
@@ -36,14 +48,14 @@ def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
         UnsupportedError: it holds a layer or an option that is not read; names it.
     """
     path = Path(path)
-    with open_archive(path) as archive:
-        try:
+    try:
+        with open_archive(path) as archive:
             return _model(archive, str(path), input_shapes or {})
-        except (FormatError, UnsupportedError) as error:
-            text = str(error)
-            raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
-        except (OSError, RuntimeError, RecursionError, MemoryError) as error:
-            raise FormatError(f"{path}: the file is truncated or corrupted ({error})") from error
+    except ModelError as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    except _DAMAGE as error:
+        raise FormatError(f"{path}: the file is damaged ({type(error).__name__}: {error})") from error
 
 
 def _model(archive: Archive, source: str, input_shapes: InputShapes) -> Model:

@@ -87,7 +87,7 @@ class ByName:
         found: list[Weights] = []
         for _, name in layers:
             own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
-            found.append(ByName([own]) if own is not None else ByName(self._groups, name))
+            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, name))
         return found
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
@@ -114,6 +114,11 @@ def snake_case(name: str) -> str:
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _has_names(group: Any) -> bool:
+    """Whether a group is a layer's own, and not a step of a variable's path."""
+    return group is not None and ("weight_names" in group.attrs or "weight_names0" in group.attrs)
 
 
 def _names(group: Any) -> list[str]:

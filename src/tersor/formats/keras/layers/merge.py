@@ -21,6 +21,8 @@ def broadcast(call: Call, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, 
 def elementwise(kind: str, call: Call) -> str:
     """All tensors from left to right by one operator."""
     tensors = call.inputs()
+    if len(tensors) < 2:
+        raise call.refused("it is called with one tensor where it takes several")
     result = tensors[0]
     for number, other in enumerate(tensors[1:], start=1):
         part = "" if number == len(tensors) - 1 else f"first_{number + 1}"
