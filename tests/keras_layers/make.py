@@ -139,6 +139,9 @@ ON_ROWS: dict[str, Callable[[Any], Any]] = {
     "repeat_vector": L.RepeatVector(3),
 }
 ON_SEQUENCES: dict[str, Callable[[Any], Any]] = {
+    "lstm": L.LSTM(5),
+    "lstm_sequence": L.LSTM(3, return_sequences=True, use_bias=False),
+    "lstm_stacked": lambda x: L.LSTM(4)(L.LSTM(3, return_sequences=True)(x)),
     "conv1d": L.Conv1D(5, 3, activation="relu"),
     "conv1d_causal": L.Conv1D(5, 3, padding="causal", dilation_rate=2),
     "conv1d_same": L.Conv1D(5, 3, padding="same", strides=2),

@@ -16,6 +16,7 @@ from tersor.formats.keras.layers import (
     operations,
     padding,
     pooling,
+    recurrent,
     reshape,
     training,
 )
@@ -32,6 +33,7 @@ LAYERS: Mapping[str, Function] = MappingProxyType(
         **operations.LAYERS,
         **padding.LAYERS,
         **pooling.LAYERS,
+        **recurrent.LAYERS,
         **reshape.LAYERS,
         **training.LAYERS,
     }
