@@ -177,6 +177,10 @@ REFUSED: dict[str, tuple[Layer, str]] = {
     "channels first": (layer("Flatten", data_format="channels_first"), "channels_first is not read"),
     "axis": (layer("BatchNormalization", axis=0), "only the last one is read"),
     "quantized": ({**layer("Dense", units=3, quantization_config={"dtype": "int8"})}, "save the float model"),
+    "quantized policy": (layer("Dense", units=3, dtype={"class_name": "QuantizedDTypePolicy"}), "save the float model"),
+    "another gate": (layer("LSTM", units=3, recurrent_activation="hard_sigmoid"), "'hard_sigmoid' is not read"),
+    "TensorFlow function": (layer("TFOpLambda", function="image.resize"), "image.resize is not read"),
+    "one to add": (layer("Add"), "called with one tensor"),
     "threshold": (layer("ReLU", threshold=1.0), "threshold 1 is not read"),
 }
 
@@ -185,7 +189,7 @@ REFUSED: dict[str, tuple[Layer, str]] = {
 def test_what_is_not_read_is_refused_by_name(what: str, tmp_path: Path) -> None:
     entry, hint = REFUSED[what]
     with pytest.raises(UnsupportedError) as error:
-        load(written(tmp_path / "net.keras", entry))
+        load(written(tmp_path / "net.keras", entry, shape=(None, 5, 4) if entry["class_name"] == "LSTM" else (None, 4)))
     assert hint in str(error.value)
     assert str(error.value).startswith(f"{tmp_path / 'net.keras'}: layer 'it' (")
     assert "\n" not in str(error.value)

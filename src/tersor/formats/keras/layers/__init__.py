@@ -50,7 +50,9 @@ def function_of(call: Call) -> Function:
             "it holds Python code, which is not executed: express it with Keras layers or keras.ops and save the "
             "model again"
         )
-    if "quantization_config" in layer.config and layer.config["quantization_config"] is not None:
+    policy = layer.config.get("dtype")
+    is_quantized = isinstance(policy, dict) and str(policy.get("class_name")).startswith("Quantized")
+    if is_quantized or layer.config.get("quantization_config") is not None:
         raise call.refused("its weights are quantized by Keras already: save the float model")
     function = LAYERS.get(layer.kind)
     if function is None or not _is_own(layer.module):

@@ -58,7 +58,7 @@ def _refuse_options(call: Call) -> None:
     for key, usual in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
         if call.option(key, usual) != usual:
             raise call.refused(f"{key} {call.option(key)!r} is not read: LiteRT's kernel computes {usual}")
-    for key in ("return_state", "stateful", "go_backwards"):
+    for key in ("return_state", "stateful", "go_backwards", "time_major"):
         if call.option(key, False):
             raise call.refused(f"{key} is not read")
 
