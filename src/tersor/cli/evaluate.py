@@ -14,24 +14,26 @@ def command(
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
     metric: Annotated[str, typer.Option(metavar="top1|top5|mse|auc|module:function")] = "top1",
     kernels: options.Kernels = "xnnpack",
+    input_shape: options.InputShape = None,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a .tflite of any flavour on labelled data, with a 95 % confidence interval."""
+    """Measure a .tflite of any flavour, or a Keras file, on labelled data, with a 95 % confidence interval."""
     from tersor.cli import console
     from tersor.report.outcome import score_to_dict
     from tersor.stages.evaluate import evaluate
-    from tersor.stages.load import load
+    from tersor.stages.load import load, runnable
     from tersor.stages.load_data import load_data
 
-    dataset = load_data(data, load(model), options.preprocess(rescale, mean, std))
+    loaded = load(model, options.input_shapes(input_shape))
+    dataset = load_data(data, loaded, options.preprocess(rescale, mean, std))
     for message in dataset.notes:
         console.note(message)
     total = None if dataset.size is None else len(dataset)
-    with console.progress() as report:
-        score = evaluate(model, dataset, metric, kernels, progress=lambda done: report("evaluating", done, total))
+    with runnable(loaded) as path, console.progress() as report:
+        score = evaluate(path, dataset, metric, kernels, progress=lambda done: report("evaluating", done, total))
     if as_json:
         console.print_json(score_to_dict(score))
         return

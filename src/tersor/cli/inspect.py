@@ -12,6 +12,7 @@ from tersor.cli import options
 
 def command(
     model: options.ModelPath,
+    input_shape: options.InputShape = None,
     text: Annotated[bool, typer.Option("--text", help="Print every tensor and operator.")] = False,
     operators: Annotated[bool, typer.Option("--operators", help="Print a line per operator.")] = False,
     as_json: options.Json = False,
@@ -25,7 +26,7 @@ def command(
     from tersor.stages.analyze import analyze
     from tersor.stages.load import load
 
-    loaded = load(model)
+    loaded = load(model, options.input_shapes(input_shape))
     if text:
         console.out.print(dump(loaded), markup=False)
         return

@@ -12,7 +12,15 @@ from tersor.errors import RecipeError
 if TYPE_CHECKING:
     from tersor.data.preprocess import Preprocess
 
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.", show_default=False)]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite, .keras or .h5 file.", show_default=False)]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]H,W,C",
+        help="Sizes of an input that a Keras file leaves open, without the batch. May be repeated.",
+        show_default=False,
+    ),
+]
 Rescale = Annotated[str | None, typer.Option(metavar="K", help="Multiply raw values, e.g. 1/255.", show_default=False)]
 Mean = Annotated[
     str | None, typer.Option(metavar="M", help="Subtract: a number, or one per channel: 123.7,116.3,103.5.")
@@ -33,6 +41,18 @@ def preprocess(rescale: str | None, mean: str | None, std: str | None) -> Prepro
         mean=_numbers("--mean", mean),
         std=_numbers("--std", std),
     )
+
+
+def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """The shapes that --input-shape gives, by input name ("" for any). Raises RecipeError for what is not a shape."""
+    shapes = {}
+    for text in texts or ():
+        name, _, sizes = text.rpartition("=")
+        parts = sizes.split(",")
+        if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+            raise RecipeError(f"--input-shape {text!r} is not a shape: give positive integers, as 224,224,3")
+        shapes[name] = tuple(int(part) for part in parts)
+    return shapes
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

@@ -32,6 +32,7 @@ def command(
     eval_data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
+    input_shape: options.InputShape = None,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -83,7 +84,7 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        loaded = load(model)
+        loaded = load(model, options.input_shapes(input_shape))
         preprocess = options.preprocess(rescale, mean, std)
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)

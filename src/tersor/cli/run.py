@@ -16,6 +16,7 @@ def command(
     batch: Annotated[int, typer.Option(min=1, help="Samples to run at once.")] = 1,
     kernels: options.Kernels = "xnnpack",
     top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
+    input_shape: options.InputShape = None,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -24,17 +25,19 @@ def command(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a .tflite of any flavour, with any batch size."""
+    """Run a .tflite of any flavour, or a Keras file, with any batch size."""
     import numpy as np
 
     from tersor.cli import console
-    from tersor.stages.load import load
+    from tersor.stages.load import load, runnable
     from tersor.stages.load_data import load_inputs
     from tersor.stages.run import run
     from tersor.stages.save import atomic
 
-    samples = load_inputs(inputs, load(model), options.preprocess(rescale, mean, std))
-    results = list(run(model, samples, kernels=kernels, batch=batch))
+    loaded = load(model, options.input_shapes(input_shape))
+    samples = load_inputs(inputs, loaded, options.preprocess(rescale, mean, std))
+    with runnable(loaded) as path:
+        results = list(run(path, samples, kernels=kernels, batch=batch))
     if output is not None:
         stacked = {name: np.concatenate([np.atleast_1d(result[name]) for result in results]) for name in results[0]}
         with atomic(output) as temporary, temporary.open("wb") as file:

@@ -174,6 +174,10 @@ class Builder:
         """The shape of a tensor that was added."""
         return self._tensors[name].shape
 
+    def dtype_of(self, name: str) -> DType:
+        """The element type of a tensor that was added."""
+        return self._tensors[name].dtype
+
     def _add(self, tensor: Tensor) -> str:
         self._tensors[tensor.name] = tensor
         return tensor.name

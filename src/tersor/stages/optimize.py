@@ -1,26 +1,54 @@
-"""Model -> the float model to calibrate and quantize: what earlier tools stored small is restored."""
+"""Model -> the float model to calibrate and quantize: restored where it was stored small, and simplified."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tersor.errors import ModelError
 from tersor.ir.check import check_graph
-from tersor.ir.graph import Model
-from tersor.passes import restore_float_weights
+from tersor.ir.graph import Graph, Model
+from tersor.passes import (
+    deduplicate_constants,
+    fold_batch_norm,
+    fold_constants,
+    fold_pad,
+    form_hard_swish,
+    fuse_activation,
+    merge_reshapes,
+    remove_identity,
+    restore_float_weights,
+)
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    restore_float_weights.apply,
+    fold_constants.apply,
+    remove_identity.apply,
+    merge_reshapes.apply,
+    form_hard_swish.apply,
+    fold_batch_norm.apply,
+    fuse_activation.apply,
+    fold_pad.apply,
+    deduplicate_constants.apply,
+)
+"""In this order: hard swishes are seen before activations are fused, batch norms are folded before that, too."""
 
 
 def optimize(model: Model) -> Model:
     """Run the passes on every graph, with the invariants checked after each. Raises ModelError."""
-    graphs = []
-    for graph in model.graphs:
-        try:
-            changed = restore_float_weights.apply(graph)
-        except (ValueError, IndexError) as error:
-            raise ModelError(f"{model.source}: {error}") from error
-        if changed is not graph:
-            check_graph(changed)
-        graphs.append(changed)
+    graphs = tuple(_optimized(graph, model.source) for graph in model.graphs)
     if all(new is old for new, old in zip(graphs, model.graphs, strict=True)):
         return model
-    return replace(model, graphs=tuple(graphs))
+    return replace(model, graphs=graphs)
+
+
+def _optimized(graph: Graph, source: str) -> Graph:
+    for apply in PASSES:
+        try:
+            changed = apply(graph)
+        except (ValueError, IndexError) as error:
+            raise ModelError(f"{source}: {error}") from error
+        if changed is not graph:
+            check_graph(changed)
+        graph = changed
+    return graph

@@ -20,6 +20,7 @@ from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs
 from tersor.stages.evaluate import Score, Scorer, as_sample
+from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan, refuse_finished
 from tersor.stages.quantize import quantize
@@ -138,7 +139,7 @@ def produce(
         runner = engine or stack.enter_context(Engine())
         float_model = optimize(model)
         float_path = folder / "float.tflite"
-        if float_model is model and Path(model.source).is_file():
+        if float_model is model and runs_as_it_is(Path(model.source)):
             float_path = Path(model.source)
         else:
             tflite.write(float_model, float_path)
@@ -236,7 +237,7 @@ class _Production:
         if self._options.latency:
             timings = self._time(self._open(files, copies=1), few[0])
         source = Path(self._model.source) if self._model.source else self._float_path
-        given = source if source.is_file() else self._float_path
+        given = source if runs_as_it_is(source) else self._float_path
         original = Product("float", None, None, given.stat().st_size, score=scores[0], timing=timings[0])
         products = tuple(
             Product(

@@ -1,0 +1,134 @@
+"""A `.keras` or `.h5` file -> its configuration and its HDF5 tree of weights, with limits on what a file may claim."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from tersor.errors import FormatError, UnsupportedError
+from tersor.formats.keras.weights import member
+
+_CONFIG_LIMIT = 256 << 20
+"""Bytes of configuration; the largest Keras application's has 2 MB."""
+
+_WEIGHTS_LIMIT = 16 << 30
+_EXPANSION_LIMIT = 200
+"""Keras stores without compression; float weights compress by a factor of 1.1, zeros by at most 1,030."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An opened model file.
+
+    Attributes:
+        config: the model's configuration: `class_name`, `config` and more.
+        weights: the group of the HDF5 file under which the weights lie.
+        is_legacy: whether arrays lie under layer names (`.h5`) and not under positions (`.keras`).
+        generation: 2 for tf.keras and Keras 2 (also 1), 3 for Keras 3.
+    """
+
+    config: dict[str, Any]
+    weights: Any
+    is_legacy: bool
+    generation: int
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open a file for as long as it is read from. Raises FormatError if it is not a whole Keras model."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if head.startswith(b"PK\x03\x04"):
+        config, content, generation = _read_zip(path)
+        with _hdf5(path, io.BytesIO(content)) as file:
+            yield Archive(config, file, is_legacy=False, generation=generation)
+    elif head == b"\x89HDF\r\n\x1a\n":
+        with _hdf5(path, path) as file:
+            yield _legacy(path, file)
+    else:
+        raise FormatError(f"{path}: neither a .keras file (a zip archive) nor an HDF5 file; is it truncated?")
+
+
+def _read_zip(path: Path) -> tuple[dict[str, Any], bytes, int]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = _json(path, _member(path, archive, "config.json", _CONFIG_LIMIT))
+            metadata = {}
+            if "metadata.json" in archive.namelist():
+                metadata = _json(path, _member(path, archive, "metadata.json", _CONFIG_LIMIT))
+            content = _member(path, archive, "model.weights.h5", _WEIGHTS_LIMIT)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise FormatError(f"{path}: the .keras file is truncated or corrupted ({error})") from error
+    return config, content, _generation(metadata.get("keras_version"), default=3)
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise FormatError(
+            f"{path}: not a .keras model: the archive has no {name} (a model is saved with model.save('name.keras'))"
+        ) from None
+    if info.file_size > limit or info.file_size > _EXPANSION_LIMIT * max(info.compress_size, 4096):
+        raise FormatError(
+            f"{path}: {name} claims {info.file_size:,} bytes from {info.compress_size:,}: not unpacked (zip bomb?)"
+        )
+    return archive.read(info)
+
+
+def _json(path: Path, content: bytes | str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: the configuration cannot be read ({type(error).__name__}: {error})") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{path}: the configuration is not a model's: it is a {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def _hdf5(path: Path, source: Any) -> Iterator[Any]:
+    try:
+        file = h5py.File(source, "r")
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise FormatError(f"{path}: the HDF5 part is truncated or corrupted ({error})") from error
+    with file:
+        yield file
+
+
+def _legacy(path: Path, file: Any) -> Archive:
+    try:
+        text = file.attrs.get("model_config")
+        version = file.attrs.get("keras_version")
+        group = member(file, "model_weights")
+    except (OSError, RuntimeError, KeyError) as error:
+        raise FormatError(f"{path}: the HDF5 file is corrupted ({error})") from error
+    if text is None:
+        if "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file:
+            raise UnsupportedError(
+                f"{path}: holds weights only, not the architecture: build the model, load these weights and save it "
+                "whole, with model.save('name.keras')"
+            )
+        raise FormatError(f"{path}: an HDF5 file, but not a Keras model (the attribute model_config is missing)")
+    if group is None:
+        raise FormatError(f"{path}: the file has an architecture, but no weights (the group model_weights is missing)")
+    config = _json(path, text)
+    return Archive(config, group, is_legacy=True, generation=_generation(version, default=2))
+
+
+def _generation(version: Any, default: int) -> int:
+    text = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version or "")
+    major = text.partition(".")[0]
+    return default if not major.isdigit() else 3 if int(major) >= 3 else 2

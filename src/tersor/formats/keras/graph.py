@@ -1,0 +1,191 @@
+"""Walks a network call by call and emits operators for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tersor.errors import FormatError, ModelError
+from tersor.formats.keras.archive import Archive, open_archive
+from tersor.formats.keras.call import Call
+from tersor.formats.keras.config import Layer, Network, Ref, network_of
+from tersor.formats.keras.inputs import InputShapes, emit_input
+from tersor.formats.keras.layers import function_of
+from tersor.formats.keras.weights import ByName, ByPosition, Weights
+from tersor.ir.build import Builder
+from tersor.ir.graph import Model, Signature
+
+_CALL_LIMIT = 1_000_000
+"""Calls of layers in all; NASNetLarge makes 1,500."""
+
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
+"""What HDF5, and numbers and names that are something else, end in."""
+
+
+def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
+    """Read a `.keras` or `.h5` file as a float model with a batch of one.
+
+    Args:
+        path: the file.
+        input_shapes: for an input's name (or "" for any), its sizes without the batch, where the file leaves some open.
+
+    Returns:
+        The model; its tensors are named after the layers that compute them.
+
+    Raises:
+        FormatError: the file is not a whole Keras model, or its parts do not fit each other.
+        UnsupportedError: it holds a layer or an option that is not read; names it.
+    """
+    path = Path(path)
+    try:
+        with open_archive(path) as archive:
+            return _model(archive, str(path), input_shapes or {})
+    except ModelError as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    except _DAMAGE as error:
+        raise FormatError(f"{path}: the file is damaged ({type(error).__name__}: {error})") from error
+
+
+def _model(archive: Archive, source: str, input_shapes: InputShapes) -> Model:
+    network = network_of(archive.config)
+    weights: Weights = ByName([archive.weights]) if archive.is_legacy else ByPosition(archive.weights)
+    walker = _Walker(archive.generation, input_shapes)
+    outputs = walker.network(network, weights, None, "")
+    model = walker.builder.model(outputs)
+    inputs = model.graph.inputs
+    names = _distinct([ref.layer for ref in network.outputs])
+    signature = Signature(
+        "serving_default", tuple(zip(inputs, inputs, strict=True)), tuple(zip(names, outputs, strict=True))
+    )
+    return replace(model, description=f"Keras {archive.generation} model", signatures=(signature,), source=source)
+
+
+class _Walker:
+    """Emits a network's operators into one graph."""
+
+    def __init__(self, generation: int, input_shapes: InputShapes) -> None:
+        self.builder = Builder("main")
+        self._generation = generation
+        self._input_shapes = input_shapes
+        self._count = 0
+
+    def network(self, network: Network, weights: Weights, given: Sequence[str] | None, prefix: str) -> list[str]:
+        """Emit a network.
+
+        Args:
+            network: what to emit.
+            weights: its own.
+            given: the tensors it is called with; None for the whole model, whose inputs are made.
+            prefix: of its layers' names.
+
+        Returns:
+            The tensors of its outputs.
+        """
+        results = self._inputs(network, given)
+        arrays = dict(zip([item.name for item in network.layers], weights.layers(_saved(network)), strict=True))
+        waiting = [
+            (layer, number)
+            for layer in network.layers
+            if layer.kind != "InputLayer"
+            for number in range(len(layer.calls))
+        ]
+        while waiting:
+            later = []
+            for layer, number in waiting:
+                args, kwargs = layer.calls[number]
+                if all((ref.layer, ref.call) in results for ref in _refs_in([*args, *kwargs.values()])):
+                    results[layer.name, number] = self._call(layer, number, arrays[layer.name], results, prefix)
+                else:
+                    later.append((layer, number))
+            if len(later) == len(waiting):
+                raise FormatError(f"layer {later[0][0].name!r} reads a result that no layer computes")
+            waiting = later
+        return [_pick(results, ref) for ref in network.outputs]
+
+    def _inputs(self, network: Network, given: Sequence[str] | None) -> dict[tuple[str, int], list[str]]:
+        layers = {layer.name: layer for layer in network.layers}
+        results: dict[tuple[str, int], list[str]] = {}
+        if given is not None and len(given) != len(network.inputs):
+            raise FormatError(
+                f"the model {network.name!r} is called with {len(given)} tensors where it takes {len(network.inputs)}"
+            )
+        for number, ref in enumerate(network.inputs):
+            if ref.layer not in layers:
+                raise FormatError(f"the model {network.name!r} has no layer {ref.layer!r}, which it names as an input")
+            tensor = emit_input(self.builder, layers[ref.layer], self._input_shapes) if given is None else given[number]
+            results[ref.layer, 0] = [tensor]
+        return results
+
+    def _call(
+        self,
+        layer: Layer,
+        number: int,
+        weights: Weights,
+        results: Mapping[tuple[str, int], list[str]],
+        prefix: str,
+    ) -> list[str]:
+        self._count += 1
+        if self._count > _CALL_LIMIT:
+            raise FormatError(f"the model makes more than {_CALL_LIMIT:,} calls of layers")
+        args, kwargs = layer.calls[number]
+        name = f"{prefix}{layer.name}"
+        call = Call(
+            layer,
+            name,
+            self.builder,
+            tuple(_named(item, results) for item in args),
+            {key: _named(item, results) for key, item in kwargs.items()},
+            weights,
+            self._generation,
+        )
+        if layer.network is not None:
+            return self.network(layer.network, weights, call.inputs(), f"{name}/")
+        found = function_of(call)(call)
+        return [found] if isinstance(found, str) else list(found)
+
+
+def _saved(network: Network) -> list[tuple[str, str]]:
+    """The layers in the order in which weights are saved; functions of `keras.ops` have a place, but no name there."""
+    return [(layer.kind, layer.name) for layer in network.layers]
+
+
+def _refs_in(value: Any) -> list[Ref]:
+    if isinstance(value, Ref):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [ref for item in value for ref in _refs_in(item)] if isinstance(value, list) else []
+
+
+def _named(value: Any, results: Mapping[tuple[str, int], list[str]]) -> Any:
+    """The argument with tensor names in place of references."""
+    if isinstance(value, Ref):
+        return _pick(results, value)
+    if isinstance(value, list):
+        return [_named(item, results) for item in value]
+    if isinstance(value, dict):
+        return {key: _named(item, results) for key, item in value.items()}
+    return value
+
+
+def _pick(results: Mapping[tuple[str, int], list[str]], ref: Ref) -> str:
+    try:
+        return results[ref.layer, ref.call][ref.index]
+    except (KeyError, IndexError):
+        raise FormatError(f"result {ref.index} of call {ref.call} of layer {ref.layer!r} does not exist") from None
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    return [name if names.count(name) == 1 else f"{name}_{number}" for number, name in enumerate(names)]

@@ -1,0 +1,68 @@
+"""One function per Keras layer class; the tables of these modules say which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from tersor.errors import UnsupportedError
+from tersor.formats.keras.call import Call
+from tersor.formats.keras.layers import (
+    activation,
+    convolution,
+    dense,
+    merge,
+    normalization,
+    operations,
+    padding,
+    pooling,
+    recurrent,
+    reshape,
+    training,
+)
+
+Function = Callable[[Call], str | tuple[str, ...]]
+
+LAYERS: Mapping[str, Function] = MappingProxyType(
+    {
+        **activation.LAYERS,
+        **convolution.LAYERS,
+        **dense.LAYERS,
+        **merge.LAYERS,
+        **normalization.LAYERS,
+        **operations.LAYERS,
+        **padding.LAYERS,
+        **pooling.LAYERS,
+        **recurrent.LAYERS,
+        **reshape.LAYERS,
+        **training.LAYERS,
+    }
+)
+
+
+def function_of(call: Call) -> Function:
+    """The function for a layer. Raises UnsupportedError that says what to do for one that has none."""
+    layer = call.layer
+    if layer.kind in ("Lambda", "TFOpLambda") or "__lambda__" in str(layer.config.get("function")):
+        if layer.kind == "TFOpLambda":
+            return operations.old_function(call)
+        raise call.refused(
+            "it holds Python code, which is not executed: express it with Keras layers or keras.ops and save the "
+            "model again"
+        )
+    policy = layer.config.get("dtype")
+    is_quantized = isinstance(policy, dict) and str(policy.get("class_name")).startswith("Quantized")
+    if is_quantized or layer.config.get("quantization_config") is not None:
+        raise call.refused("its weights are quantized by Keras already: save the float model")
+    function = LAYERS.get(layer.kind)
+    if function is None or not _is_own(layer.module):
+        what = "tersor does not read this layer" if _is_own(layer.module) else "it is a custom layer"
+        raise UnsupportedError(
+            f"{call.where}: {what}: replace it with layers that are read, or export the model as .tflite"
+        )
+    return function
+
+
+def _is_own(module: str) -> bool:
+    """Whether a module is Keras's own: a custom class may have any name."""
+    return module in ("", "builtins") or module.split(".")[0] in ("keras", "keras_core", "tensorflow", "tf_keras")

@@ -1,0 +1,167 @@
+"""Finds the arrays of a layer in the two layouts of weights.
+
+Positions (`.keras`): ``layers/conv2d_1/vars/0``: the class in snake case, numbered among the model's layers of that
+class, then the variables in the order in which the layer made them. Names (`.h5`): ``conv1/conv1/kernel:0``: under the
+layer's name a list of variable paths; those of a nested model lie flat under the model's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+
+from tersor.errors import FormatError
+from tersor.ir.graph import Array
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_EXPANSION_LIMIT = 200
+_SMALL = 1 << 20
+
+
+class Weights(Protocol):
+    """The arrays of a layer, or of a model and what is in it."""
+
+    def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
+        """For each layer of a model, given as (class, name), its own weights."""
+
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+        """The arrays by variable name, as float32.
+
+        Args:
+            where: names the layer in messages.
+            shapes: names and shapes of all variables, in the order in which the layer makes them.
+            part: the path of the sub-layer that owns them (`cell`, `forward_layer/cell`).
+
+        Raises:
+            FormatError: one is missing, too many are there, or a shape does not fit the configuration.
+        """
+
+
+class ByPosition:
+    """The layout of `.keras` files."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+
+    def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
+        """See `Weights`."""
+        inner = member(self._group, "layers") or member(self._group, "_layer_checkpoint_dependencies")
+        seen: dict[str, int] = {}
+        found: list[Weights] = []
+        for kind, _ in layers:
+            name = snake_case(kind)
+            number = seen.get(name, 0)
+            seen[name] = number + 1
+            found.append(ByPosition(member(inner, f"{name}_{number}" if number else name)))
+        return found
+
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+        """See `Weights`."""
+        group = self._group
+        for step in filter(None, part.split("/")):
+            group = member(group, step)
+        variables = member(group, "vars")
+        count = 0 if variables is None else len(variables)
+        if count != len(shapes):
+            raise FormatError(f"{where}: the file has {count} arrays where {_listed(shapes)} are expected")
+        return {
+            name: _read(where, name, shape, member(variables, str(number)))
+            for number, (name, shape) in enumerate(shapes.items())
+        }
+
+
+class ByName:
+    """The layout of `.h5` files."""
+
+    def __init__(self, groups: Sequence[Any], within: str = "") -> None:
+        self._groups = groups
+        self._within = within
+
+    def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
+        """See `Weights`."""
+        found: list[Weights] = []
+        for _, name in layers:
+            own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
+            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, name))
+        return found
+
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+        """See `Weights`."""
+        found: dict[str, Any] = {}
+        count = 0
+        owner = part.partition("/")[0].removesuffix("_layer") if "/" in part else ""
+        for group in self._groups:
+            for path in _names(group):
+                steps = path.split("/")
+                if self._within and self._within not in steps[:-1]:
+                    continue
+                if owner and not any(step.startswith(owner) for step in steps[:-1]):
+                    continue
+                found[steps[-1].partition(":")[0]] = member(group, path)
+                count += 1
+        if count != len(shapes) or set(found) != set(shapes):
+            raise FormatError(f"{where}: the file has {_listed(found)} where {_listed(shapes)} are expected")
+        return {name: _read(where, name, shape, found[name]) for name, shape in shapes.items()}
+
+
+def snake_case(name: str) -> str:
+    """The way Keras names a class's folder: `Conv2D` is `conv2d`, `BatchNormalization` `batch_normalization`."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _has_names(group: Any) -> bool:
+    """Whether a group is a layer's own, and not a step of a variable's path."""
+    return group is not None and ("weight_names" in group.attrs or "weight_names0" in group.attrs)
+
+
+def _names(group: Any) -> list[str]:
+    """The variable paths of a layer's group; long lists are split over numbered attributes."""
+    if group is None:
+        return []
+    attributes = group.attrs
+    keys = ["weight_names"] if "weight_names" in attributes else []
+    if not keys:
+        keys = [f"weight_names{n}" for n in range(len(attributes)) if f"weight_names{n}" in attributes]
+    return [item.decode() if isinstance(item, bytes) else str(item) for key in keys for item in attributes[key]]
+
+
+def member(group: Any, path: str) -> Any:
+    """A member of a group, or None. Links to other files are not followed: a model file cannot read the disk."""
+    for step in path.split("/"):
+        if not isinstance(group, h5py.Group) or step in ("", ".", ".."):
+            return None
+        link = group.get(step, getlink=True)
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise FormatError(f"the weights contain a link at {group.name}/{step}: links are not followed")
+        group = group[step]
+    return group
+
+
+def _read(where: str, name: str, shape: tuple[int, ...], dataset: Any) -> Array:
+    if not isinstance(dataset, h5py.Dataset):
+        raise FormatError(f"{where}: the file has no array for {name}")
+    if dataset.external or dataset.is_virtual:
+        raise FormatError(f"{where}: {name} lies in another file: not followed")
+    if tuple(dataset.shape) != shape:
+        raise FormatError(
+            f"{where}: {name} has shape {list(dataset.shape)} in the file, but the configuration needs {list(shape)}"
+        )
+    if dataset.dtype.kind not in "fiub":
+        raise FormatError(f"{where}: {name} has the type {dataset.dtype}, not numbers")
+    if dataset.nbytes > _SMALL and dataset.nbytes > _EXPANSION_LIMIT * dataset.id.get_storage_size():
+        raise FormatError(f"{where}: {name} claims {dataset.nbytes:,} bytes that the file does not hold")
+    values: Array = np.asarray(dataset[()]).astype(np.float32)
+    return values
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(names) or "none"

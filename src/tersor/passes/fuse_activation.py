@@ -1,0 +1,47 @@
+"""``f(op(x))`` -> ``op_f(x)``: RELU, RELU6 and RELU_N1_TO_1 become the fused activation of the operator before them.
+
+The kernels clamp their result before they store it, so values are the same. The fused operator takes the name of the
+activation's result. Refused where the value between is used elsewhere, and for poolings: the Edge TPU does not take
+poolings with a fused activation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tersor.ir.graph import Graph, Op
+from tersor.passes._match import activation, is_float, only_reader
+
+_CODES = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+"""`schema.fbs`, enum ActivationFunctionType."""
+
+_FUSING = frozenset({"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "FULLY_CONNECTED", "MUL", "SUB"})
+
+
+def refusal(graph: Graph, op: Op) -> str | None:
+    """Why an activation function cannot be fused into the operator before it; None if it can."""
+    if op.kind not in _CODES or len(op.inputs) != 1 or op.inputs[0] is None:
+        return "it is no activation function that kernels fuse"
+    producer = graph.producers.get(op.inputs[0])
+    if producer is None or producer.kind not in _FUSING or producer.options is None:
+        return "the operator before it cannot fuse one"
+    if activation(producer):
+        return f"{producer.name!r} has an activation function already"
+    if not (is_float(graph, op.inputs[0]) and is_float(graph, op.outputs[0])):
+        return "it is not computed in float32"
+    return None if only_reader(graph, op.inputs[0]) is op else f"{op.inputs[0]!r} is used elsewhere too"
+
+
+def apply(graph: Graph) -> Graph:
+    """The graph with activation functions fused; the same object if there are none."""
+    ops: dict[str, tuple[Op, ...]] = {}
+    for op in graph.ops:
+        if refusal(graph, op) is not None or op.inputs[0] is None:
+            continue
+        producer = graph.producers[op.inputs[0]]
+        if producer.options is None or producer.name in ops:
+            continue
+        options = producer.options.with_fields(fused_activation_function=_CODES[op.kind])
+        ops[producer.name] = (replace(producer, name=op.name, outputs=op.outputs, options=options),)
+        ops[op.name] = ()
+    return graph.edit(replace_ops=ops) if ops else graph
