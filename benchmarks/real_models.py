@@ -81,7 +81,10 @@ def examine(path: Path) -> dict[str, Any]:
                 options=tersor.Options(calibration_samples=SAMPLES),
             )
         except TersorError as error:
-            return facts | {"result": f"refused ({type(error).__name__})", "reason": str(error)}
+            return facts | {
+                "result": f"refused ({type(error).__name__})",
+                "reason": str(error).replace(str(path), path.name),
+            }
     product = outcome.products[0]
     assert product.plan is not None
     left = product.plan.left_in_float()
