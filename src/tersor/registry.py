@@ -7,7 +7,6 @@ and whose value is a module that keeps the rib's contract.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.resources
 from types import ModuleType
 
@@ -16,14 +15,18 @@ from tersor.errors import RecipeError
 
 def names(rib: str) -> list[str]:
     """The names of all plugins of a rib, ours and those installed beside, sorted. Nothing is imported."""
-    return sorted(_own(rib) | {point.name for point in importlib.metadata.entry_points(group=f"tersor.{rib}")})
+    from importlib.metadata import entry_points  # costs more than all the rest of this module
+
+    return sorted(_own(rib) | {point.name for point in entry_points(group=f"tersor.{rib}")})
 
 
 def plugin(rib: str, name: str) -> ModuleType:
     """The module of one plugin. Raises RecipeError with the known names if there is none."""
     if name in _own(rib):
         return importlib.import_module(f"tersor.{rib}.{name}")
-    for point in importlib.metadata.entry_points(group=f"tersor.{rib}", name=name):
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=f"tersor.{rib}", name=name):
         module = point.load()
         assert isinstance(module, ModuleType)
         return module
