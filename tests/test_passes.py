@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from conftest import Run
@@ -143,6 +143,7 @@ def test_outputs_do_not_change(run: Run, seed: int, steps: list[str]) -> None:
     x = net.x
     for step in steps:
         x = STEPS[step](net, x)
+    assume(all(net.shape(x)))  # strides can leave nothing of it
     model = net.model(net.unary("TANH", x))
     inputs = [net.values(1, 6, 5, 4)]
     (wanted,) = run(model, inputs, "builtin")
