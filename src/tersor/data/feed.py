@@ -9,7 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from tersor.errors import DataError
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.ir.quant import QuantParams
+from tersor.numerics.affine import quantize
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,7 @@ def _fit_type(array: Array, port: InputPort, where: str) -> Array:
             raise DataError(f"{where}: input {port.name!r} does not fit in {wanted}: {array.max():g}")
         return result
     if port.scale:
-        info = np.iinfo(wanted)
-        return np.asarray(np.clip(np.rint(array / port.scale) + port.zero_point, info.min, info.max), wanted)
+        return quantize(array, QuantParams((port.scale,), (port.zero_point,), DType(port.dtype)))
     if array.dtype.kind == "f" and not (array == np.rint(array)).all():
         raise DataError(f"{where}: input {port.name!r} is {wanted} in the model, but has fractions")
     return np.asarray(array, wanted, order="C")

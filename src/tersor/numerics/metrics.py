@@ -10,30 +10,19 @@ from tersor.ir.graph import Array
 
 
 def sqnr_db(reference: Array, other: Array) -> float:
-    """Signal to quantization noise ratio in decibel: 10 log10(sum ref^2 / sum (ref - other)^2).
-
-    Infinite if both are equal; minus infinity if the reference is zero and the other is not.
-    """
+    """Signal to quantization noise ratio in decibel: see `decibel`."""
     reference64, other64 = reference.astype(np.float64), other.astype(np.float64)
-    noise = float(np.sum((reference64 - other64) ** 2))
-    signal = float(np.sum(reference64**2))
+    return decibel(float(np.sum(reference64**2)), float(np.sum((reference64 - other64) ** 2)))
+
+
+def decibel(signal: float, noise: float) -> float:
+    """10 log10(signal / noise) of two sums of squares.
+
+    Infinite if there is no noise; minus infinity if there is noise and no signal.
+    """
     if noise == 0:
         return math.inf
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
-
-
-def cosine(reference: Array, other: Array) -> float:
-    """Cosine of the angle between both, as flat vectors; 1.0 if both are zero, 0.0 if one is."""
-    a, b = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if norms == 0:
-        return 1.0 if not (a.any() or b.any()) else 0.0
-    return float(np.dot(a, b) / norms)
-
-
-def top1_agreement(reference: Array, other: Array) -> float:
-    """Share of rows whose largest entry is at the same place. Both [samples, classes]."""
-    return float(np.mean(reference.argmax(axis=-1) == other.argmax(axis=-1)))
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:

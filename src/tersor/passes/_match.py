@@ -1,13 +1,21 @@
-"""What passes ask of a graph before they change it."""
+"""What passes have in common: what they ask of a graph, and how they change it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Tensor
+
+
+def until_unchanged(graph: Graph, once: Callable[[Graph], Graph]) -> Graph:
+    """Apply a rewrite again and again until it returns the graph that it was given."""
+    while (changed := once(graph)) is not graph:
+        graph = changed
+    return graph
 
 
 def values(graph: Graph, op: Op, index: int) -> Array | None:

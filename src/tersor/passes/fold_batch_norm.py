@@ -12,11 +12,21 @@ convolution that pads: its border is padded with zeros, and would have to be pad
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from tersor.ir.graph import Array, Graph, Op, Tensor
-from tersor.passes._match import activation, is_float, only_reader, per_channel, renewed, values, with_input
+from tersor.passes._match import (
+    activation,
+    is_float,
+    only_reader,
+    per_channel,
+    renewed,
+    until_unchanged,
+    values,
+    with_input,
+)
 
 _WEIGHT_AXES = {"CONV_2D": (0, 3), "DEPTHWISE_CONV_2D": (3, None), "FULLY_CONNECTED": (0, 1)}
 """Axes of output and input channels in the weights; a depthwise convolution has one for both."""
@@ -27,8 +37,7 @@ _PRODUCTS, _SUMS = ("MUL", "DIV"), ("ADD", "SUB")
 def apply(graph: Graph) -> Graph:
     """The graph with such operators folded; the same object if there are none."""
     for fold in (_fold_behind, _fold_before):
-        while (changed := _round(graph, fold)) is not graph:
-            graph = changed
+        graph = until_unchanged(graph, partial(_round, fold=fold))
     return graph
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tersor.ir.graph import Array, Graph, Op, Tensor
-from tersor.passes._match import activation, is_float, values
+from tersor.passes._match import activation, is_float, until_unchanged, values
 
 _GROWTH_LIMIT = 1 << 20
 
@@ -48,9 +48,7 @@ def refusal(graph: Graph, op: Op) -> str | None:
 
 def apply(graph: Graph) -> Graph:
     """The graph with such operators carried out; the same object if there are none."""
-    while (changed := _round(graph)) is not graph:
-        graph = changed
-    return graph
+    return until_unchanged(graph, _round)
 
 
 def _round(graph: Graph) -> Graph:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
-from tersor.passes._match import is_float, only_reader, values, with_input
+from tersor.passes._match import is_float, only_reader, until_unchanged, values, with_input
 
 _REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")
 
@@ -38,9 +38,7 @@ def refusal(graph: Graph, op: Op) -> str | None:
 
 def apply(graph: Graph) -> Graph:
     """The graph with such operators merged; the same object if there are none."""
-    while (changed := _round(graph)) is not graph:
-        graph = changed
-    return graph
+    return until_unchanged(graph, _round)
 
 
 def _round(graph: Graph) -> Graph:

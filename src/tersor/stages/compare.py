@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,7 +10,11 @@ import numpy as np
 
 from tersor.data.feed import fit
 from tersor.errors import VerificationError
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.ir.quant import QuantParams
+from tersor.numerics.affine import dequantize
+from tersor.numerics.metrics import decibel
 from tersor.runtimes.engine import Handle
 from tersor.runtimes.litert import Port
 
@@ -87,11 +90,10 @@ class Accumulator:
 
     def distance(self) -> OutputDistance:
         """The sums as figures."""
-        sqnr = math.inf if self.noise == 0 else -math.inf
-        if self.noise > 0 and self.signal > 0:
-            sqnr = 10 * math.log10(self.signal / self.noise)
         agreement = self.agreeing / self.samples if self.has_classes and self.samples else None
-        return OutputDistance(self.name, sqnr, self.cosines / max(self.samples, 1), agreement)
+        return OutputDistance(
+            self.name, decibel(self.signal, self.noise), self.cosines / max(self.samples, 1), agreement
+        )
 
     def require_life(self) -> None:
         """Raise VerificationError if the output is the same for all samples though the float model's is not."""
@@ -120,7 +122,7 @@ def to_real(values: Array, port: Port) -> Array:
     """Dequantize an output that has a scale."""
     if not port.scale:
         return values
-    return np.asarray((values.astype(np.float64) - port.zero_point) * port.scale, np.float32)
+    return dequantize(values, QuantParams((port.scale,), (port.zero_point,), DType(port.dtype)))
 
 
 def compare(wanted: Sequence[Sequence[Array]], other: Handle, samples: Sequence[object]) -> list[OutputDistance]:
