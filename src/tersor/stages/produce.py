@@ -22,7 +22,8 @@ from tersor.stages.compare import Accumulator, OutputDistance, batches, real_out
 from tersor.stages.evaluate import Score, Scorer, as_sample
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import optimize
-from tersor.stages.plan import plan, refuse_finished
+from tersor.stages.plan import plan
+from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
 from tersor.stages.verify import SAMPLES, Verified, verify_against
