@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tersor.data.dataset import Dataset, from_iterable
@@ -19,6 +19,8 @@ from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs
+from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
+from tersor.stages.correct import Corrected, correct
 from tersor.stages.evaluate import Score, Scorer, as_sample
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import optimize
@@ -190,10 +192,13 @@ class _Production:
             raise PlanError("these flavours need representative data: give --data")
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
         statistics = self._calibrate(calibration) if needs_data and calibration is not None else None
-        plans = {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}
+        drafts = self._corrected(
+            {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}, calibration
+        )
+        plans = {recipe: draft.plan for recipe, draft in drafts.items()}
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
-        with self._written(plans) as temporary:
+        with self._written(drafts) as temporary:
             reference, products, count = self._measure(plans, temporary, measured_on, disjoint=disjoint)
         calibrated = 0 if statistics is None else statistics.samples
         return Outcome(reference, products, calibrated, count, disjoint or not calibrated)
@@ -207,14 +212,42 @@ class _Production:
             self._model, data, observers.pop(), engine=self._engine, progress=self._report("calibrating", total)
         )
 
+    def _corrected(self, plans: Mapping[Recipe, Plan], calibration: Dataset | None) -> dict[Recipe, Corrected]:
+        """What each recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        found: dict[Recipe, Corrected] = {}
+        for recipe, decided in plans.items():
+            same = (own for other, own in found.items() if _alike(recipe, decided, other, plans[other]))
+            if (twin := next(same, None)) is not None:
+                found[recipe] = replace(twin, plan=replace(decided, operands=twin.plan.operands))
+            elif calibration is None or not recipe.algorithms:
+                found[recipe] = Corrected(self._model, decided)
+            else:
+                found[recipe] = self._correct(recipe, decided, calibration)
+        return found
+
+    def _correct(self, recipe: Recipe, decided: Plan, calibration: Dataset) -> Corrected:
+        try:
+            return correct(
+                self._model,
+                decided,
+                calibration.split(CORRECTION_SAMPLES)[0],
+                recipe.algorithms,
+                fan_in_limit=recipe.fan_in_limit,
+                engine=self._engine,
+                progress=self._report(f"correcting {recipe.name}", None),
+            )
+        except RuntimeFailure as error:
+            warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
+            return Corrected(self._model, replace(decided, warnings=(*decided.warnings, warning)))
+
     @contextmanager
-    def _written(self, plans: Mapping[Recipe, Plan]) -> Iterator[dict[Recipe, Path]]:
+    def _written(self, drafts: Mapping[Recipe, Corrected]) -> Iterator[dict[Recipe, Path]]:
         """Every result under a temporary name; they get their own only if all goes well."""
         with ExitStack() as stack:
             written = {}
-            for recipe, decided in plans.items():
+            for recipe, draft in drafts.items():
                 written[recipe] = stack.enter_context(atomic(self._outputs[recipe]))
-                tflite.write(quantize(self._model, decided), written[recipe])
+                tflite.write(quantize(draft.model, draft.plan), written[recipe])
             yield written
 
     def _measure(
@@ -320,6 +353,12 @@ def warnings(outcome: Outcome) -> list[str]:
         if product.timing is not None and product.timing.ratio > _SLOWER:
             found.append(f"{product.recipe}: {product.timing.ratio:.1f} times SLOWER than float on this machine")
     return found
+
+
+def _alike(recipe: Recipe, decided: Plan, other: Recipe, planned: Plan) -> bool:
+    """Whether algorithms would come to the same result for two recipes."""
+    own, others = ((item.algorithms, item.fan_in_limit) for item in (recipe, other))
+    return own == others and decided.tensors == planned.tensors and decided.operands == planned.operands
 
 
 def _first(data: Dataset, count: int) -> list[object]:
