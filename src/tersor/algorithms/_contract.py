@@ -31,7 +31,7 @@ class Moments(Protocol):
         """The covariance in the quantized network, [G, K, K]; None where K is larger than the recipe's limit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A layer ``y[g] = W[g] x[g] + b[g]`` with G groups, O outputs and K inputs (taps times channels) of each.
 
