@@ -17,9 +17,10 @@ from tersor.algorithms._contract import Layer, nearest
 from tersor.errors import RecipeError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
-from tersor.numerics.affine import dequantize
+from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.metrics import sqnr_db
 from tersor.numerics.patches import Window, covariance, mean_patch
@@ -131,6 +132,11 @@ def test_windows_are_those_of_a_convolution(window: Window, seed: int) -> None:
     assert np.allclose(mean_patch(samples, window), rows.mean(1), atol=1e-6)
     wanted = np.stack([np.cov(own.T, bias=True).reshape(own.shape[1], -1) for own in rows.astype(np.float64)])
     assert np.allclose(covariance(samples, window), wanted, atol=1e-5)
+    params = asymmetric_params(-0.7, 1.0, DType.INT8)
+    integers = [to_integers(values, params) for values in samples]
+    floats = [dequantize(values, params) for values in integers]
+    for function in (mean_patch, covariance):
+        assert np.allclose(function(integers, window, params), function(floats, window), atol=1e-5)
 
 
 def unfolded(values: Array, window: Window) -> Array:

@@ -14,7 +14,6 @@ import numpy as np
 
 from tersor.ir.graph import Array
 from tersor.ir.quant import QuantParams
-from tersor.numerics.affine import dequantize
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def mean_patch(samples: Sequence[Array], window: Window, params: QuantParams | N
         window: how the layer moves over it.
         params: of integer values.
     """
-    total = np.zeros(samples[0].shape, np.float64)
+    total = np.zeros(samples[0].shape, np.float64 if samples[0].dtype.kind == "f" else np.int64)
     for values in samples:
         total += values
     mean = total / len(samples)
@@ -84,7 +83,7 @@ def covariance(
         positions: of all positions in all samples, at most about so many are looked at, spread evenly.
     """
     total, products, count = None, None, 0
-    for patches in _patches(samples, window, params, -(-positions // len(samples))):
+    for patches in _patches(samples, window, 0 if params is None else params.zero_point, -(-positions // len(samples))):
         if total is None or products is None:
             groups, _, size = patches.shape
             total, products = np.zeros((groups, size)), np.zeros((groups, size, size))
@@ -94,26 +93,26 @@ def covariance(
     assert total is not None
     assert products is not None
     mean = total / count
-    return np.asarray(products / count - mean[:, :, None] * mean[:, None, :])
+    unit = 1.0 if params is None else params.scale**2
+    return np.asarray((products / count - mean[:, :, None] * mean[:, None, :]) * unit)
 
 
-def _patches(samples: Sequence[Array], window: Window, params: QuantParams | None, positions: int) -> Iterator[Array]:
-    """For each sample, windows at some positions: [G, positions, K] in float32."""
+def _patches(samples: Sequence[Array], window: Window, border: int, positions: int) -> Iterator[Array]:
+    """For each sample, windows at some positions: [G, positions, K] in float32, integers as they are stored."""
     generator = np.random.default_rng(0)
     for values in samples:
-        real = values if params is None else dequantize(values, params)
         if window.kernel is None:
-            rows = real.reshape(-1, window.inputs)
-            yield rows[_some(generator, len(rows), positions)][None]
+            rows = values.reshape(-1, window.inputs)
+            yield rows[_some(generator, len(rows), positions)][None].astype(np.float32)
             continue
-        padded, (height, width) = _padded(real, window)
+        padded, (height, width) = _padded(values, window, border)
         chosen = _some(generator, padded.shape[0] * height * width, positions)
         batch, place = np.divmod(chosen, height * width)
         top, left = np.divmod(place, width)
         taps = np.indices(window.kernel).reshape(2, -1)
         rows = (top * window.strides[0])[:, None] + taps[0] * window.dilation[0]
         columns = (left * window.strides[1])[:, None] + taps[1] * window.dilation[1]
-        yield _grouped(padded[batch[:, None], rows, columns], window.groups)
+        yield _grouped(padded[batch[:, None], rows, columns], window.groups).astype(np.float32)
 
 
 def _some(generator: np.random.Generator, total: int, wanted: int) -> Array:
@@ -121,15 +120,15 @@ def _some(generator: np.random.Generator, total: int, wanted: int) -> Array:
     return np.arange(total) if total <= wanted else np.sort(generator.choice(total, wanted, replace=False))
 
 
-def _padded(values: Array, window: Window) -> tuple[Array, tuple[int, int]]:
-    """The input with its border, and how many positions the window takes along each axis."""
+def _padded(values: Array, window: Window, border: int = 0) -> tuple[Array, tuple[int, int]]:
+    """The input with its border of that value, and how many positions the window takes along each axis."""
     assert window.kernel is not None
     pads, counts = [(0, 0)], []
     for axis, size in enumerate(values.shape[1:3]):
         kernel, stride, dilation = window.kernel[axis], window.strides[axis], window.dilation[axis]
         pads.append(same_padding(size, kernel, stride, dilation) if window.same else (0, 0))
         counts.append((size + sum(pads[-1]) - (kernel - 1) * dilation - 1) // stride + 1)
-    return np.pad(values, (*pads, (0, 0))), (counts[0], counts[1])
+    return np.pad(values, (*pads, (0, 0)), constant_values=border), (counts[0], counts[1])
 
 
 def _grouped(patches: Array, groups: int) -> Array:
