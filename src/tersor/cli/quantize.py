@@ -33,6 +33,7 @@ def command(
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -84,7 +85,7 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        loaded = load(model, options.input_shapes(input_shape))
+        loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
         preprocess = options.preprocess(rescale, mean, std)
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)

@@ -76,18 +76,26 @@ class ByPosition:
 
 
 class ByName:
-    """The layout of `.h5` files."""
+    """The layout of `.h5` files.
 
-    def __init__(self, groups: Sequence[Any], within: str = "") -> None:
+    Args:
+        groups: those of the layers, or the one that holds them.
+        within: the layer of a nested model.
+        in_order: whether variables with other names (Keras 1 wrote `conv1_W`) are taken in the order of the layer's.
+    """
+
+    def __init__(self, groups: Sequence[Any], within: str = "", *, in_order: bool = False) -> None:
         self._groups = groups
         self._within = within
+        self._in_order = in_order
 
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """See `Weights`."""
         found: list[Weights] = []
         for _, name in layers:
             own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
-            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, name))
+            groups, within = ([own], "") if _has_names(own) else (self._groups, name)
+            found.append(ByName(groups, within, in_order=self._in_order))
         return found
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
@@ -104,6 +112,8 @@ class ByName:
                     continue
                 found[steps[-1].partition(":")[0]] = member(group, path)
                 count += 1
+        if self._in_order and set(found) != set(shapes) and count == len(found) == len(shapes):
+            found = dict(zip(shapes, found.values(), strict=True))
         if count != len(shapes) or set(found) != set(shapes):
             raise FormatError(f"{where}: the file has {_listed(found)} where {_listed(shapes)} are expected")
         return {name: _read(where, name, shape, found[name]) for name, shape in shapes.items()}
