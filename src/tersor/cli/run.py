@@ -13,7 +13,10 @@ from tersor.cli import options
 def command(
     model: options.ModelPath,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, .npy or .npz files.")],
-    batch: Annotated[int, typer.Option(min=1, help="Samples to run at once.")] = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples to run at once; by default as many as the file states.", show_default=False),
+    ] = None,
     kernels: options.Kernels = "xnnpack",
     top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
     input_shape: options.InputShape = None,

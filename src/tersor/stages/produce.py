@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tersor.data.batch import stacked
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import fit
 from tersor.errors import DataError, OutputError, PlanError, RecipeError, RuntimeFailure
@@ -18,7 +19,7 @@ from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
-from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs
+from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
 from tersor.stages.evaluate import Score, Scorer, as_sample
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import optimize
@@ -27,6 +28,7 @@ from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
 from tersor.stages.verify import SAMPLES, Verified, verify_against
+from tersor.stages.widen import Wide
 
 _SLOWER = 1.15
 """A result is called slower than float from this ratio; below, it may be noise."""
@@ -114,6 +116,7 @@ def produce(
     options: Options | None = None,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    batched: Model | None = None,
 ) -> Outcome:
     """Quantize a float model by each recipe, verify and measure the results, and write them.
 
@@ -125,6 +128,8 @@ def produce(
         options: numbers of samples and what to measure.
         progress: told what is going on.
         engine: the process to run in; by default one of its own.
+        batched: the same network for several samples at once, `load(path, batch=N)`. It is what is written then, by
+            the plan that is made for `model`, and every sample has to come out as it does alone.
 
     Raises:
         PlanError, UnsupportedError, DataError, VerificationError, RuntimeFailure, OutputError: see the stages.
@@ -144,7 +149,8 @@ def produce(
             float_path = Path(model.source)
         else:
             tflite.write(float_model, float_path)
-        production = _Production(float_model, float_path, outputs, options, progress, runner)
+        wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
+        production = _Production(float_model, float_path, outputs, options, progress, runner, wide)
         return production.run(_dataset(data), _dataset(evaluation))
 
 
@@ -176,6 +182,7 @@ class _Production:
         options: Options,
         progress: Progress | None,
         engine: Engine,
+        wide: Wide | None,
     ) -> None:
         self._model = model
         self._float_path = float_path
@@ -183,6 +190,7 @@ class _Production:
         self._options = options
         self._progress = progress
         self._engine = engine
+        self._wide = wide
 
     def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
         needs_data = any(recipe.needs_calibration for recipe in self._outputs)
@@ -214,7 +222,8 @@ class _Production:
             written = {}
             for recipe, decided in plans.items():
                 written[recipe] = stack.enter_context(atomic(self._outputs[recipe]))
-                tflite.write(quantize(self._model, decided), written[recipe])
+                whole = self._model if self._wide is None else self._wide.model
+                tflite.write(quantize(whole, decided), written[recipe])
             yield written
 
     def _measure(
@@ -227,16 +236,20 @@ class _Production:
         wanted = list(real_outputs(reference, few))
         reference.close()
         seen = {recipe: verify_against(path, wanted, few, self._engine) for recipe, path in files.items()}
+        if self._wide is not None:
+            for recipe, path in files.items():
+                self._wide.require_alike(plans[recipe], path, few)
         scores: list[Score | None] = [None] * (len(files) + 1)
         distances: list[list[OutputDistance]] = [[] for _ in files]
         timings: list[Timing | None] = [None] * (len(files) + 1)
         count = 0
         if data is not None and (disjoint or self._options.metric or as_sample(few[0]).label is not None):
-            scores, distances, count = self._compare(self._open(files), data)
+            scores, distances, count = self._compare(self._open(files, self._float_path), data)
         elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
             distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
         if self._options.latency:
-            timings = self._time(self._open(files, copies=1), few[0])
+            timed = self._float_path if self._wide is None else self._wide.float_path
+            timings = self._time(self._open(files, timed, copies=1), few[0])
         source = Path(self._model.source) if self._model.source else self._float_path
         given = source if runs_as_it_is(source) else self._float_path
         original = Product("float", None, None, given.stat().st_size, score=scores[0], timing=timings[0])
@@ -265,7 +278,7 @@ class _Production:
         total = None if data.size is None else min(len(data), limit)
         report = self._report("measuring", total)
         count = 0
-        for batch in batches(_limited(data, limit)):
+        for batch in batches(_limited(data, limit), max(map(taken_at_once, handles))):
             samples = [as_sample(item) for item in batch]
             if scorers is None:
                 scorers = self._scorers(samples[0].label is not None, len(handles))
@@ -284,9 +297,9 @@ class _Production:
         scores: list[Score | None] = [scorer.score() for scorer in scorers or []] or [None] * len(handles)
         return scores, [[item.distance() for item in own] for own in sums], count
 
-    def _open(self, files: Mapping[Recipe, Path], copies: int | None = None) -> list[Handle]:
+    def _open(self, files: Mapping[Recipe, Path], float_path: Path, copies: int | None = None) -> list[Handle]:
         """The float model and the results, loaded side by side."""
-        paths = (self._float_path, *files.values())
+        paths = (float_path, *files.values())
         return [self._engine.open(str(path), copies=copies or available_threads()) for path in paths]
 
     def _scorers(self, labelled: bool, count: int) -> list[Scorer]:
@@ -296,7 +309,7 @@ class _Production:
     def _time(self, handles: Sequence[Handle], sample: object) -> list[Timing | None]:
         timings: list[Timing | None] = [None] * len(handles)
         with suppress(RuntimeFailure):
-            inputs: list[list[Array]] = [fit(sample, handle.inputs) for handle in handles]
+            inputs = [next(stacked([fit(sample, item.inputs)], taken_at_once(item)))[0] for item in handles]
             timings = list(benchmark(handles, inputs))
         return timings
 

@@ -76,7 +76,9 @@ def _from_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if "class_name" not in config or "config" not in config:
-        raise FormatError(f"{path}: not the architecture of a model (class_name, config): write it with model.to_json()")
+        raise FormatError(
+            f"{path}: not the architecture of a model (class_name, config): write it with model.to_json()"
+        )
     return config
 
 

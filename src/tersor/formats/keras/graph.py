@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersor.errors import FormatError, ModelError
+from tersor.errors import FormatError, ModelError, UnsupportedError
 from tersor.formats.keras.architecture import find
 from tersor.formats.keras.archive import Archive, open_archive
 from tersor.formats.keras.call import Call
@@ -76,6 +76,10 @@ def model_of(archive: Archive, source: str, input_shapes: InputShapes, batch: in
     walker = _Walker(archive.generation, input_shapes, batch)
     outputs = walker.network(network, archive.weights, None, "")
     model = walker.builder.model(outputs)
+    for name in outputs:
+        if batch > 1 and model.graph.tensors[name].shape[:1] != (batch,):
+            shape = list(model.graph.tensors[name].shape)
+            raise UnsupportedError(f"a batch of {batch} is not read: output {name!r} would have the shape {shape}")
     inputs = model.graph.inputs
     names = _distinct([ref.layer for ref in network.outputs])
     signature = Signature(
