@@ -138,6 +138,8 @@ def real_outputs(handle: Handle, samples: Sequence[object], first: int = 0) -> I
         if size == 1 or count is None:
             yield real
             continue
+        if any(len(values) != size for values in real):
+            raise VerificationError(f"the model takes {size} samples at once, but does not answer each of them")
         for number in range(count):
             yield [values[number : number + 1] for values in real]
 

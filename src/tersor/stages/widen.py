@@ -15,8 +15,8 @@ from tersor.stages.compare import Accumulator, OutputDistance, real_outputs
 from tersor.stages.quantize import quantize
 
 _ALIKE_DB = 40.0
-"""SQNR between a sample's answers in a batch and alone. Integer kernels give the same bits, float sums differ by 120 dB;
-a sample that reads another one's values is below 20."""
+"""SQNR between a sample's answers in a batch and alone. Integer kernels give the same bits, float sums agree to 120 dB;
+a sample that reads another one's values is below 20 dB."""
 
 
 class Wide:
@@ -47,17 +47,19 @@ class Wide:
             if item.sqnr_db < _ALIKE_DB:
                 raise VerificationError(
                     f"{plan.recipe}: output {item.name!r} of samples in a batch is not that of single ones "
-                    f"({item.sqnr_db:.1f} dB between them): the model mixes the samples of a batch; leave --batch-size out"
+                    f"({item.sqnr_db:.1f} dB between them): the model mixes samples; leave --batch-size out"
                 )
 
     def _distances(self, alone: Path, path: Path, samples: Sequence[object]) -> list[OutputDistance]:
-        handles = [self._engine.open(str(item)) for item in (alone, path)]
-        sums = [Accumulator(port.name) for port in handles[0].outputs]
-        for own, batched in zip(*(real_outputs(handle, samples) for handle in handles), strict=True):
+        answers = []
+        for file in (alone, path):
+            handle = self._engine.open(str(file))
+            answers.append(list(real_outputs(handle, samples)))
+            sums = [Accumulator(port.name) for port in handle.outputs]
+            handle.close()
+        for own, batched in zip(*answers, strict=True):
             for item, a, b in zip(sums, own, batched, strict=True):
                 item.add(a, b)
-        for handle in handles:
-            handle.close()
         return [item.distance() for item in sums]
 
 

@@ -14,9 +14,7 @@ from typing import Any
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 
-_MISSING = (
-    "needs Keras, which is not installed: pip install 'tersor[keras]', or give the config.json of model.to_json()"
-)
+_MISSING = "needs Keras, which is not installed: pip install 'tersor[keras]', or give what model.to_json() wrote"
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def find(architecture: str | Path) -> dict[str, Any]:
     """
     path = Path(architecture)
     text = str(architecture)
-    if path.suffix.lower() == ".json" or (len(text) < _TEXT_LIMIT and path.is_file()):
+    if path.suffix.lower() == ".json":
         return _from_json(path)
     name, arguments = parse(text)
     return _build(text, name, arguments)
@@ -76,9 +76,7 @@ def _from_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if "class_name" not in config or "config" not in config:
-        raise FormatError(
-            f"{path}: not the architecture of a model (class_name, config): write it with model.to_json()"
-        )
+        raise FormatError(f"{path}: not a model's architecture (no class_name and config): write model.to_json() to it")
     return config
 
 

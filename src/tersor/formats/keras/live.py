@@ -65,11 +65,16 @@ class Live:
         own = {item.name: item for item in getattr(self._owner, "layers", ())}
         return [Live(own.get(name)) for _, name in layers]
 
-    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+    def inside(self, part: str, step: str = "") -> Live:  # noqa: ARG002 (attributes are found without names)
         """See `Weights`."""
         owner = self._owner
-        for step in filter(None, part.split("/")):
-            owner = getattr(owner, step, None)
+        for attribute in filter(None, part.split("/")):
+            owner = getattr(owner, attribute, None)
+        return Live(owner)
+
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+        """See `Weights`."""
+        owner = self.inside(part)._owner
         store: dict[str, Any] = {}
         if owner is not None:
             owner.save_own_variables(store)

@@ -51,14 +51,7 @@ class ByPosition:
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """See `Weights`."""
         inner = member(self._group, "layers") or member(self._group, "_layer_checkpoint_dependencies")
-        seen: dict[str, int] = {}
-        found: list[Weights] = []
-        for kind, _ in layers:
-            name = snake_case(kind)
-            number = seen.get(name, 0)
-            seen[name] = number + 1
-            found.append(ByPosition(member(inner, f"{name}_{number}" if number else name)))
-        return found
+        return [ByPosition(member(inner, place)) for place in positions(layers)]
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
         """See `Weights`."""
@@ -95,7 +88,7 @@ class ByName:
         for _, name in layers:
             own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
             groups, within = ([own], "") if _has_names(own) else (self._groups, name)
-            found.append(ByName(groups, within, in_order=self._in_order))
+            found.append(type(self)(groups, within, in_order=self._in_order))
         return found
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
@@ -104,7 +97,7 @@ class ByName:
         count = 0
         owner = part.partition("/")[0].removesuffix("_layer") if "/" in part else ""
         for group in self._groups:
-            for path in _names(group):
+            for path in variable_paths(group):
                 steps = path.split("/")
                 if self._within and self._within not in steps[:-1]:
                     continue
@@ -119,6 +112,18 @@ class ByName:
         return {name: _read(where, name, shape, found[name]) for name, shape in shapes.items()}
 
 
+def positions(layers: Sequence[tuple[str, str]]) -> list[str]:
+    """The folders of a model's layers, given as (class, name), in `.keras` files."""
+    seen: dict[str, int] = {}
+    places = []
+    for kind, _ in layers:
+        name = snake_case(kind)
+        number = seen.get(name, 0)
+        seen[name] = number + 1
+        places.append(f"{name}_{number}" if number else name)
+    return places
+
+
 def snake_case(name: str) -> str:
     """The way Keras names a class's folder: `Conv2D` is `conv2d`, `BatchNormalization` `batch_normalization`."""
     name = re.sub(r"\W+", "", name)
@@ -131,7 +136,7 @@ def _has_names(group: Any) -> bool:
     return group is not None and ("weight_names" in group.attrs or "weight_names0" in group.attrs)
 
 
-def _names(group: Any) -> list[str]:
+def variable_paths(group: Any) -> list[str]:
     """The variable paths of a layer's group; long lists are split over numbered attributes."""
     if group is None:
         return []
