@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shlex
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -257,7 +260,7 @@ def test_network_of_keras_applications(tmp_path: Path, run: Run) -> None:
 
     net = keras.applications.MobileNet(alpha=0.25, input_shape=(32, 32, 3), classes=3, weights=None)
     generator = np.random.default_rng(0)
-    net.set_weights([generator.uniform(0.3, 0.5, values.shape) for values in net.get_weights()])
+    net.set_weights([values + generator.uniform(0, 0.1, values.shape) for values in net.get_weights()])
     net.save_weights(tmp_path / "net.weights.h5")
     text = "MobileNet(alpha=0.25, input_shape=(32, 32, 3), classes=3)"
     model = load(tmp_path / "net.weights.h5", architecture=text)
@@ -265,10 +268,8 @@ def test_network_of_keras_applications(tmp_path: Path, run: Run) -> None:
     assert_close(run(optimize(model), [x]), [net.predict(x, verbose=0)])
     for wrong, hint in (
         ("MobileNet(classes=3, input_shape=(32, 32, 3))", "layer 'conv1' .* kernel has shape"),
-        ("NoNet", "no network of keras.applications; there are "),
-        ("MobileNet(depth=9)", "Keras refuses it: ValueError"),
+        ("layers", "layers is no network of keras.applications; there are "),
         ("MobileNet(colour=1)", "Keras refuses it: TypeError"),
-        ("layers", "no network of keras.applications"),
     ):
         with pytest.raises((FormatError, RecipeError), match=hint):
             load(tmp_path / "net.weights.h5", architecture=wrong)
@@ -571,3 +572,65 @@ def test_zip_without_members(tmp_path: Path) -> None:
         archive.writestr("metadata.json", "{}")
     with pytest.raises(FormatError, match=r"the archive has no config\.json"):
         load(path)
+
+
+# -- the how-to says what works
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of the how-to in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def how_to(place: Path) -> Path:
+    """The files that the how-to speaks of, in the working folder."""
+    for name in ("fashion_mnist.keras", "fashion_mnist_calibration.npz"):
+        shutil.copy(DEMO / name, place)
+    with zipfile.ZipFile(WEIGHTS_ONLY) as archive:
+        (place / "net.weights.h5").write_bytes(archive.read("three.weights.h5"))
+        (place / "config.json").write_bytes(archive.read("three.json"))
+    written(place / "open.keras", layer("ReLU"), shape=(None, None, None, 3))
+    return place
+
+
+def skip_without_batches(code: str, folder: Path) -> None:
+    """Skip what needs every layer of the demo to take a batch, where one of them does not yet."""
+    if "batch" in code:
+        try:
+            load(folder / "fashion_mnist.keras", batch=2)
+        except UnsupportedError as error:
+            pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("number", range(len(blocks("console"))))
+def test_commands_of_the_how_to(number: int, how_to: Path, cli: Cli) -> None:
+    code = blocks("console")[number]
+    skip_without_batches(code, how_to)
+    for line in code.splitlines():
+        prompt, command, *arguments = shlex.split(line)
+        assert (prompt, command) == ("$", "tersor")
+        answer = cli(*arguments)
+        assert answer.code == 0, answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_programs_of_the_how_to(number: int, how_to: Path) -> None:
+    code = blocks("python")[number]
+    skip_without_batches(code, how_to)
+    if "import keras" in code:
+        library("keras")
+    exec(compile(code, str(HOW_TO), "exec"), {"__name__": "how_to"})
+    assert list(how_to.glob("*8.tflite")) or "import keras" in code
+
+
+def test_library_example_of_the_readme(how_to: Path) -> None:
+    text = (DEMO.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (how_to / "demo").mkdir()
+    for name in ("fashion_mnist.keras", "fashion_mnist_calibration.npz"):
+        shutil.move(how_to / name, how_to / "demo" / name)
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    assert tflite.read(how_to / "out/model.int8.tflite").graph.outputs == ("probabilities",)
