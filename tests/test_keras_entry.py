@@ -452,6 +452,7 @@ def test_file_with_a_batch_answers_like_the_one_without(cli: Cli, place: Path) -
         answer = cli("quantize", "net.keras", "--data", "x.npy", "--as", "int8,dynamic,float16", "--latency",
                      "--batch-size", size, "-o", f"of_{size}")  # fmt: skip
         assert answer.code == 0, answer.err
+        assert ("latency: 5 samples at once, " in answer.err) == (size == 5)
     assert tflite.read(place / "of_5/net.int8.tflite").graph.tensors["x"].shape == (5, 6, 6, 3)
     for flavour in ("int8", "dynamic", "float16"):
         paths = [place / f"of_{size}" / f"net.{flavour}.tflite" for size in (1, 5)]

@@ -99,6 +99,7 @@ class Outcome:
         calibration_samples: how many samples the ranges come from.
         evaluation_samples: how many samples the figures come from.
         disjoint: whether these are other samples than those.
+        batch: samples that the files take at once; timings are of one such run.
     """
 
     reference: Product
@@ -106,6 +107,7 @@ class Outcome:
     calibration_samples: int
     evaluation_samples: int
     disjoint: bool
+    batch: int = 1
 
 
 def produce(
@@ -204,7 +206,8 @@ class _Production:
         with self._written(plans) as temporary:
             reference, products, count = self._measure(plans, temporary, measured_on, disjoint=disjoint)
         calibrated = 0 if statistics is None else statistics.samples
-        return Outcome(reference, products, calibrated, count, disjoint or not calibrated)
+        batch = 1 if self._wide is None else self._wide.batch
+        return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch)
 
     def _calibrate(self, data: Dataset) -> Statistics:
         observers = {recipe.observer for recipe in self._outputs if recipe.needs_calibration}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tersor.data.batch import batch_of
 from tersor.errors import UnsupportedError, VerificationError
 from tersor.formats import tflite
 from tersor.ir.graph import Graph, Model, Op
@@ -36,6 +37,7 @@ class Wide:
         self._folder = folder
         self._engine = engine
         self.model = replace(model, graphs=(_sharing(single.graph, model.graph), *model.graphs[1:]))
+        self.batch = batch_of(self.model.graph.tensors[name].shape for name in self.model.graph.inputs)
         self.float_path = folder / "float.batch.tflite"
         tflite.write(self.model, self.float_path)
 
