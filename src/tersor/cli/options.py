@@ -64,6 +64,13 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def listed(text: str | None) -> tuple[str, ...] | None:
+    """Names between commas; "none" for no names, None if nothing is said."""
+    if text is None:
+        return None
+    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:
     return () if text is None else tuple(_number(option, part) for part in text.split(","))
 

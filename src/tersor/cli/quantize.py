@@ -60,6 +60,15 @@ def command(
         list[str] | None,
         typer.Option(metavar="OP|REGEX", help="Leave these operators (a kind, or result names) in float."),
     ] = None,
+    algorithms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...|none",
+            help="What is done about rounding, in this order, instead of what the flavour does: coordinate_descent, "
+            "bias_correction.",
+            show_default=False,
+        ),
+    ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan: every tensor, and why.")] = False,
     as_json: options.Json = False,
@@ -85,6 +94,7 @@ def command(
                 interface=io,
                 allow_float=allow_float,
                 keep_float=keep_float or (),
+                algorithms=options.listed(algorithms),
             )
             for name in (presets() if names == ["all"] else names)
         ]

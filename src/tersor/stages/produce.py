@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tersor.data.batch import stacked
@@ -20,6 +20,8 @@ from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
+from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
+from tersor.stages.correct import Corrected, correct
 from tersor.stages.evaluate import Score, Scorer, as_sample
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import optimize
@@ -200,11 +202,13 @@ class _Production:
             raise PlanError("these flavours need representative data: give --data")
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
         statistics = self._calibrate(calibration) if needs_data and calibration is not None else None
-        plans = {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}
+        drafts = self._corrected(
+            {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}, calibration
+        )
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
-        with self._written(plans) as temporary:
-            reference, products, count = self._measure(plans, temporary, measured_on, disjoint=disjoint)
+        with self._written(drafts) as temporary:
+            reference, products, count = self._measure(drafts, temporary, measured_on, disjoint=disjoint)
         calibrated = 0 if statistics is None else statistics.samples
         batch = 1 if self._wide is None else self._wide.batch
         return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch)
@@ -218,19 +222,47 @@ class _Production:
             self._model, data, observers.pop(), engine=self._engine, progress=self._report("calibrating", total)
         )
 
+    def _corrected(self, plans: Mapping[Recipe, Plan], calibration: Dataset | None) -> dict[Recipe, Corrected]:
+        """What each recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        found: dict[Recipe, Corrected] = {}
+        for recipe, decided in plans.items():
+            same = (own for other, own in found.items() if _alike(recipe, decided, other, plans[other]))
+            if (twin := next(same, None)) is not None:
+                found[recipe] = replace(twin, plan=replace(decided, operands=twin.plan.operands))
+            elif calibration is None or not recipe.algorithms:
+                found[recipe] = Corrected(self._model, decided)
+            else:
+                found[recipe] = self._correct(recipe, decided, calibration)
+        return found
+
+    def _correct(self, recipe: Recipe, decided: Plan, calibration: Dataset) -> Corrected:
+        try:
+            return correct(
+                self._model,
+                decided,
+                calibration.split(CORRECTION_SAMPLES)[0],
+                recipe.algorithms,
+                fan_in_limit=recipe.fan_in_limit,
+                engine=self._engine,
+                progress=self._report(f"correcting {recipe.name}", None),
+            )
+        except RuntimeFailure as error:
+            warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
+            return Corrected(self._model, replace(decided, warnings=(*decided.warnings, warning)))
+
     @contextmanager
-    def _written(self, plans: Mapping[Recipe, Plan]) -> Iterator[dict[Recipe, Path]]:
+    def _written(self, drafts: Mapping[Recipe, Corrected]) -> Iterator[dict[Recipe, Path]]:
         """Every result under a temporary name; they get their own only if all goes well."""
         with ExitStack() as stack:
             written = {}
-            for recipe, decided in plans.items():
+            for recipe, draft in drafts.items():
                 written[recipe] = stack.enter_context(atomic(self._outputs[recipe]))
-                whole = self._model if self._wide is None else self._wide.model
-                tflite.write(quantize(whole, decided), written[recipe])
+                whole = draft.model if self._wide is None else self._wide.with_constants_of(draft.model)
+                tflite.write(quantize(whole, draft.plan), written[recipe])
             yield written
 
     def _measure(
-        self, plans: Mapping[Recipe, Plan], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
+        self, drafts: Mapping[Recipe, Corrected], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
     ) -> tuple[Product, tuple[Product, ...], int]:
         reference = self._engine.open(str(self._float_path), copies=available_threads())
         few = _first(data, SAMPLES) if data is not None else _noise(reference)
@@ -241,7 +273,7 @@ class _Production:
         seen = {recipe: verify_against(path, wanted, few, self._engine) for recipe, path in files.items()}
         if self._wide is not None:
             for recipe, path in files.items():
-                self._wide.require_alike(plans[recipe], path, few)
+                self._wide.require_alike(drafts[recipe].model, drafts[recipe].plan, path, few)
         scores: list[Score | None] = [None] * (len(files) + 1)
         distances: list[list[OutputDistance]] = [[] for _ in files]
         timings: list[Timing | None] = [None] * (len(files) + 1)
@@ -260,7 +292,7 @@ class _Production:
             Product(
                 recipe=recipe.name,
                 path=self._outputs[recipe],
-                plan=plans[recipe],
+                plan=drafts[recipe].plan,
                 size_bytes=files[recipe].stat().st_size,
                 verified=seen[recipe],
                 score=scores[number],
@@ -336,6 +368,12 @@ def warnings(outcome: Outcome) -> list[str]:
         if product.timing is not None and product.timing.ratio > _SLOWER:
             found.append(f"{product.recipe}: {product.timing.ratio:.1f} times SLOWER than float on this machine")
     return found
+
+
+def _alike(recipe: Recipe, decided: Plan, other: Recipe, planned: Plan) -> bool:
+    """Whether algorithms would come to the same result for two recipes."""
+    own, others = ((item.algorithms, item.fan_in_limit) for item in (recipe, other))
+    return own == others and decided.tensors == planned.tensors and decided.operands == planned.operands
 
 
 def _first(data: Dataset, count: int) -> list[object]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tersor.data.batch import batch_of
 from tersor.errors import UnsupportedError, VerificationError
 from tersor.formats import tflite
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import Plan
 from tersor.runtimes.engine import Engine
@@ -41,10 +42,34 @@ class Wide:
         self.float_path = folder / "float.batch.tflite"
         tflite.write(self.model, self.float_path)
 
-    def require_alike(self, plan: Plan, path: Path, samples: Sequence[object]) -> None:
-        """Raise VerificationError unless a file with a batch answers each sample as the one for single samples does."""
+    def with_constants_of(self, single: Model) -> Model:
+        """The batched network with the weights and biases that algorithms have given the one for single samples."""
+        if single is self._single:
+            return self.model
+        graph = self.model.graph
+        tensors, ops = dict(graph.tensors), []
+        for own, other in zip(graph.ops, single.graph.ops, strict=True):
+            _require_same(other, own)
+            inputs = list(own.inputs)
+            for place, name in enumerate(other.inputs):
+                given = None if name is None else single.graph.tensors[name]
+                if given is not None and given.is_constant and given.dtype is DType.FLOAT32:
+                    tensors[given.name] = given
+                    inputs[place : place + 1] = [given.name]
+            ops.append(replace(own, inputs=tuple(inputs)))
+        return self.model.with_graph(replace(graph, tensors=tensors, ops=tuple(ops)))
+
+    def require_alike(self, single: Model, plan: Plan, path: Path, samples: Sequence[object]) -> None:
+        """Raise VerificationError unless a file with a batch answers each sample as the one for single samples does.
+
+        Args:
+            single: the float model for single samples, as the plan was made for it.
+            plan: what the file was written by.
+            path: the file.
+            samples: a few samples.
+        """
         alone = self._folder / "alone.tflite"
-        tflite.write(quantize(self._single, plan), alone)
+        tflite.write(quantize(single, plan), alone)
         for item in self._distances(alone, path, samples):
             if item.sqnr_db < _ALIKE_DB:
                 raise VerificationError(
