@@ -21,6 +21,15 @@ InputShape = Annotated[
         show_default=False,
     ),
 ]
+Architecture = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONFIG.JSON|NAME",
+        help="For a Keras file with weights only: what model.to_json() wrote, or a network of keras.applications, "
+        "e.g. MobileNetV2 or 'MobileNet(alpha=0.25)' (needs Keras).",
+        show_default=False,
+    ),
+]
 Rescale = Annotated[str | None, typer.Option(metavar="K", help="Multiply raw values, e.g. 1/255.", show_default=False)]
 Mean = Annotated[
     str | None, typer.Option(metavar="M", help="Subtract: a number, or one per channel: 123.7,116.3,103.5.")

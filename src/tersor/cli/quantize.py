@@ -33,6 +33,10 @@ def command(
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples that the written file takes at once (Keras files).")
+    ] = 1,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -94,7 +98,9 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        loaded = load(model, options.input_shapes(input_shape))
+        shapes = options.input_shapes(input_shape)
+        loaded = load(model, shapes, architecture=architecture)
+        batched = load(model, shapes, batch=batch_size, architecture=architecture) if batch_size > 1 else None
         preprocess = options.preprocess(rescale, mean, std)
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
@@ -109,6 +115,7 @@ def command(
                 Options(samples, eval_samples, metric, latency),
                 report,
                 engine,
+                batched,
             )
     if as_json:
         console.print_json(outcome_to_dict(outcome))
