@@ -71,30 +71,65 @@ def mean_patch(samples: Sequence[Array], window: Window, params: QuantParams | N
     return _grouped(np.stack(taps)[None], window.groups)[:, 0]
 
 
-def covariance(
-    samples: Sequence[Array], window: Window, params: QuantParams | None = None, positions: int = 4096
-) -> Array:
-    """The covariance of the K values of a window, [G, K, K] in float64.
+def covariances(
+    samples: Sequence[Array],
+    others: Sequence[Array],
+    window: Window,
+    params: QuantParams | None = None,
+    positions: int = 4096,
+    folds: int = 2,
+) -> tuple[Array, Array, Array]:
+    """Covariances of the K values of a window in both networks, of each fold of the samples.
 
     Args:
         samples: see `mean_patch`.
+        others: the same values of the float network, sample by sample.
         window: see `mean_patch`.
-        params: see `mean_patch`.
+        params: of `samples`.
         positions: of all positions in all samples, at most about so many are looked at, spread evenly.
+        folds: parts of the samples, taken in turns; fewer where there are fewer samples.
+
+    Returns:
+        Of `samples` with themselves, of `others` with `samples`, and of `others` with themselves, each
+        [folds, G, K, K] in float64.
     """
-    total, products, count = None, None, 0
-    for patches in _patches(samples, window, 0 if params is None else params.zero_point, -(-positions // len(samples))):
-        if total is None or products is None:
-            groups, _, size = patches.shape
-            total, products = np.zeros((groups, size)), np.zeros((groups, size, size))
-        total += patches.sum(1, dtype=np.float64)
-        products += patches.transpose(0, 2, 1) @ patches
-        count += patches.shape[1]
-    assert total is not None
-    assert products is not None
-    mean = total / count
-    unit = 1.0 if params is None else params.scale**2
-    return np.asarray((products / count - mean[:, :, None] * mean[:, None, :]) * unit)
+    folds = min(folds, len(samples))
+    border = 0 if params is None else params.zero_point
+    each = -(-positions // len(samples))
+    sums = [_PairSums() for _ in range(folds)]
+    pairs = zip(_patches(samples, window, border, each), _patches(others, window, 0, each), strict=True)
+    for number, (own, other) in enumerate(pairs):
+        sums[number % folds].add(own, other)
+    unit = 1.0 if params is None else params.scale
+    own, crossed, floats = (np.stack(parts) for parts in zip(*(item.covariances() for item in sums), strict=True))
+    return own * unit**2, crossed * unit, floats
+
+
+class _PairSums:
+    """Sums over positions of values x' and x [G, positions, K], of their squares and of their products."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._means = [np.float64(0), np.float64(0)]
+        self._products = [np.float64(0), np.float64(0), np.float64(0)]
+
+    def add(self, own: Array, other: Array) -> None:
+        self._count += own.shape[1]
+        self._means = [mean + rows.sum(1, dtype=np.float64) for mean, rows in zip(self._means, (own, other), strict=True)]
+        pairs = ((own, own), (other, own), (other, other))
+        self._products = [
+            total + a.transpose(0, 2, 1) @ b for total, (a, b) in zip(self._products, pairs, strict=True)
+        ]
+
+    def covariances(self) -> tuple[Array, Array, Array]:
+        """x' with itself, x with x', x with itself."""
+        own, other = (mean / self._count for mean in self._means)
+        pairs = ((own, own), (other, own), (other, other))
+        first, second, third = (
+            total / self._count - a[:, :, None] * b[:, None, :]
+            for total, (a, b) in zip(self._products, pairs, strict=True)
+        )
+        return first, second, third
 
 
 def _patches(samples: Sequence[Array], window: Window, border: int, positions: int) -> Iterator[Array]:

@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from tersor import registry
-from tersor.algorithms._contract import Layer, nearest
+from tersor.algorithms._contract import Layer
 from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import Plan
@@ -122,42 +122,31 @@ class _Walker:
         self._float = Walk(model.graph, self._store, "float/", _inputs(model.graph, samples), threads)
         self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), threads)
         self._tensors: list[Tensor] = []
-        self._notes: dict[tuple[str, int], str] = {}
+        self._operands = dict(plan.operands)
 
     def correct(self, layer: Correctable, steps: Sequence[Callable[[Layer], Layer]]) -> None:
         """Run both networks up to a layer, improve it, and let the quantized network go on with the result."""
         self._float.up_to(layer.op.name)
         self._integer.up_to(layer.op.name)
         limit = 0 if layer.shared else self._fan_in_limit
-        moments = InputMoments(self._store, self._float, self._integer, layer, limit)
-        rounded = nearest(layer.weights, layer.scales, layer.params.dtype.integer_range[1])
-        found = Layer(
-            layer.op.name,
-            layer.weights,
-            layer.bias,
-            layer.scales,
-            layer.params.dtype.integer_range[1],
-            rounded,
-            layer.bias,
-            moments,
-        )
+        given = layer.described(InputMoments(self._store, self._float, self._integer, layer, limit))
+        found = given
         for step in steps:
             found = step(found)
-        if found.rounded is not rounded:
+        if found.scales is not given.scales:
+            self._operands |= layer.scaled(found.scales, self._operands)
+        if found.rounded is not given.rounded:
             self._replace(layer, WEIGHTS, layer.restored(found.rounded, self._shape(layer, WEIGHTS)))
-        if found.shifted is not layer.bias:
+        if found.shifted is not given.shifted or found.scales is not given.scales:
             self._replace(layer, BIAS, found.shifted.reshape(self._shape(layer, BIAS)))
         if found.notes:
-            self._notes[layer.op.name, BIAS] = "; ".join(found.notes)
+            own = self._operands[layer.op.name, BIAS]
+            self._operands[layer.op.name, BIAS] = replace(own, why="; ".join((own.why, *found.notes)))
 
     def result(self) -> tuple[Model, Plan]:
         """The model with all decisions, and the plan with their reasons."""
-        operands = {
-            key: replace(own, why=f"{own.why}; {self._notes[key]}") if key in self._notes else own
-            for key, own in self._plan.operands.items()
-        }
         model = self._model.with_graph(self._model.graph.edit(tensors=self._tensors))
-        return model, replace(self._plan, operands=operands)
+        return model, replace(self._plan, operands=self._operands)
 
     def close(self) -> None:
         """Keep no activations any longer."""
@@ -174,7 +163,7 @@ class _Walker:
         assert tensor is not None
         assert name is not None
         self._tensors.append(tensor.with_data(values.astype(np.float32)))
-        planned = self._plan.operands[layer.op.name, index]
+        planned = self._operands[layer.op.name, index]
         self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == WEIGHTS))
 
 

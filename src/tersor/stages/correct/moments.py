@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
+
 from tersor.ir.graph import Array
-from tersor.numerics.patches import covariance, mean_patch
+from tersor.numerics.patches import covariances, mean_patch
 from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import DATA, Correctable
 from tersor.stages.correct.walk import Walk
@@ -38,13 +40,15 @@ class InputMoments:
         return self._mean
 
     def float_mean(self) -> Array:
-        name = self._floats.op(self._layer.op.name).inputs[DATA]
-        assert name is not None
-        found: Array = self._store.reduce(mean_patch, self._floats.key(name), self._layer.window)
+        found: Array = self._store.reduce(mean_patch, self._float_input, self._layer.window)
         return found
 
     def covariance(self) -> Array | None:
-        return self._covariance
+        found = self.folds()
+        return None if found is None else np.asarray(found[0].mean(0))
+
+    def folds(self) -> tuple[Array, Array, Array] | None:
+        return self._folds
 
     @cached_property
     def _mean(self) -> Array:
@@ -53,14 +57,22 @@ class InputMoments:
         return found
 
     @cached_property
-    def _covariance(self) -> Array | None:
+    def _folds(self) -> tuple[Array, Array, Array] | None:
         fan_in = self._layer.weights.shape[2]
         if fan_in > self._fan_in_limit:
             return None
         name, params = self._input
         positions = max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
-        found: Array = self._store.reduce(covariance, name, self._layer.window, params, positions)
+        found: tuple[Array, Array, Array] = self._store.reduce(
+            covariances, (name, self._float_input), self._layer.window, params, positions
+        )
         return found
+
+    @property
+    def _float_input(self) -> str:
+        name = self._floats.op(self._layer.op.name).inputs[DATA]
+        assert name is not None
+        return self._floats.key(name)
 
     @property
     def _input(self) -> tuple[str, object]:
