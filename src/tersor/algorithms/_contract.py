@@ -1,21 +1,31 @@
-"""What an algorithm is.
+"""What an algorithm is: one of two kinds.
 
-An algorithm takes a layer whose weights are about to be rounded and returns it with better ones. The layers of a
-network are taken in order, and what an algorithm is told of a layer's input comes from the quantized network up to
-there, with the layers before already as they will be: it corrects what they leave over, too.
+Most take a layer whose weights are about to be rounded and return it with better ones. The layers of a network are
+taken in order, and what an algorithm is told of a layer's input comes from the quantized network up to there, with the
+layers before already as they will be: it corrects what they leave over, too. Their files have a function
+``apply(layer: Layer) -> Layer``.
 
-Every file of this folder has a function ``apply(layer: Layer) -> Layer``. A recipe lists algorithms in the order in
-which they are applied to each layer.
+Others rewrite the float network before it is planned, such that it quantizes better and still computes the same on the
+calibration data. Their files have a function ``rewrite(graph: Graph, ranges: ChannelRanges) -> Graph``. They change
+constants only: operators, names and shapes stay, so that what is known by name stays true, but ranges change.
+
+A recipe lists algorithms in the order of their application; those that rewrite come first in any case.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from tersor.ir.graph import Array
+
+
+ChannelRanges = Mapping[str, tuple[Array, Array]]
+"""For activations by name, the smallest and the largest value of each channel (the last axis) on the calibration data,
+both [channels]."""
 
 
 class Moments(Protocol):
@@ -68,6 +78,8 @@ class Layer:
     shifted: Array
     moments: Moments
     smallest_scales: Array
+    low: float = -np.inf
+    high: float = np.inf
     one_scale: bool = False
     notes: tuple[str, ...] = field(default=())
 

@@ -18,8 +18,9 @@ from tersor.algorithms._contract import Layer, damped, output_error
 from tersor.algorithms.gptq import rounded
 from tersor.ir.graph import Array
 
-_FACTORS = tuple(np.geomspace(1, 0.35, 18))
-"""Tried, as shares of the scale that covers all weights; in falling order."""
+_FACTORS = tuple(np.geomspace(1, 0.4, 10))
+_FINE = tuple(np.geomspace(1.25, 0.4, 60))
+"""Tried, as shares of the scale that covers all weights; more of them where layers are small."""
 
 _DAMPING = 1e-2
 
@@ -29,18 +30,19 @@ def apply(layer: Layer) -> Layer:
     covariance = layer.moments.covariance()
     if covariance is None:
         return layer
+    varies = np.trace(covariance, axis1=1, axis2=2)[:, None] > 0
     covariance = damped(covariance, _DAMPING)
     scales = np.abs(layer.target).max(-1) / layer.limit
     scales = np.where(scales > 0, scales, layer.scales)
     if layer.one_scale:
         scales = np.full_like(scales, scales.max())
-    best, least = layer, output_error(layer.rounded - layer.target, covariance)
+    best, least = layer, output_error(layer.rounded - layer.target, covariance) * varies
     before = least.sum()
     chosen, values = layer.scales, layer.rounded
-    for factor in _FACTORS:
+    for factor in _FINE if layer.target.shape[-1] <= 64 else _FACTORS:
         own = np.maximum(scales * factor, layer.smallest_scales)
         found = rounded(layer.target, own, layer.limit, covariance)
-        error = output_error(found - layer.target, covariance)
+        error = output_error(found - layer.target, covariance) * varies
         better = np.broadcast_to(error.sum() < least.sum(), error.shape) if layer.one_scale else error < least
         chosen, least = np.where(better, own, chosen), np.where(better, error, least)
         values = np.where(better[..., None], found, values)

@@ -132,6 +132,15 @@ class _PairSums:
         return first, second, third
 
 
+def rows(
+    samples: Sequence[Array], window: Window, params: QuantParams | None = None, positions: int = 4096
+) -> Array:
+    """What the weights are multiplied with at some positions, [G, positions, K] in float32; see `covariances`."""
+    border = 0 if params is None else params.zero_point
+    found = np.concatenate(list(_patches(samples, window, border, -(-positions // len(samples)))), axis=1)
+    return found if params is None else np.asarray((found - border) * np.float32(params.scale))
+
+
 def _patches(samples: Sequence[Array], window: Window, border: int, positions: int) -> Iterator[Array]:
     """For each sample, windows at some positions: [G, positions, K] in float32, integers as they are stored."""
     generator = np.random.default_rng(0)

@@ -24,8 +24,11 @@ from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.stages.correct.layers import BIAS, WEIGHTS, Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
+from tersor.stages.correct.rewrite import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
 from tersor.stages.quantize import quantize, stored
+
+__all__ = ["SAMPLES", "Corrected", "correct", "rewrite"]
 
 SAMPLES = 32
 """Samples to correct on: over all their positions, means are known well enough."""
@@ -71,7 +74,7 @@ def correct(
         model: the float model that was planned.
         plan: its plan.
         samples: of the calibration data; at most `SAMPLES` are used, fewer where activations are large.
-        algorithms: names from `algorithms`, applied to each layer in this order.
+        algorithms: names from `algorithms`, applied to each layer in this order; those that `rewrite` are passed over.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         engine: the process to run in; by default one of its own.
         progress: called with the number of layers done.
@@ -81,7 +84,7 @@ def correct(
         DataError: a sample does not fit.
         RuntimeFailure: the runtime refuses a piece of the network.
     """
-    steps = [registry.plugin("algorithms", name).apply for name in algorithms]
+    steps = [registry.plugin("algorithms", name).apply for name in split_kinds(algorithms)[1]]
     prepared, completed = with_biases(model, plan)
     layers = correctable(prepared.graph, completed)
     drawn = _drawn(prepared.graph, samples) if steps and layers and len(model.graphs) == 1 else []

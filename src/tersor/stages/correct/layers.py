@@ -21,6 +21,7 @@ DATA, WEIGHTS, BIAS = 0, 1, 2
 
 Operands = Mapping[tuple[str, int], TensorPlan]
 
+_ACT = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -67,6 +68,8 @@ class Correctable:
             shifted=self.bias,
             moments=moments,
             smallest_scales=np.broadcast_to(np.array(least.scales), self.bias.size).reshape(self.bias.shape),
+            low=_ACT[self.op.option("fused_activation_function", 0)][0],
+            high=_ACT[self.op.option("fused_activation_function", 0)][1],
             one_scale=isinstance(self.params.granularity, PerTensor),
         )
 

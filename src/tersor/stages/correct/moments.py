@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from tersor.ir.graph import Array
-from tersor.numerics.patches import covariances, mean_patch
+from tersor.numerics.patches import covariances, mean_patch, rows
 from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import DATA, Correctable
 from tersor.stages.correct.walk import Walk
@@ -67,6 +67,14 @@ class InputMoments:
             covariances, (name, self._float_input), self._layer.window, params, positions
         )
         return found
+
+    def rows(self) -> tuple[Array, Array] | None:
+        fan_in = self._layer.weights.shape[2]
+        name, params = self._input
+        positions = max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
+        own = self._store.reduce(rows, name, self._layer.window, params, positions)
+        floats = self._store.reduce(rows, self._float_input, self._layer.window, None, positions)
+        return own, floats
 
     @property
     def _float_input(self) -> str:
