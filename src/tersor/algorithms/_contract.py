@@ -48,6 +48,12 @@ class Moments(Protocol):
         products of the means.
         """
 
+    def rows(self) -> tuple[Array, Array] | None:
+        """The inputs themselves at some positions, [G, positions, K] in float32; None where there are too many.
+
+        Of the quantized and of the float network, at the same positions of the same samples.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -64,6 +70,7 @@ class Layer:
         shifted: the bias as it will be, [G, O].
         moments: what is known of the input.
         smallest_scales: below these the bias would not fit its integers, [G, O].
+        clamp: the smallest and largest value that the activation function behind the layer lets pass.
         one_scale: whether the kernel takes one scale for all weights only.
         notes: what was done, in words, for the plan.
     """
@@ -78,8 +85,7 @@ class Layer:
     shifted: Array
     moments: Moments
     smallest_scales: Array
-    low: float = -np.inf
-    high: float = np.inf
+    clamp: tuple[float, float] = (-np.inf, np.inf)
     one_scale: bool = False
     notes: tuple[str, ...] = field(default=())
 

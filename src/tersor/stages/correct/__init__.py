@@ -28,10 +28,10 @@ from tersor.stages.correct.rewrite import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
 from tersor.stages.quantize import quantize, stored
 
-__all__ = ["SAMPLES", "Corrected", "correct", "rewrite"]
+__all__ = ["SAMPLES", "Corrected", "correct", "rewrite", "split_kinds"]
 
-SAMPLES = 32
-"""Samples to correct on: over all their positions, means are known well enough."""
+SAMPLES = 100
+"""Samples to correct on: over all their positions, means and covariances are known well enough."""
 
 _FEWEST = 4
 

@@ -21,7 +21,9 @@ DATA, WEIGHTS, BIAS = 0, 1, 2
 
 Operands = Mapping[tuple[str, int], TensorPlan]
 
-_ACT = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+_CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+"""What RELU, RELU_N1_TO_1 and RELU6 let pass, by their codes in `schema.fbs`."""
+
 _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -68,8 +70,7 @@ class Correctable:
             shifted=self.bias,
             moments=moments,
             smallest_scales=np.broadcast_to(np.array(least.scales), self.bias.size).reshape(self.bias.shape),
-            low=_ACT[self.op.option("fused_activation_function", 0)][0],
-            high=_ACT[self.op.option("fused_activation_function", 0)][1],
+            clamp=_CLAMPS.get(self.op.option("fused_activation_function", 0) or 0, (-np.inf, np.inf)),
             one_scale=isinstance(self.params.granularity, PerTensor),
         )
 

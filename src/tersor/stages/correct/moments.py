@@ -17,6 +17,11 @@ _POSITIONS_PER_INPUT = 32
 
 _FEWEST_POSITIONS = 4096
 
+_MOST_VALUES = 16 << 20
+"""Values of a layer's inputs that are sent to the parent, and the fewest positions that are worth it."""
+
+_FEWEST_ROWS = 512
+
 
 class InputMoments:
     """See `algorithms._contract.Moments`.
@@ -69,12 +74,13 @@ class InputMoments:
         return found
 
     def rows(self) -> tuple[Array, Array] | None:
-        fan_in = self._layer.weights.shape[2]
+        groups, _, fan_in = self._layer.weights.shape
+        positions = min(_FEWEST_POSITIONS, _MOST_VALUES // (groups * fan_in))
+        if positions < _FEWEST_ROWS:
+            return None
         name, params = self._input
-        positions = max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
         own = self._store.reduce(rows, name, self._layer.window, params, positions)
-        floats = self._store.reduce(rows, self._float_input, self._layer.window, None, positions)
-        return own, floats
+        return own, self._store.reduce(rows, self._float_input, self._layer.window, None, positions)
 
     @property
     def _float_input(self) -> str:
