@@ -23,6 +23,10 @@ _FINE = tuple(np.geomspace(1.25, 0.4, 60))
 """Tried, as shares of the scale that covers all weights; more of them where layers are small."""
 
 _DAMPING = 1e-2
+"""As in `gptq`, for rounding."""
+
+_JUDGED = 1e-4
+"""The same where scales are judged: large weights that no input meets must not decide."""
 
 
 def apply(layer: Layer) -> Layer:
@@ -31,22 +35,24 @@ def apply(layer: Layer) -> Layer:
     if covariance is None:
         return layer
     varies = np.trace(covariance, axis1=1, axis2=2)[:, None] > 0
+    judged = damped(covariance, _JUDGED)
     covariance = damped(covariance, _DAMPING)
     scales = np.abs(layer.target).max(-1) / layer.limit
     scales = np.where(scales > 0, scales, layer.scales)
     if layer.one_scale:
         scales = np.full_like(scales, scales.max())
-    best, least = layer, output_error(layer.rounded - layer.target, covariance) * varies
+    least = output_error(layer.rounded - layer.target, judged) * varies
     before = least.sum()
     chosen, values = layer.scales, layer.rounded
     for factor in _FINE if layer.target.shape[-1] <= 64 else _FACTORS:
         own = np.maximum(scales * factor, layer.smallest_scales)
         found = rounded(layer.target, own, layer.limit, covariance)
-        error = output_error(found - layer.target, covariance) * varies
+        error = output_error(found - layer.target, judged) * varies
         better = np.broadcast_to(error.sum() < least.sum(), error.shape) if layer.one_scale else error < least
         chosen, least = np.where(better, own, chosen), np.where(better, error, least)
         values = np.where(better[..., None], found, values)
     if not least.sum() < before:
-        return best
+        return layer
     gain = 10 * np.log10(before / least.sum())
-    return layer.with_scales(chosen, values, f"scales {np.median(chosen / layer.scales):.2f} as large, error {gain:.1f} dB lower")
+    size = np.median(chosen / layer.scales)
+    return layer.with_scales(chosen, values, f"scales {size:.2f} as large, error {gain:.1f} dB lower")
