@@ -23,7 +23,7 @@ from tersor.ir.plan import Plan
 from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.metrics import sqnr_db
-from tersor.numerics.patches import Window, covariances, mean_patch
+from tersor.numerics.patches import Window, covariance, covariances, mean_patch
 from tersor.recipe import Recipe, adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
@@ -165,12 +165,14 @@ def test_windows_are_those_of_a_convolution(window: Window, seed: int) -> None:
     rows = np.concatenate([unfolded(values, window) for values in samples], axis=1)
     assert np.allclose(mean_patch(samples, window), rows.mean(1), atol=1e-6)
     wanted = np.stack([np.cov(own.T, bias=True).reshape(own.shape[1], -1) for own in rows.astype(np.float64)])
+    assert np.allclose(covariance(samples, window), wanted, atol=1e-5)
     for found in covariances(samples, samples, window, folds=1):
         assert np.allclose(found[0], wanted, atol=1e-5)
     params = asymmetric_params(-0.7, 1.0, DType.INT8)
     integers = [to_integers(values, params) for values in samples]
     floats = [dequantize(values, params) for values in integers]
-    assert np.allclose(mean_patch(integers, window, params), mean_patch(floats, window), atol=1e-5)
+    for function in (mean_patch, covariance):
+        assert np.allclose(function(integers, window, params), function(floats, window), atol=1e-5)
     for a, b in zip(covariances(integers, samples, window, params), covariances(floats, samples, window), strict=True):
         assert np.allclose(a, b, atol=1e-5)
 
@@ -235,7 +237,7 @@ def planned(model: Model, recipe: Recipe, engine: Engine) -> Plan:
 
 
 GAIN = {"int8": -0.3, "int16x8": 1, "int8_w4": 3, "per_tensor": 0.5}
-"""Decibel at least; at int8 the rounding of activations, which none of these touches, is most of the error: the rest is chance."""
+"""Decibel at least; at int8 most of the error is the rounding of activations, which none of these touches."""
 
 KINDS = ["plain", "grouped", "multiplied", "bare", "shared"]
 
@@ -332,7 +334,9 @@ def test_nothing_to_do_returns_what_was_given(engine: Engine) -> None:
         assert found == Corrected(model, decided)
     floats = plan(model, load_recipe("float16"))
     assert correct(model, floats, samples(3), BOTH, engine=engine).model is model
-    with pytest.raises(RecipeError, match="unknown algorithm 'magic': there are activation_correction, bias_correction"):
+    with pytest.raises(
+        RecipeError, match="unknown algorithm 'magic': there are activation_correction, bias_correction"
+    ):
         correct(model, decided, samples(3), ["magic"], engine=engine)
 
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from tersor.ir.graph import Array
 
-
 ChannelRanges = Mapping[str, tuple[Array, Array]]
 """For activations by name, the smallest and the largest value of each channel (the last axis) on the calibration data,
 both [channels]."""
@@ -99,9 +98,7 @@ class Layer:
 
     def with_target(self, target: Array, note: str) -> Layer:
         """The layer with other weights to round, rounded to the nearest integers."""
-        return replace(
-            self, target=target, rounded=nearest(target, self.scales, self.limit), notes=(*self.notes, note)
-        )
+        return replace(self, target=target, rounded=nearest(target, self.scales, self.limit), notes=(*self.notes, note))
 
     def with_scales(self, scales: Array, rounded: Array, note: str) -> Layer:
         """The layer with other scales, and weights rounded with them."""
@@ -115,7 +112,7 @@ def nearest(weights: Array, scales: Array, limit: int) -> Array:
 
 
 def damped(covariance: Array, share: float) -> Array:
-    """A covariance [G, K, K] with a share of the mean variance added to every variance: what few samples do not know."""
+    """A covariance [G, K, K] with a share of the mean variance added to each: what few samples do not know."""
     size = covariance.shape[-1]
     ridge = share * np.trace(covariance, axis1=1, axis2=2) / size
     ridge = np.where(ridge > 0, ridge, 1.0)  # inputs that never vary: any weights do

@@ -1,9 +1,9 @@
 """Moves each channel's mean behind the activation function back to where it is in the float network.
 
-`bias_correction` keeps the mean of ``W x + b``. What the next layer reads is ``f(W x + b)``, and where f clamps, as ReLU
-and ReLU6 do, rounding errors that widen a distribution push its clamped part: the mean behind f moves although the one
-before it stands. This finds the bias with ``E f(W' x' + b') = E f(W x + b)`` by Newton steps over sampled positions. To be
-used after `bias_correction`; layers without activation function are left alone.
+`bias_correction` keeps the mean of ``W x + b``. What the next layer reads is ``f(W x + b)``, and where f clamps, as
+ReLU and ReLU6 do, rounding errors that widen a distribution push its clamped part: the mean behind f moves although the
+one before it stands. This finds the bias with ``E f(W' x' + b') = E f(W x + b)`` by Newton steps over sampled
+positions. To be used after `bias_correction`; layers without activation function are left alone.
 
 The empirical counterpart of the analytic correction through ReLU in Nagel et al. 2019 (Data-Free Quantization, arXiv
 1906.04721, appendix C). Costs a matrix product per layer over some thousand positions, and nothing in size or latency.
@@ -45,7 +45,9 @@ def apply(layer: Layer) -> Layer:
         step = np.where(slope > _FEWEST, missed / np.maximum(slope, _FEWEST), 0)
         shift = np.clip(shift + step, -farthest, farthest)
     size = _largest(shift, farthest)
-    return layer.with_shifted(layer.shifted + shift, f"by up to {size:.2g} deviations more for the mean behind {low:g}..{high:g}")
+    return layer.with_shifted(
+        layer.shifted + shift, f"by up to {size:.2g} deviations more for the mean behind {low:g}..{high:g}"
+    )
 
 
 def _largest(shift: Array, farthest: Array) -> float:

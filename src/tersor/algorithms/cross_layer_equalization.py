@@ -2,16 +2,16 @@
 
 ``W2 f(W1 x + b1) = (W2 S) f(S^-1 W1 x + S^-1 b1)`` for a diagonal S > 0 and a ReLU or no activation f. With the largest
 weights r1, r2 of a channel on both sides, ``s = sqrt(r1 / r2)`` gives both the same; a chain of layers is swept until
-nothing moves. Then bias absorption: what a channel is never below on the data, ``c = min f(...) > 0``, is taken from the
-first bias and given to the second, ``b2 + W2 c``, which makes activations take less of their range.
+nothing moves. Then bias absorption: what a channel never falls below on the data, ``c = min f(...) > 0``, is taken from
+the first bias and given to the second, ``b2 + W2 c``, which makes activations take less of their range.
 
 Conditions. The value between is read by one layer only and no output of the model, so that residual branches are left
 alone. A ReLU6 clamps all channels at 6, which per-channel factors would change: only channels that stay below 6 on the
 data, before and after, are scaled. Absorption needs every tap to see the channel: no padding. Factors are limited to 2:
 equalizing fully makes some activation channels small against the others, which costs more than the weights gain.
 
-Hurts with a scale per channel, where each weight channel has its own scale anyway. Rewrites the float model; its outputs
-on the calibration data stay. Nagel et al. 2019 (Data-Free Quantization, arXiv 1906.04721, sections 4.1 and 4.2).
+Hurts with a scale per channel, where each weight channel has its own scale anyway. Rewrites the float model; its
+outputs on the calibration data stay, those of other data change where a channel exceeds what it took there. Nagel et al. 2019 (Data-Free Quantization, arXiv 1906.04721, sections 4.1, 4.2).
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ def rewrite(graph: Graph, ranges: ChannelRanges) -> Graph:
         if moved < _STILL:
             break
     for pair in pairs:
-        _absorb(graph, layers, pair, total[pair], ranges)
+        _absorb(layers, pair, total[pair], ranges)
     return graph.edit(tensors=[item for layer in layers.values() for item in constants(graph, layer)])
 
 
 def _pairs(graph: Graph) -> tuple[dict[str, Weighted], list[_Pair]]:
     """Layers by operator name, and those that feed another one alone."""
-    layers, pairs = {}, []
+    layers: dict[str, Weighted] = {}
+    pairs: list[_Pair] = []
     for op in graph.ops:
         first = weighted(graph, op)
         reader = sole_reader(graph, op.outputs[0])
@@ -99,7 +100,7 @@ def _scale(layers: dict[str, Weighted], pair: _Pair, factors: Array) -> None:
     layers[pair[1]] = replace(second, weights=second.weights * own)
 
 
-def _absorb(graph: Graph, layers: dict[str, Weighted], pair: _Pair, total: Array, ranges: ChannelRanges) -> None:
+def _absorb(layers: dict[str, Weighted], pair: _Pair, total: Array, ranges: ChannelRanges) -> None:
     first, second = (layers[name] for name in pair)
     seen = ranges.get(first.op.outputs[0])
     if seen is None or first.clamp[0] != 0 or not _unpadded(second):
@@ -108,9 +109,7 @@ def _absorb(graph: Graph, layers: dict[str, Weighted], pair: _Pair, total: Array
     share = np.where((low > 0) & (high < first.clamp[1]), low, 0)
     given = second.weights.sum(1)
     layers[pair[0]] = replace(first, bias=first.bias - share)
-    layers[pair[1]] = replace(
-        second, bias=second.bias + (given[:, 0] * share if second.depthwise else given @ share)
-    )
+    layers[pair[1]] = replace(second, bias=second.bias + (given[:, 0] * share if second.depthwise else given @ share))
 
 
 def _unpadded(layer: Weighted) -> bool:

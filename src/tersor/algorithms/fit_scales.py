@@ -16,7 +16,6 @@ import numpy as np
 
 from tersor.algorithms._contract import Layer, damped, output_error
 from tersor.algorithms.gptq import rounded
-from tersor.ir.graph import Array
 
 _FACTORS = tuple(np.geomspace(1, 0.4, 10))
 _FINE = tuple(np.geomspace(1.25, 0.4, 60))
@@ -25,7 +24,7 @@ _FINE = tuple(np.geomspace(1.25, 0.4, 60))
 _DAMPING = 1e-2
 """As in `gptq`, for rounding."""
 
-_JUDGED = 1e-4
+_JUDGED = 1e-3
 """The same where scales are judged: large weights that no input meets must not decide."""
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from tersor.algorithms._contract import Layer, damped
 from tersor.ir.graph import Array
 
-_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean variance."""
 
 _WORTH = 0.02

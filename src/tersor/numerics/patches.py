@@ -71,6 +71,25 @@ def mean_patch(samples: Sequence[Array], window: Window, params: QuantParams | N
     return _grouped(np.stack(taps)[None], window.groups)[:, 0]
 
 
+def covariance(
+    samples: Sequence[Array], window: Window, params: QuantParams | None = None, positions: int = 4096
+) -> Array:
+    """The covariance of the K values of a window, [G, K, K] in float64.
+
+    Args:
+        samples: see `mean_patch`.
+        window: see `mean_patch`.
+        params: see `mean_patch`.
+        positions: of all positions in all samples, at most about so many are looked at, spread evenly.
+    """
+    border = 0 if params is None else params.zero_point
+    sums = _Sums()
+    for own in _patches(samples, window, border, -(-positions // len(samples))):
+        sums.add(own)
+    unit = 1.0 if params is None else params.scale
+    return sums.covariances()[0] * unit**2
+
+
 def covariances(
     samples: Sequence[Array],
     others: Sequence[Array],
@@ -86,7 +105,7 @@ def covariances(
         others: the same values of the float network, sample by sample.
         window: see `mean_patch`.
         params: of `samples`.
-        positions: of all positions in all samples, at most about so many are looked at, spread evenly.
+        positions: see `covariance`.
         folds: parts of the samples, taken in turns; fewer where there are fewer samples.
 
     Returns:
@@ -96,7 +115,7 @@ def covariances(
     folds = min(folds, len(samples))
     border = 0 if params is None else params.zero_point
     each = -(-positions // len(samples))
-    sums = [_PairSums() for _ in range(folds)]
+    sums = [_Sums() for _ in range(folds)]
     pairs = zip(_patches(samples, window, border, each), _patches(others, window, 0, each), strict=True)
     for number, (own, other) in enumerate(pairs):
         sums[number % folds].add(own, other)
@@ -105,36 +124,35 @@ def covariances(
     return own * unit**2, crossed * unit, floats
 
 
-class _PairSums:
-    """Sums over positions of values x' and x [G, positions, K], of their squares and of their products."""
+class _Sums:
+    """Sums over positions of values x' [G, positions, K] and, if they are given, x, and of their products."""
+
+    _PAIRS = ((0, 0), (1, 0), (1, 1))
 
     def __init__(self) -> None:
         self._count = 0
-        self._means = [np.float64(0), np.float64(0)]
-        self._products = [np.float64(0), np.float64(0), np.float64(0)]
+        self._means: dict[int, Array] = {}
+        self._products: dict[tuple[int, int], Array] = {}
 
-    def add(self, own: Array, other: Array) -> None:
-        self._count += own.shape[1]
-        self._means = [mean + rows.sum(1, dtype=np.float64) for mean, rows in zip(self._means, (own, other), strict=True)]
-        pairs = ((own, own), (other, own), (other, other))
-        self._products = [
-            total + a.transpose(0, 2, 1) @ b for total, (a, b) in zip(self._products, pairs, strict=True)
-        ]
+    def add(self, *values: Array) -> None:
+        """x', or x' and x at the same positions."""
+        self._count += values[0].shape[1]
+        for place, own in enumerate(values):
+            self._means[place] = self._means.get(place, 0.0) + own.sum(1, dtype=np.float64)
+        for a, b in self._PAIRS[: 1 if len(values) == 1 else 3]:
+            product = (values[a].transpose(0, 2, 1) @ values[b]).astype(np.float64)
+            self._products[a, b] = self._products.get((a, b), 0.0) + product
 
-    def covariances(self) -> tuple[Array, Array, Array]:
-        """x' with itself, x with x', x with itself."""
-        own, other = (mean / self._count for mean in self._means)
-        pairs = ((own, own), (other, own), (other, other))
-        first, second, third = (
-            total / self._count - a[:, :, None] * b[:, None, :]
-            for total, (a, b) in zip(self._products, pairs, strict=True)
+    def covariances(self) -> tuple[Array, ...]:
+        """X' with itself; and if there are both, x with x' and x with itself."""
+        means = {place: mean / self._count for place, mean in self._means.items()}
+        return tuple(
+            product / self._count - means[a][:, :, None] * means[b][:, None, :]
+            for (a, b), product in self._products.items()
         )
-        return first, second, third
 
 
-def rows(
-    samples: Sequence[Array], window: Window, params: QuantParams | None = None, positions: int = 4096
-) -> Array:
+def rows(samples: Sequence[Array], window: Window, params: QuantParams | None = None, positions: int = 4096) -> Array:
     """What the weights are multiplied with at some positions, [G, positions, K] in float32; see `covariances`."""
     border = 0 if params is None else params.zero_point
     found = np.concatenate(list(_patches(samples, window, border, -(-positions // len(samples)))), axis=1)

@@ -41,8 +41,7 @@ class Store:
         self._ask(f"computing {outputs[0] if outputs else 'nothing'}", "advance", model, inputs, outputs, threads)
 
     def reduce(self, function: Callable[..., Any], names: str | tuple[str, ...], *arguments: Any) -> Any:
-        """What a function makes of values by name: ``function(values, *arguments)``, with several names
-        ``function(values, other_values, ..., *arguments)``.
+        """What a function makes of values by name: ``function(values, ..., *arguments)``, values for each name.
 
         The function must be importable in the child, and its result picklable.
         """

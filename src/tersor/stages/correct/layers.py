@@ -80,7 +80,9 @@ class Correctable:
         params = replace(self.params, scales=tuple(float(np.float32(scale)) for scale in own))
         weights, bias = operands[self.op.name, WEIGHTS], operands[self.op.name, BIAS]
         return {
-            (self.op.name, WEIGHTS): replace(weights, params=params, why=f"{weights.why}, chosen by the output's error"),
+            (self.op.name, WEIGHTS): replace(
+                weights, params=params, why=f"{weights.why}, chosen by the output's error"
+            ),
             (self.op.name, BIAS): replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
         }
 

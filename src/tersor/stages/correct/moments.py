@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from tersor.ir.graph import Array
-from tersor.numerics.patches import covariances, mean_patch, rows
+from tersor.numerics.patches import covariance, covariances, mean_patch, rows
 from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import DATA, Correctable
 from tersor.stages.correct.walk import Walk
@@ -49,8 +49,9 @@ class InputMoments:
         return found
 
     def covariance(self) -> Array | None:
-        found = self.folds()
-        return None if found is None else np.asarray(found[0].mean(0))
+        if "_folds" in self.__dict__:  # known already, and a third of the cost
+            return None if self._folds is None else np.asarray(self._folds[0].mean(0))
+        return self._covariance
 
     def folds(self) -> tuple[Array, Array, Array] | None:
         return self._folds
@@ -62,16 +63,28 @@ class InputMoments:
         return found
 
     @cached_property
-    def _folds(self) -> tuple[Array, Array, Array] | None:
-        fan_in = self._layer.weights.shape[2]
-        if fan_in > self._fan_in_limit:
+    def _covariance(self) -> Array | None:
+        if self._positions is None:
             return None
         name, params = self._input
-        positions = max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
+        found: Array = self._store.reduce(covariance, name, self._layer.window, params, self._positions)
+        return found
+
+    @cached_property
+    def _folds(self) -> tuple[Array, Array, Array] | None:
+        if self._positions is None:
+            return None
+        name, params = self._input
         found: tuple[Array, Array, Array] = self._store.reduce(
-            covariances, (name, self._float_input), self._layer.window, params, positions
+            covariances, (name, self._float_input), self._layer.window, params, self._positions
         )
         return found
+
+    @property
+    def _positions(self) -> int | None:
+        """How many positions to look at for a covariance; None if there shall be none."""
+        fan_in = self._layer.weights.shape[2]
+        return None if fan_in > self._fan_in_limit else max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
 
     def rows(self) -> tuple[Array, Array] | None:
         groups, _, fan_in = self._layer.weights.shape
