@@ -17,7 +17,10 @@ import numpy as np
 from tersor.algorithms._contract import Layer
 from tersor.ir.graph import Array
 
-_STEPS = 20
+_STEPS = 10
+
+_STILL = 1e-3
+"""Standard deviations; smaller steps end the search."""
 
 _FEWEST = 0.01
 """Share of the positions between the clamps below which a channel is left alone: its slope is a matter of chance."""
@@ -43,7 +46,9 @@ def apply(layer: Layer) -> Layer:
         slope = np.mean((values > low) & (values < high), axis=-1)
         missed = wanted - np.clip(values, low, high).mean(-1)
         step = np.where(slope > _FEWEST, missed / np.maximum(slope, _FEWEST), 0)
-        shift = np.clip(shift + step, -farthest, farthest)
+        before, shift = shift, np.clip(shift + step, -farthest, farthest)
+        if (np.abs(shift - before) <= _STILL / _FARTHEST * farthest).all():
+            break
     size = _largest(shift, farthest)
     return layer.with_shifted(
         layer.shifted + shift, f"by up to {size:.2g} deviations more for the mean behind {low:g}..{high:g}"

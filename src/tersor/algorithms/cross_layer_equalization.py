@@ -10,8 +10,10 @@ alone. A ReLU6 clamps all channels at 6, which per-channel factors would change:
 data, before and after, are scaled. Absorption needs every tap to see the channel: no padding. Factors are limited to 2:
 equalizing fully makes some activation channels small against the others, which costs more than the weights gain.
 
-Hurts with a scale per channel, where each weight channel has its own scale anyway. Rewrites the float model; its
-outputs on the calibration data stay, those of other data change where a channel exceeds what it took there. Nagel et al. 2019 (Data-Free Quantization, arXiv 1906.04721, sections 4.1, 4.2).
+Hurts with a scale per channel, where each weight channel has its own scale anyway. Rewrites the float model: its
+outputs on the calibration data stay, those of other data change where a channel leaves the range that it took there.
+Costs a run of the float network over the data. Nagel et al. 2019 (Data-Free Quantization, arXiv 1906.04721, sections
+4.1 and 4.2).
 """
 
 from __future__ import annotations

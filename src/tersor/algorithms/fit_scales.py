@@ -22,10 +22,7 @@ _FINE = tuple(np.geomspace(1.25, 0.4, 60))
 """Tried, as shares of the scale that covers all weights; more of them where layers are small."""
 
 _DAMPING = 1e-2
-"""As in `gptq`, for rounding."""
-
-_JUDGED = 1e-3
-"""The same where scales are judged: large weights that no input meets must not decide."""
+"""As in `gptq`, for rounding and for judging; with less, scales clip weights whose inputs vary more in other data."""
 
 
 def apply(layer: Layer) -> Layer:
@@ -34,19 +31,18 @@ def apply(layer: Layer) -> Layer:
     if covariance is None:
         return layer
     varies = np.trace(covariance, axis1=1, axis2=2)[:, None] > 0
-    judged = damped(covariance, _JUDGED)
     covariance = damped(covariance, _DAMPING)
     scales = np.abs(layer.target).max(-1) / layer.limit
     scales = np.where(scales > 0, scales, layer.scales)
     if layer.one_scale:
         scales = np.full_like(scales, scales.max())
-    least = output_error(layer.rounded - layer.target, judged) * varies
+    least = output_error(layer.rounded - layer.target, covariance) * varies
     before = least.sum()
     chosen, values = layer.scales, layer.rounded
     for factor in _FINE if layer.target.shape[-1] <= 64 else _FACTORS:
         own = np.maximum(scales * factor, layer.smallest_scales)
         found = rounded(layer.target, own, layer.limit, covariance)
-        error = output_error(found - layer.target, judged) * varies
+        error = output_error(found - layer.target, covariance) * varies
         better = np.broadcast_to(error.sum() < least.sum(), error.shape) if layer.one_scale else error < least
         chosen, least = np.where(better, own, chosen), np.where(better, error, least)
         values = np.where(better[..., None], found, values)

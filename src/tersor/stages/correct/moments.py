@@ -17,8 +17,11 @@ _POSITIONS_PER_INPUT = 32
 
 _FEWEST_POSITIONS = 4096
 
+_ROWS = 2048
+"""Positions whose inputs are sent to the parent."""
+
 _MOST_VALUES = 16 << 20
-"""Values of a layer's inputs that are sent to the parent, and the fewest positions that are worth it."""
+"""Values that are sent at most, and the fewest positions that are worth it."""
 
 _FEWEST_ROWS = 512
 
@@ -88,7 +91,7 @@ class InputMoments:
 
     def rows(self) -> tuple[Array, Array] | None:
         groups, _, fan_in = self._layer.weights.shape
-        positions = min(_FEWEST_POSITIONS, _MOST_VALUES // (groups * fan_in))
+        positions = min(_ROWS, _MOST_VALUES // (groups * fan_in))
         if positions < _FEWEST_ROWS:
             return None
         name, params = self._input
