@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from conftest import Run
+from conftest import Cli, Run
 from small_nets import random
 from tersor.algorithms import (
     activation_correction,
@@ -19,6 +19,7 @@ from tersor.algorithms import (
     zero_dead_channels,
 )
 from tersor.algorithms._contract import Layer, nearest
+from tersor.errors import RuntimeFailure
 from tersor.ir.build import Builder
 from tersor.ir.graph import Array, Model
 from tersor.numerics.metrics import sqnr_db
@@ -26,7 +27,7 @@ from tersor.recipe import adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import correct, rewrite, split_kinds
-from tersor.stages.correct.rewrite import channel_ranges
+from tersor.stages.correct.rewriting import channel_ranges
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
 from test_correct import layer_of, quality, samples
@@ -227,3 +228,23 @@ def test_kinds_are_told_apart() -> None:
     assert split_kinds(names) == (["zero_dead_channels", "cross_layer_equalization"], ["bias_correction", "gptq"])
     assert not hasattr(zero_dead_channels, "apply")
     assert not hasattr(cross_layer_equalization, "apply")
+
+
+def test_whole_command_with_one_scale(cli: Cli) -> None:
+    """Rewriting, calibration of what was rewritten, and correction."""
+    answer = cli("quantize", "net.tflite", "--data", "x.npy", "--per-tensor", "--explain")
+    assert answer.code == 0, answer.err
+    assert "one scale" in answer.out
+    assert "bias corrected" in answer.out
+
+
+def test_a_runtime_that_refuses_the_extremes_leaves_the_network_as_it_is(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeFailure("the xnnpack kernels refuse the model")
+
+    monkeypatch.setattr("tersor.stages.correct.rewriting.channel_ranges", refuse)
+    answer = cli("quantize", "net.tflite", "--data", "x.npy", "--per-tensor")
+    assert answer.code == 0
+    assert "warning: int8: not rewritten by zero_dead_channels, cross_layer_equalization: the xnnpack" in answer.err

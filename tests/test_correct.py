@@ -310,11 +310,12 @@ def _pick(values: Sequence[Array], number: int) -> Array:
 
 def test_same_bytes_however_many_threads(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     model = optimize(network())
-    decided = planned(model, load_recipe("int8_w4"), engine)
+    recipe = load_recipe("int8_w4")
+    decided = planned(model, recipe, engine)
     files = []
     for threads in (1, 2, 3):
         monkeypatch.setattr("tersor.stages.correct.available_threads", lambda count=threads: count)
-        found = correct(model, decided, samples(30), BOTH, engine=engine)
+        found = correct(model, decided, samples(30), recipe.algorithms, fan_in_limit=1000, engine=engine)
         files.append(tflite.write_bytes(quantize(found.model, found.plan)))
     assert files[0] == files[1] == files[2]
 

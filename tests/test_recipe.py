@@ -90,3 +90,14 @@ def test_options_change_single_keys() -> None:
 def test_unknown_flavour_names_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"unknown flavour 'int9'.*int8_w4"):
         load_recipe("int9")
+
+
+def test_one_scale_per_tensor_has_algorithms_of_its_own() -> None:
+    recipe = load_recipe("int8")
+    changed = adjusted(recipe, per_tensor=True)
+    assert "cross_layer_equalization" in changed.algorithms
+    assert "cross_layer_equalization" not in recipe.algorithms
+    assert changed.fan_in_limit == recipe.per_tensor_fan_in_limit
+    assert adjusted(recipe, per_tensor=True, algorithms=["gptq"]).algorithms == ("gptq",)
+    plain = parse_recipe('algorithms = ["gptq"]\nactivations = "int8"\nweights = "int8"\ncompute = "integer"', "plain")
+    assert adjusted(plain, per_tensor=True).algorithms == ("gptq",)

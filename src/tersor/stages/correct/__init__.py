@@ -24,7 +24,7 @@ from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.stages.correct.layers import BIAS, WEIGHTS, Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
-from tersor.stages.correct.rewrite import rewrite, split_kinds
+from tersor.stages.correct.rewriting import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
 from tersor.stages.quantize import quantize, stored
 
