@@ -190,10 +190,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         "# What the algorithms buy",
         "",
         "Written by `benchmarks/algorithms.py`. Agreement with the float network's arg-max / SQNR of the output, on",
-        "other samples than those calibrated on; the cost is processor time in passes of calibration. `default` is what",
-        "the flavour does without options, the other rows are without limit of the fan-in (1024). The lists of the",
-        "presets and the constants of the algorithms were chosen on MobileNetV1 and its photos, so its figures flatter;",
-        "the other networks had no part in that.",
+        "other samples than those calibrated on; the cost is processor time in passes of calibration. `default` is",
+        "what the flavour does without options, the other rows are without limit of the fan-in (1024). The lists of",
+        "the presets and the constants of the algorithms were chosen on MobileNetV1 and its photos, so its figures",
+        "flatter; the other networks had no part in that.",
     ]
     for network in dict.fromkeys(row["network"] for row in rows):
         own = [row for row in rows if row["network"] == network]

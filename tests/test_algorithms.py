@@ -10,6 +10,7 @@ import pytest
 
 from conftest import Cli, Run
 from small_nets import random
+from tersor import registry
 from tersor.algorithms import (
     activation_correction,
     cross_layer_equalization,
@@ -62,6 +63,19 @@ def test_refit_leaves_alone_what_it_would_only_learn_by_heart() -> None:
     alone = replace(layer, moments=moments)
     assert least_squares_refit.apply(alone) is alone
     assert own.shape == floats.shape
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("algorithms") if split_kinds([name])[1]])
+@pytest.mark.parametrize("limit", [1, 127, 2**20])
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1.0])
+def test_nothing_is_wrong_with_inputs_that_stay_as_they_are(name: str, limit: int, size: float) -> None:
+    """Exact, constant and nearly constant inputs: no warnings of NumPy, no NaN."""
+    layer, _ = layer_of(0, limit=limit)
+    x = 1 + size * (layer.moments.rows() or (np.zeros(0),))[0]
+    found = registry.plugin("algorithms", name).apply(replace(layer, moments=type(layer.moments)(x, x)))  # type: ignore[call-arg]
+    assert np.isfinite(found.rounded).all()
+    assert np.isfinite(found.shifted).all()
+    assert np.abs(found.rounded - layer.weights).max() <= 2 * found.scales.max()
 
 
 @pytest.mark.parametrize("seed", range(5))

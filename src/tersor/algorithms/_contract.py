@@ -122,3 +122,8 @@ def damped(covariance: Array, share: float) -> Array:
 def output_error(error: Array, covariance: Array) -> Array:
     """The variance of the outputs that an error [G, O, K] of the weights makes, [G, O]."""
     return np.asarray(np.sum((error @ covariance) * error, axis=-1))
+
+
+def decibel(before: float, after: float) -> float:
+    """How much lower an error is."""
+    return float(10 * np.log10(before / after)) if after > 0 else np.inf

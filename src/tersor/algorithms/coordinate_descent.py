@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped
+from tersor.algorithms._contract import Layer, damped, decibel
 from tersor.ir.graph import Array
 
 _SWEEPS = 8
@@ -36,7 +36,7 @@ def apply(layer: Layer) -> Layer:
     if not after < before:
         return layer
     moved = float(np.mean(np.abs(rounded - layer.rounded) > layer.scales[..., None] / 2))
-    gain = 10 * np.log10(before / after) if after else np.inf
+    gain = decibel(before, after)
     return layer.with_rounded(rounded, f"{moved:.0%} of the weights rounded the other way, error {gain:.1f} dB lower")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped, output_error
+from tersor.algorithms._contract import Layer, damped, decibel, output_error
 from tersor.algorithms.gptq import rounded
 
 _FACTORS = tuple(np.geomspace(1, 0.4, 10))
@@ -48,6 +48,6 @@ def apply(layer: Layer) -> Layer:
         values = np.where(better[..., None], found, values)
     if not least.sum() < before:
         return layer
-    gain = 10 * np.log10(before / least.sum())
+    gain = decibel(before, least.sum())
     size = np.median(chosen / layer.scales)
     return layer.with_scales(chosen, values, f"scales {size:.2f} as large, error {gain:.1f} dB lower")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped, output_error
+from tersor.algorithms._contract import Layer, damped, decibel, output_error
 from tersor.ir.graph import Array
 
 _DAMPING = 1e-2
@@ -31,7 +31,7 @@ def apply(layer: Layer) -> Layer:
     better = (after < before)[..., None]
     if not better.any():
         return layer
-    gain = 10 * np.log10(before.sum() / np.minimum(before, after).sum())
+    gain = decibel(before.sum(), np.minimum(before, after).sum())
     return layer.with_rounded(np.where(better, found, layer.rounded), f"rounded by gptq, error {gain:.1f} dB lower")
 
 

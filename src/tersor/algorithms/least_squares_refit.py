@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped
+from tersor.algorithms._contract import Layer, damped, decibel
 from tersor.ir.graph import Array
 
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -26,6 +26,9 @@ _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 
 _WORTH = 0.02
 """Share of the error that a fit has to take away on samples that it has not seen."""
+
+_EXACT = 1e-9
+"""Share of the outputs' variance below which an error is one of float64 arithmetic."""
 
 
 def apply(layer: Layer) -> Layer:
@@ -37,10 +40,11 @@ def apply(layer: Layer) -> Layer:
     before = sum(_error(layer.weights, layer.weights, *fold) for fold in zip(own, crossed, floats, strict=True))
     unseen = [_unseen(layer.weights, own, crossed, floats, ridge) for ridge in _RIDGES]
     best = int(np.argmin(unseen))
-    if not unseen[best] < (1 - _WORTH) * before:
+    exact = _EXACT * sum(float((layer.weights @ fold * layer.weights).sum()) for fold in floats)
+    if before <= exact or not unseen[best] < (1 - _WORTH) * before:
         return layer
     target = _refit(layer.weights, own.mean(0), crossed.mean(0), _RIDGES[best])
-    gain = 10 * np.log10(before / unseen[best])
+    gain = decibel(before, max(unseen[best], exact))
     return layer.with_target(target, f"weights refit to what reaches them, error {gain:.1f} dB lower on other samples")
 
 
