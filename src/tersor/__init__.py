@@ -32,6 +32,8 @@ _HOMES = {
     "TersorError": "tersor.errors",
     "analyze": "tersor.stages.analyze",
     "calibrate": "tersor.stages.calibrate",
+    "correct": "tersor.stages.correct",
+    "debug": "tersor.stages.debug",
     "evaluate": "tersor.stages.evaluate",
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from tersor.stages.analyze import analyze as analyze
     from tersor.stages.calibrate import Statistics as Statistics
     from tersor.stages.calibrate import calibrate as calibrate
+    from tersor.stages.correct import correct as correct
+    from tersor.stages.debug import debug as debug
     from tersor.stages.evaluate import Score as Score
     from tersor.stages.evaluate import evaluate as evaluate
     from tersor.stages.load import load as load

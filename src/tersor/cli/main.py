@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from tersor.cli import evaluate, inspect, quantize, run
+from tersor.cli import debug, evaluate, inspect, quantize, run
 
 app = typer.Typer(
     name="tersor",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (quantize, evaluate, run, inspect):
+for command in (quantize, evaluate, debug, run, inspect):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 
 
