@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tersor.errors import FormatError, ModelError
 from tersor.formats.keras.archive import Archive, open_archive
-from tersor.formats.keras.call import Call
+from tersor.formats.keras.call import Call, Edge
 from tersor.formats.keras.config import Layer, Network, Ref, network_of
 from tersor.formats.keras.inputs import InputShapes, emit_input
 from tersor.formats.keras.layers import function_of
+from tersor.formats.keras.layers.masks import carry_mask
 from tersor.formats.keras.weights import ByName, ByPosition, Weights
 from tersor.ir.build import Builder
 from tersor.ir.graph import Model, Signature
@@ -33,12 +34,13 @@ _DAMAGE = (
 """What HDF5, and numbers and names that are something else, end in."""
 
 
-def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
-    """Read a `.keras` or `.h5` file as a float model with a batch of one.
+def read(path: str | Path, input_shapes: InputShapes | None = None, batch: int = 1) -> Model:
+    """Read a `.keras` or `.h5` file as a float model with a fixed batch.
 
     Args:
         path: the file.
         input_shapes: for an input's name (or "" for any), its sizes without the batch, where the file leaves some open.
+        batch: samples per run.
 
     Returns:
         The model; its tensors are named after the layers that compute them.
@@ -50,7 +52,7 @@ def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
     path = Path(path)
     try:
         with open_archive(path) as archive:
-            return _model(archive, str(path), input_shapes or {})
+            return _model(archive, str(path), input_shapes or {}, batch)
     except ModelError as error:
         text = str(error)
         raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
@@ -58,10 +60,10 @@ def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
         raise FormatError(f"{path}: the file is damaged ({type(error).__name__}: {error})") from error
 
 
-def _model(archive: Archive, source: str, input_shapes: InputShapes) -> Model:
+def _model(archive: Archive, source: str, input_shapes: InputShapes, batch: int) -> Model:
     network = network_of(archive.config)
     weights: Weights = ByName([archive.weights]) if archive.is_legacy else ByPosition(archive.weights)
-    walker = _Walker(archive.generation, input_shapes)
+    walker = _Walker(archive.generation, input_shapes, batch)
     outputs = walker.network(network, weights, None, "")
     model = walker.builder.model(outputs)
     inputs = model.graph.inputs
@@ -75,8 +77,10 @@ def _model(archive: Archive, source: str, input_shapes: InputShapes) -> Model:
 class _Walker:
     """Emits a network's operators into one graph."""
 
-    def __init__(self, generation: int, input_shapes: InputShapes) -> None:
+    def __init__(self, generation: int, input_shapes: InputShapes, batch: int) -> None:
         self.builder = Builder("main")
+        self._batch = batch
+        self._masks: dict[str, Callable[[], str]] = {}
         self._generation = generation
         self._input_shapes = input_shapes
         self._count = 0
@@ -124,7 +128,10 @@ class _Walker:
         for number, ref in enumerate(network.inputs):
             if ref.layer not in layers:
                 raise FormatError(f"the model {network.name!r} has no layer {ref.layer!r}, which it names as an input")
-            tensor = emit_input(self.builder, layers[ref.layer], self._input_shapes) if given is None else given[number]
+            if given is None:
+                tensor = emit_input(self.builder, layers[ref.layer], self._input_shapes, self._batch)
+            else:
+                tensor = given[number]
             results[ref.layer, 0] = [tensor]
         return results
 
@@ -136,24 +143,31 @@ class _Walker:
         results: Mapping[tuple[str, int], list[str]],
         prefix: str,
     ) -> list[str]:
-        self._count += 1
-        if self._count > _CALL_LIMIT:
-            raise FormatError(f"the model makes more than {_CALL_LIMIT:,} calls of layers")
         args, kwargs = layer.calls[number]
-        name = f"{prefix}{layer.name}"
         call = Call(
             layer,
-            name,
+            f"{prefix}{layer.name}",
             self.builder,
             tuple(_named(item, results) for item in args),
             {key: _named(item, results) for key, item in kwargs.items()},
             weights,
             self._generation,
+            self._masks,
+            self.enter,
         )
-        if layer.network is not None:
-            return self.network(layer.network, weights, call.inputs(), f"{name}/")
+        return self.enter(call)
+
+    def enter(self, call: Call) -> list[str]:
+        """Emit the call of a layer, or of a model that is used as one."""
+        self._count += 1
+        if self._count > _CALL_LIMIT:
+            raise FormatError(f"the model makes more than {_CALL_LIMIT:,} calls of layers")
+        if call.layer.network is not None:
+            return self.network(call.layer.network, call.weights, call.inputs(), f"{call.name}/")
         found = function_of(call)(call)
-        return [found] if isinstance(found, str) else list(found)
+        results = [found] if isinstance(found, str) else list(found)
+        carry_mask(call, results)
+        return results
 
 
 def _saved(network: Network) -> list[tuple[str, str]]:
@@ -172,7 +186,7 @@ def _refs_in(value: Any) -> list[Ref]:
 def _named(value: Any, results: Mapping[tuple[str, int], list[str]]) -> Any:
     """The argument with tensor names in place of references."""
     if isinstance(value, Ref):
-        return _pick(results, value)
+        return Edge(_pick(results, value))
     if isinstance(value, list):
         return [_named(item, results) for item in value]
     if isinstance(value, dict):

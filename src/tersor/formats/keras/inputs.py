@@ -23,12 +23,12 @@ _DTYPES = {
 """What an input becomes; models trained in mixed precision compute in float32 here."""
 
 
-def emit_input(builder: Builder, layer: Layer, wanted: InputShapes) -> str:
+def emit_input(builder: Builder, layer: Layer, wanted: InputShapes, batch: int = 1) -> str:
     """Add the input of a layer. Raises UnsupportedError that asks for the sizes that are open."""
     stated = layer.config.get("batch_shape") or layer.config.get("batch_input_shape")
     if not isinstance(stated, list | tuple) or not all(_is_size(size) for size in stated):
         raise FormatError(f"input {layer.name!r} has the shape {stated!r}, which is none")
-    shape = _closed(layer.name, tuple(stated), wanted)
+    shape = (batch, *_closed(layer.name, tuple(stated), wanted)[1:])
     dtype = layer.config.get("dtype") or "float32"
     name = dtype if isinstance(dtype, str) else str(dtype.get("config", {}).get("name"))
     name = name.removeprefix("mixed_")

@@ -29,13 +29,22 @@ class Weights(Protocol):
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """For each layer of a model, given as (class, name), its own weights."""
 
+    def inside(self, part: str, step: str) -> Weights:
+        """The weights of a layer inside a layer.
+
+        Args:
+            part: the path of attributes to it in a `.keras` file (`cell`, `forward_layer`).
+            step: its name in the variable paths of an `.h5` file, or its beginning (`forward_`); "" if none is needed
+                to tell it from others.
+        """
+
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
         """The arrays by variable name, as float32.
 
         Args:
             where: names the layer in messages.
             shapes: names and shapes of all variables, in the order in which the layer makes them.
-            part: the path of the sub-layer that owns them (`cell`, `forward_layer/cell`).
+            part: the attribute of the sub-layer that owns them (`cell`).
 
         Raises:
             FormatError: one is missing, too many are there, or a shape does not fit the configuration.
@@ -60,11 +69,17 @@ class ByPosition:
             found.append(ByPosition(member(inner, f"{name}_{number}" if number else name)))
         return found
 
-    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+    def inside(self, part: str, step: str) -> Weights:
         """See `Weights`."""
         group = self._group
-        for step in filter(None, part.split("/")):
-            group = member(group, step)
+        for name in filter(None, part.split("/")):
+            found = member(group, name)
+            group = member(group, f"_{name}") if found is None else found  # some attributes are private
+        return ByPosition(group)
+
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+        """See `Weights`."""
+        group = member(self._group, part) if part else self._group
         variables = member(group, "vars")
         count = 0 if variables is None else len(variables)
         if count != len(shapes):
@@ -78,7 +93,7 @@ class ByPosition:
 class ByName:
     """The layout of `.h5` files."""
 
-    def __init__(self, groups: Sequence[Any], within: str = "") -> None:
+    def __init__(self, groups: Sequence[Any], within: tuple[str, ...] = ()) -> None:
         self._groups = groups
         self._within = within
 
@@ -87,26 +102,30 @@ class ByName:
         found: list[Weights] = []
         for _, name in layers:
             own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
-            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, name))
+            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, (name,)))
         return found
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
         """See `Weights`."""
         found: dict[str, Any] = {}
         count = 0
-        owner = part.partition("/")[0].removesuffix("_layer") if "/" in part else ""
         for group in self._groups:
             for path in _names(group):
-                steps = path.split("/")
-                if self._within and self._within not in steps[:-1]:
-                    continue
-                if owner and not any(step.startswith(owner) for step in steps[:-1]):
-                    continue
-                found[steps[-1].partition(":")[0]] = member(group, path)
-                count += 1
+                *steps, name = path.split("/")
+                if all(any(_is_step(step, wanted) for step in steps) for wanted in self._within):
+                    found[name.partition(":")[0]] = member(group, path)
+                    count += 1
         if count != len(shapes) or set(found) != set(shapes):
             raise FormatError(f"{where}: the file has {_listed(found)} where {_listed(shapes)} are expected")
         return {name: _read(where, name, shape, found[name]) for name, shape in shapes.items()}
+
+    def inside(self, part: str, step: str) -> Weights:
+        """See `Weights`."""
+        return ByName(self._groups, (*self._within, step) if step else self._within)
+
+
+def _is_step(step: str, wanted: str) -> bool:
+    return step.startswith(wanted) if wanted.endswith("_") else step == wanted
 
 
 def snake_case(name: str) -> str:
