@@ -138,9 +138,9 @@ class Call:
         """How many samples a tensor has."""
         return self.shape(tensor)[0]
 
-    def inside(self, layer: Layer, part: str, step: str, tensor: str, **kwargs: Any) -> Call:
-        """A call, with a tensor, of a layer inside this one; see `Weights.inside` for `part` and `step`."""
-        name, weights = f"{self.name}/{layer.name}", self.weights.inside(part, step)
+    def inside(self, layer: Layer, part: str, steps: tuple[str, ...], tensor: str, **kwargs: Any) -> Call:
+        """A call, with a tensor, of a layer inside this one; see `Weights.inside` for `part` and `steps`."""
+        name, weights = f"{self.name}/{layer.name}", self.weights.inside(part, *steps)
         return replace(self, layer=layer, name=name, args=(Edge(tensor),), kwargs=kwargs, weights=weights)
 
     def at(self, part: str) -> Call:

@@ -16,6 +16,12 @@ _Calls = tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
 _NETWORKS = frozenset({"Sequential", "Functional", "Model"})
 
 
+_TYPED_OPERATIONS = frozenset(
+    {"Cast", "ConvertToTensor", "Cumsum", "FullLike", "OneHot", "OnesLike", "Prod", "ZerosLike"}
+)
+"""Functions of `keras.ops` that have a dtype, as layers do."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """A result of a layer: which one of which call."""
@@ -147,8 +153,10 @@ def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
 
 def _is_operation(entry: Mapping[str, Any]) -> bool:
     """Whether an entry without a module, as `.h5` files have it, is a function of `keras.ops`: layers have a dtype."""
-    nodes = entry.get("inbound_nodes") or [None]
-    return not entry.get("module") and isinstance(nodes[0], dict) and not {"trainable", "dtype"} & set(entry["config"])
+    config, nodes = entry["config"], entry.get("inbound_nodes") or [None]
+    if entry.get("module") or not isinstance(nodes[0], dict) or "trainable" in config:
+        return False
+    return "dtype" not in config or entry["class_name"] in _TYPED_OPERATIONS
 
 
 def _calls(entry: Mapping[str, Any]) -> _Calls:

@@ -19,6 +19,9 @@ from tersor.ir.graph import Array
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Layers whose name in a configuration is not that of their class."""
+
 _EXPANSION_LIMIT = 200
 _SMALL = 1 << 20
 
@@ -29,13 +32,13 @@ class Weights(Protocol):
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """For each layer of a model, given as (class, name), its own weights."""
 
-    def inside(self, part: str, step: str) -> Weights:
+    def inside(self, part: str, *steps: str) -> Weights:
         """The weights of a layer inside a layer.
 
         Args:
             part: the path of attributes to it in a `.keras` file (`cell`, `forward_layer`).
-            step: its name in the variable paths of an `.h5` file, or its beginning (`forward_`); "" if none is needed
-                to tell it from others.
+            steps: its name in the variable paths of an `.h5` file, or its beginning (`forward_`), or several of which
+                one is right; none if it need not be told from others.
         """
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
@@ -63,13 +66,13 @@ class ByPosition:
         seen: dict[str, int] = {}
         found: list[Weights] = []
         for kind, _ in layers:
-            name = snake_case(kind)
+            name = snake_case(_CLASSES.get(kind, kind))
             number = seen.get(name, 0)
             seen[name] = number + 1
             found.append(ByPosition(member(inner, f"{name}_{number}" if number else name)))
         return found
 
-    def inside(self, part: str, step: str) -> Weights:
+    def inside(self, part: str, *_: str) -> Weights:
         """See `Weights`."""
         group = self._group
         for name in filter(None, part.split("/")):
@@ -93,7 +96,7 @@ class ByPosition:
 class ByName:
     """The layout of `.h5` files."""
 
-    def __init__(self, groups: Sequence[Any], within: tuple[str, ...] = ()) -> None:
+    def __init__(self, groups: Sequence[Any], within: tuple[tuple[str, ...], ...] = ()) -> None:
         self._groups = groups
         self._within = within
 
@@ -102,11 +105,11 @@ class ByName:
         found: list[Weights] = []
         for _, name in layers:
             own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
-            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, (name,)))
+            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, ((name,),)))
         return found
 
-    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
-        """See `Weights`."""
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:  # noqa: ARG002
+        """See `Weights`; the names tell the arrays of parts apart."""
         found: dict[str, Any] = {}
         count = 0
         for group in self._groups:
@@ -119,13 +122,13 @@ class ByName:
             raise FormatError(f"{where}: the file has {_listed(found)} where {_listed(shapes)} are expected")
         return {name: _read(where, name, shape, found[name]) for name, shape in shapes.items()}
 
-    def inside(self, part: str, step: str) -> Weights:
+    def inside(self, _: str, *steps: str) -> Weights:
         """See `Weights`."""
-        return ByName(self._groups, (*self._within, step) if step else self._within)
+        return ByName(self._groups, (*self._within, steps) if steps else self._within)
 
 
-def _is_step(step: str, wanted: str) -> bool:
-    return step.startswith(wanted) if wanted.endswith("_") else step == wanted
+def _is_step(step: str, wanted: tuple[str, ...]) -> bool:
+    return any(step.startswith(name) if name.endswith("_") else step == name for name in wanted)
 
 
 def snake_case(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -94,9 +94,9 @@ def conv2d(call: Call) -> str:
     return activated(call, emit("CONV_2D", call, tensor, kernel, arrays.get("bias"), _window(call), named(call)))
 
 
-def take(call: Call, shapes: dict[str, tuple[int, ...]], filters: int) -> dict[str, Array]:
+def take(call: Call, shapes: Mapping[str, tuple[int, ...]], filters: int) -> dict[str, Array]:
     """The layer's arrays, with its bias if it has one."""
-    return call.take(shapes | ({"bias": (filters,)} if call.option("use_bias", True) else {}))
+    return call.take({**shapes} | ({"bias": (filters,)} if call.option("use_bias", True) else {}))
 
 
 def _window(call: Call) -> Window:

@@ -57,26 +57,28 @@ def einsum_dense(call: Call) -> str:
     equation = str(call.option("equation")).replace(" ", "")
     terms, _, result = equation.partition("->")
     left, _, right = terms.partition(",")
-    rank = len(call.shape(tensor))
-    left, result = (spread(call, term, rank - len(left.replace("...", ""))) for term in (left, result))
+    shape = call.shape(tensor)
+    elided = len(shape) - len(left.replace("...", "")) if "..." in left else 0
     stated = call.option("output_shape")
-    stated = [stated] if isinstance(stated, int) else list(stated)
-    known = dict(zip(left, call.shape(tensor), strict=True))
-    known |= {
-        letter: size for letter, size in zip(reversed(result), reversed(stated), strict=False) if size is not None
-    }
+    sizes = [shape[0], *([stated] if isinstance(stated, int) else stated)]
+    if left.startswith("..."):
+        sizes[1:1] = shape[1:elided]
+    elif elided:
+        sizes += shape[len(shape) - elided :]
+    left, result = (spread(call, term, elided) for term in (left, result))
+    if len(left) != len(shape) or len(result) != len(sizes):
+        raise call.refused(f"the equation {equation} does not fit its input and output_shape {stated}")
+    known = {letter: size for letter, size in zip(result, sizes, strict=True) if size is not None}
+    known |= dict(zip(left, shape, strict=True))
     if not set(right) <= set(known):
         raise call.refused(f"the equation {equation} leaves sizes of the kernel open")
     shapes = {"kernel": tuple(known[letter] for letter in right)}
     axes = str(call.option("bias_axes", None) or "")
     if axes:
-        shapes["bias"] = tuple(known[letter] for letter in result if letter in axes)
+        behind = result[min(result.find(letter) for letter in axes) :]
+        shapes["bias"] = tuple(known[letter] if letter in axes else 1 for letter in behind)
     arrays = call.take(shapes)
-    bias = None
-    if axes:
-        bias = arrays["bias"].reshape([known[letter] if letter in axes else 1 for letter in result])
-        while bias.ndim > 1 and bias.shape[0] == 1:
-            bias = bias[0]
+    bias = arrays.get("bias")
     return activated(call, einsum_with(call, (left, right, result), tensor, arrays["kernel"], bias, is_linear(call)))
 
 

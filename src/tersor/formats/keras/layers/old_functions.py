@@ -93,7 +93,6 @@ def _pool(kind: str, call: Call) -> str:
 
 _SAME: Mapping[str, str] = {
     "__operators__.add": "Add",
-    "abs": "Absolute",
     "broadcast_to": "BroadcastTo",
     "cast": "Cast",
     "concat": "Concatenate",
@@ -106,7 +105,6 @@ _SAME: Mapping[str, str] = {
     "math.ceil": "Ceil",
     "math.cos": "Cos",
     "math.cumsum": "Cumsum",
-    "math.divide": "Divide",
     "math.equal": "Equal",
     "math.exp": "Exp",
     "math.floor": "Floor",
@@ -150,12 +148,9 @@ _SAME: Mapping[str, str] = {
     "nn.relu": "Relu",
     "nn.relu6": "Relu6",
     "nn.selu": "Selu",
-    "nn.sigmoid": "Sigmoid",
     "nn.silu": "Silu",
     "nn.softmax": "Softmax",
-    "nn.softplus": "Softplus",
     "nn.softsign": "Softsign",
-    "nn.tanh": "Tanh",
     "ones_like": "OnesLike",
     "repeat": "Repeat",
     "reshape": "Reshape",
@@ -174,19 +169,15 @@ _RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "compat.v1.pad": ("Pad", {"paddings": "pad_width"}),
     "compat.v1.squeeze": ("Squeeze", {"squeeze_dims": "axis"}),
     "compat.v1.transpose": ("Transpose", {"perm": "axes"}),
-    "gather": ("Take", {}),
     "image.resize": ("Resize", {"method": "interpolation"}),
     "nn.depth_to_space": ("DepthToSpace", {}),
     "nn.gelu": ("Gelu", {}),
     "nn.leaky_relu": ("LeakyRelu", {"alpha": "negative_slope"}),
     "nn.space_to_depth": ("SpaceToDepth", {}),
     "one_hot": ("OneHot", {"depth": "num_classes"}),
-    "pad": ("Pad", {"paddings": "pad_width"}),
     "reverse": ("Flip", {}),
-    "squeeze": ("Squeeze", {}),
     "tensordot": ("Tensordot", {}),
     "tile": ("Tile", {"multiples": "repeats"}),
-    "transpose": ("Transpose", {"perm": "axes"}),
 }
 
 _OWN: Mapping[str, Function] = {
@@ -203,7 +194,6 @@ _OWN: Mapping[str, Function] = {
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "nn.gelu": {"approximate": False},
-    "gather": {"axis": 0},
     "compat.v1.gather": {"axis": 0},
 }
 """Where TensorFlow's differ."""

@@ -215,7 +215,6 @@ _COMPARISONS = {
 }
 _LOGIC = {"LogicalAnd": "LOGICAL_AND", "LogicalOr": "LOGICAL_OR"}
 _UNARY = {
-    "Abs": "ABS",
     "Absolute": "ABS",
     "Ceil": "CEIL",
     "Cos": "COS",

@@ -20,6 +20,9 @@ from tersor.formats.keras.layers.reshape import reshaped
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
 
+_EPSILON = 1e-7
+"""`keras.config.epsilon()`."""
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -185,7 +188,7 @@ def layer_normalization(call: Call) -> str:
     tensor = first_real(call)
     axis = axis_of(call, tensor, "axis", 3, -1)
     is_rms = call.layer.kind == "ops.RMSNorm"
-    epsilon = float(setting(call, "epsilon", 4, 1e-3))
+    epsilon = float(setting(call, "epsilon", 4, None) or _EPSILON)
     size = call.shape(tensor)[axis]
     spread_to = (-1, *[1] * (len(call.shape(tensor)) - 1 - axis))
     values = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+
 from tersor.formats.keras.call import Call, Edge
 from tersor.formats.keras.layers.activation import binary, unary
 from tersor.formats.keras.layers.normalization import unit_length
@@ -93,7 +95,7 @@ def cumulative_sum(call: Call) -> str:
     if len(axes) != 1:
         raise call.refused("it sums all values of the batch: give one axis")
     options = {"exclusive": False, "reverse": False}
-    return call.op("CUMSUM", [tensor, call.integers("axis", axes[0])], call.shape(tensor), options)  # type: ignore[arg-type]
+    return call.op("CUMSUM", [tensor, call.constant("axis", np.int32(axes[0]))], call.shape(tensor), options)
 
 
 def norm(call: Call) -> str:

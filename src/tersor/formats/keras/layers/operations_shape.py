@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -141,7 +142,7 @@ def split_into(call: Call, tensor: str, axis: int, count: int, part: str = "") -
     if count < 1 or shape[axis] % count:
         raise call.refused(f"{shape[axis]} values cannot be split into {count}")
     one = (*shape[:axis], shape[axis] // count, *shape[axis + 1 :])
-    place = call.integers(f"{part}_axis".lstrip("_"), np.int32(axis))  # type: ignore[arg-type]
+    place = call.constant(f"{part}_axis".lstrip("_"), np.int32(axis))
     dtype = call.builder.dtype_of(tensor)
     return call.op_with("SPLIT", [place, tensor], [one] * count, {"num_splits": count}, part, dtype=dtype)
 
@@ -155,7 +156,7 @@ def split(call: Call) -> tuple[str, ...]:
         return split_into(call, tensor, axis, given)
     size = call.shape(tensor)[axis]
     bounds = [0, *(int(item) for item in given), size]
-    return split_sizes(call, tensor, axis, [b - a for a, b in zip(bounds, bounds[1:], strict=False)])
+    return split_sizes(call, tensor, axis, [b - a for a, b in pairwise(bounds)])
 
 
 def split_sizes(call: Call, tensor: str, axis: int, sizes: Sequence[int]) -> tuple[str, ...]:
@@ -164,7 +165,7 @@ def split_sizes(call: Call, tensor: str, axis: int, sizes: Sequence[int]) -> tup
     if sum(sizes) != shape[axis] or min(sizes) < 1:
         raise call.refused(f"parts of {list(sizes)} do not make {shape[axis]} values")
     shapes = [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
-    inputs = [tensor, call.integers("sizes", list(sizes)), call.integers("axis", np.int32(axis))]  # type: ignore[arg-type]
+    inputs = [tensor, call.constant("sizes", list(sizes)), call.integers("axis", np.int32(axis))]
     return call.op_with("SPLIT_V", inputs, shapes, {"num_splits": len(sizes)})
 
 
@@ -259,7 +260,7 @@ def broadcast_to(call: Call) -> str:
     behind = target[len(target) - len(shape) :]
     if len(target) < len(shape) or any(a not in (1, b) for a, b in zip(shape, behind, strict=True)):
         raise call.refused(f"{list(shape)} does not fill {target}")
-    return call.op("BROADCAST_TO", [tensor, call.integers("shape", target)], target)
+    return call.op("BROADCAST_TO", [tensor, call.integers("shape", target)], target, version=2)
 
 
 def pad(call: Call) -> str:

@@ -62,7 +62,7 @@ def _operands(call: Call) -> tuple[str, list[str]]:
     listed = given if isinstance(given, list) else [given]
     states = [*listed[1:], *(initial if isinstance(initial, list) else [initial])]
     states = [item for state in states for item in (state if isinstance(state, list) else [state])]
-    if not all(isinstance(item, Edge) for item in (listed[0], *states)) or len(call.shape(listed[0])) != 3:
+    if not all(isinstance(item, Edge) for item in (listed[0], *states)) or len(call.shape(str(listed[0]))) != 3:
         raise call.refused("it is called with something else than a sequence [batch, time, features] and states")
     return str(listed[0]), [str(item) for item in states]
 
@@ -85,7 +85,7 @@ def _cells(call: Call) -> list[tuple[Call, str]]:
 
 
 def _owner(call: Call, layer: Layer, part: str, is_stacked: bool) -> Call:
-    return call.inside(layer, part, layer.name if is_stacked else "", str(call.args[0]) if call.args else "")
+    return call.inside(layer, part, (layer.name,) if is_stacked else (), str(call.args[0]) if call.args else "")
 
 
 def _is_fused(call: Call) -> bool:

@@ -151,7 +151,7 @@ def split(call: Call, tensor: str, parts: int, part: str) -> tuple[str, ...]:
     *rest, width = call.shape(tensor)
     if width % parts:
         raise FormatError(f"{call.where}: {width} values cannot be split into {parts}")
-    axis = call.integers(f"{part}/axis", np.int32(len(rest)))
+    axis = call.constant(f"{part}/axis", np.int32(len(rest)))
     shapes = [(*rest, width // parts)] * parts
     return call.op_with(
         "SPLIT", [axis, tensor], shapes, {"num_splits": parts}, part, dtype=call.builder.dtype_of(tensor)

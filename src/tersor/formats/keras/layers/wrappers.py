@@ -36,7 +36,9 @@ def bidirectional(call: Call) -> tuple[str, ...]:
         inner: dict[str, Any] = {key: value for key, value in call.kwargs.items() if key == "mask"}
         if own:
             inner["initial_state"] = own
-        results.append(call.enter(call.inside(layer, f"{part}_layer", f"{part}_", sequence, **inner)))
+        is_given = part == "backward" and call.option("backward_layer", None) is not None
+        steps = (f"{part}_", layer.name.removeprefix("backward_")) if is_given else (f"{part}_",)
+        results.append(call.enter(call.inside(layer, f"{part}_layer", steps, sequence, **inner)))
     (ahead, *ahead_states), (back, *back_states) = results
     if forward.config.get("return_sequences", False):
         back = reversed_along(call, back, 1, "forwards")
@@ -72,7 +74,7 @@ def time_distributed(call: Call) -> str:
     if call.mask(tensor) is not None and (layer.network is not None or layer.kind in _READ_MASKS):
         call.no_mask(tensor)
     folded = reshaped(call, tensor, (batch * steps, *rest), "steps")
-    results = call.enter(call.inside(layer, "layer", "", folded))
+    results = call.enter(call.inside(layer, "layer", (), folded))
     if len(results) != 1:
         raise call.refused(f"the layer inside returns {len(results)} tensors where one is read")
     shape = call.shape(results[0])
@@ -84,7 +86,7 @@ def time_distributed(call: Call) -> str:
 def spectral_normalization(call: Call) -> str:
     """`SpectralNormalization` changes the weights in training only: the layer inside."""
     layer = layer_inside(call.option("layer"))
-    (result,) = call.enter(call.inside(layer, "layer", layer.name, call.input()))
+    (result,) = call.enter(call.inside(layer, "layer", (layer.name,), call.input()))
     return result
 
 
