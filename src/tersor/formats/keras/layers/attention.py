@@ -10,13 +10,10 @@ import numpy as np
 
 from tersor.formats.keras.call import Call, Edge
 from tersor.formats.keras.layers.activation import binary, unary
+from tersor.formats.keras.layers.attention_masks import as_condition, joined_masks, masked_softmax
 from tersor.formats.keras.layers.dense import product
 from tersor.formats.keras.layers.reshape import reshaped, transposed
-from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-
-_FAR_BELOW = -30.0
-"""Distance of a masked score to the largest one that is not: exp(-30) is 1e-13, below the resolution of float32."""
 
 
 def multi_head_attention(call: Call) -> str | tuple[str, ...]:
@@ -51,7 +48,7 @@ def multi_head_attention(call: Call) -> str | tuple[str, ...]:
     adjoint = {"adj_x": False, "adj_y": True}
     scores = call.op("BATCH_MATMUL", [q, k], (batch, groups, per_group * length, source), adjoint, "scores")
     scores = reshaped(call, scores, (batch, heads, length, source), "head_scores")
-    weights = _softmax(call, scores, _mask(call, query, value, key_tensor, length, source))
+    weights = masked_softmax(call, scores, _mask(call, query, value, key_tensor, length, source))
     grouped = reshaped(call, weights, (batch, groups, per_group * length, source), "weights_grouped")
     plain = {"adj_x": False, "adj_y": False}
     mixed = call.op("BATCH_MATMUL", [grouped, v], (batch, groups, per_group * length, width), plain, "mixed")
@@ -108,7 +105,7 @@ def _mask(call: Call, query: str, value: str, key: str, length: int, source: int
             raise call.refused(f"its attention_mask has {rank} dimensions where 3 are read")
         shape = call.shape(given)
         whole = (1, 1, *shape) if rank == 2 else (shape[0], 1, *shape[1:]) if rank == 3 else shape
-        found.append(_bool(call, reshaped(call, given, whole, "attention_mask_heads")))
+        found.append(as_condition(call, reshaped(call, given, whole, "attention_mask_heads")))
     sides = [(query, "query_mask", 3, True), (value, "value_mask", 4, False)]
     if key != value or _setting(call, "key_mask", 5) is not None:
         sides.append((key, "key_mask", 5, False))
@@ -118,47 +115,10 @@ def _mask(call: Call, query: str, value: str, key: str, length: int, source: int
         if mask is not None:
             batch, size = call.shape(mask)
             whole = (batch, 1, size, 1) if is_query else (batch, 1, 1, size)
-            found.append(_bool(call, reshaped(call, mask, whole, f"{name}_heads")))
+            found.append(as_condition(call, reshaped(call, mask, whole, f"{name}_heads")))
     if _setting(call, "use_causal_mask", 9):
         found.append(call.constant("causal", np.tri(length, source, dtype=bool)[None, None]))
     return joined_masks(call, found)
-
-
-def _bool(call: Call, mask: str) -> str:
-    if call.builder.dtype_of(mask) is DType.BOOL:
-        return mask
-    zero = call.constant("no", np.float32(0) if call.builder.dtype_of(mask) is DType.FLOAT32 else np.int32(0))
-    return call.op("NOT_EQUAL", [mask, zero], call.shape(mask), None, "is_present", dtype=DType.BOOL)
-
-
-def joined_masks(call: Call, masks: list[str]) -> str | None:
-    """LOGICAL_AND of all; None for none."""
-    result = None
-    for mask in masks:
-        if result is None:
-            result = mask
-        else:
-            shape = np.broadcast_shapes(call.shape(result), call.shape(mask))
-            result = call.op("LOGICAL_AND", [result, mask], shape, None, "masks", dtype=DType.BOOL)
-    return result
-
-
-def _softmax(call: Call, scores: str, mask: str | None) -> str:
-    """Softmax over the last axis of scores; those that the mask forbids get no weight.
-
-    Keras adds -1e9 to them, which would leave the others no resolution in integers. Here they are set a little below
-    the largest one that is allowed, which is the same in float32.
-    """
-    shape = call.shape(scores)
-    if mask is not None:
-        axis, keep, one = call.integers("last", [len(shape) - 1]), {"keep_dims": True}, (*shape[:-1], 1)
-        lowest = call.op("REDUCE_MIN", [scores, axis], one, keep, "lowest")
-        allowed = call.op("SELECT_V2", [mask, scores, lowest], shape, None, "allowed", dtype=DType.FLOAT32)
-        largest = call.op("REDUCE_MAX", [allowed, axis], one, keep, "largest")
-        below = call.op("SUB", [allowed, largest], shape, None, "below")
-        far = call.constant("far_below", np.full((1,) * len(shape), _FAR_BELOW, np.float32))
-        scores = call.op("SELECT_V2", [mask, below, far], shape, None, "masked", dtype=DType.FLOAT32)
-    return call.op("SOFTMAX", [scores], shape, {"beta": 1.0}, "weights")
 
 
 def attention(call: Call) -> str | tuple[str, ...]:
@@ -191,7 +151,7 @@ def attention(call: Call) -> str | tuple[str, ...]:
     causal = None
     if call.kwargs.get("use_causal_mask"):
         causal = call.constant("causal", np.tri(length, source, dtype=bool)[None])
-    weights = _softmax(call, scores, causal)
+    weights = masked_softmax(call, scores, causal)
     shape = (batch, length, call.shape(value)[2])
     result = call.op("BATCH_MATMUL", [weights, value], shape, {"adj_x": False, "adj_y": False})
     return (result, weights) if call.kwargs.get("return_attention_scores") else result

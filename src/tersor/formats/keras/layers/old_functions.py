@@ -10,13 +10,16 @@ from typing import Any
 from tersor.formats.keras.call import Call, Edge
 from tersor.formats.keras.layers import (
     operations_arithmetic,
+    operations_logic,
     operations_nn,
+    operations_parts,
+    operations_products,
     operations_reduction,
     operations_shape,
 )
 from tersor.formats.keras.layers.activation import binary
 from tersor.formats.keras.layers.operands import axis_of, first, operands, setting, tensors
-from tersor.formats.keras.layers.operations_shape import indexed, split_into, split_sizes
+from tersor.formats.keras.layers.operations_parts import indexed, split_into, split_sizes
 from tersor.formats.keras.layers.padding import resized
 from tersor.formats.keras.layers.reshape import transposed
 
@@ -24,7 +27,10 @@ Function = Callable[[Call], str | tuple[str, ...]]
 
 _NEW: Mapping[str, Function] = {
     **operations_arithmetic.LAYERS,
+    **operations_logic.LAYERS,
     **operations_nn.LAYERS,
+    **operations_parts.LAYERS,
+    **operations_products.LAYERS,
     **operations_reduction.LAYERS,
     **operations_shape.LAYERS,
 }
@@ -50,7 +56,7 @@ def _matmul(call: Call) -> str:
             rank = len(call.shape(given[place]))
             order = [*range(rank - 2), rank - 1, rank - 2]
             given[place] = Edge(transposed(call, given[place], order, f"{letter}_transposed"))
-    return operations_nn.matmul(replace(call, args=tuple(given), kwargs={}))
+    return operations_products.matmul(replace(call, args=tuple(given), kwargs={}))
 
 
 def _split(call: Call) -> tuple[str, ...]:

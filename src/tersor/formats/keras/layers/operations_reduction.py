@@ -11,7 +11,7 @@ from tersor.formats.keras.call import Call, Edge
 from tersor.formats.keras.layers.activation import binary, unary
 from tersor.formats.keras.layers.normalization import unit_length
 from tersor.formats.keras.layers.operands import axes_of, first, first_real, integers, setting
-from tersor.formats.keras.layers.operations_arithmetic import condition
+from tersor.formats.keras.layers.operations_logic import condition
 from tersor.formats.keras.layers.reshape import reshaped
 from tersor.ir.dtypes import DType
 
