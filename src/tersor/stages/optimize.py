@@ -20,13 +20,15 @@ from tersor.passes import (
     move_affine_behind_pad,
     remove_identity,
     restore_float_weights,
+    sink_transposes,
 )
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     restore_float_weights.apply,
     fold_constants.apply,
-    remove_identity.apply,
+    sink_transposes.apply,
     merge_reshapes.apply,
+    remove_identity.apply,
     form_hard_swish.apply,
     form_spatial_mean.apply,
     move_affine_behind_pad.apply,
