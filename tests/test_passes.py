@@ -107,6 +107,10 @@ class Net:
         channels = self.shape(x)[-1]
         return self.binary("ADD", self.binary("MUL", x, self.values(channels)), self.values(channels))
 
+    def row_sum(self, x: str) -> str:
+        shape = (*self.shape(x)[:2], 1, self.shape(x)[3])
+        return self.builder.op("SUM", [x, self.builder.constant("a", [2])], shape, {"keep_dims": True})
+
     def channels_first(self, x: str) -> str:
         """A layer, a batch norm and an activation as networks in channels_first order have them."""
         y = self.transpose(self.conv(self.transpose(self.transpose(x, 0, 3, 1, 2), 0, 2, 3, 1)), 0, 3, 1, 2)
@@ -150,12 +154,7 @@ STEPS: dict[str, Callable[[Net, str], str]] = {
     "scalar": lambda net, x: net.binary("MUL", x, 0.5),
     "sub": lambda net, x: net.binary("SUB", x, net.values(net.shape(x)[-1])),
     "channels_first": lambda net, x: net.channels_first(x),
-    "transposed_reduction": lambda net, x: net.builder.op(
-        "SUM",
-        [net.transpose(x, 0, 3, 1, 2), net.builder.constant("a", [2])],
-        (net.shape(x)[0], net.shape(x)[3], 1, net.shape(x)[2]),
-        {"keep_dims": True},
-    ),
+    "transposed_reduction": lambda net, x: net.transpose(net.row_sum(net.transpose(x, 0, 3, 1, 2)), 0, 2, 3, 1),
     "transposed_join": lambda net, x: net.builder.op(
         "CONCATENATION",
         [net.transpose(net.unary("TANH", x), 0, 2, 1, 3), net.transpose(x, 0, 2, 1, 3)],

@@ -17,7 +17,10 @@ def reshaped(call: Call, tensor: str, shape: Sequence[int], part: str = "") -> s
     if call.shape(tensor) == target:
         return tensor
     name = f"{part}_shape" if part else "shape"
-    return call.op("RESHAPE", [tensor, call.integers(name, target)], target, {"new_shape": target}, part)
+    wanted = (
+        (-1, *target[1:]) if target[0] == call.batch(tensor) else target
+    )  # -1: the file can be resized to any batch
+    return call.op("RESHAPE", [tensor, call.integers(name, wanted)], target, {"new_shape": wanted}, part)
 
 
 def reshape(call: Call) -> str:
