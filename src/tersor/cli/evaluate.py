@@ -15,6 +15,13 @@ def command(
     metric: Annotated[str, typer.Option(metavar="top1|top5|mse|auc|module:function")] = "top1",
     kernels: options.Kernels = "xnnpack",
     input_shape: options.InputShape = None,
+    via: options.Via = None,
+    signature: options.SignatureName = None,
+    tags: options.Tags = None,
+    graph_inputs: options.GraphInputs = None,
+    graph_outputs: options.GraphOutputs = None,
+    select_tf_ops: options.SelectTfOps = False,
+    trust_code: options.TrustCode = False,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -27,7 +34,10 @@ def command(
     from tersor.stages.load import load, runnable
     from tersor.stages.load_data import load_data
 
-    loaded = load(model, options.input_shapes(input_shape))
+    asked = options.conversion(
+        via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
+    )
+    loaded = load(model, options.input_shapes(input_shape), conversion=asked)
     dataset = load_data(data, loaded, options.preprocess(rescale, mean, std))
     for message in dataset.notes:
         console.note(message)

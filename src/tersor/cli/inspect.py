@@ -13,6 +13,13 @@ from tersor.cli import options
 def command(
     model: options.ModelPath,
     input_shape: options.InputShape = None,
+    via: options.Via = None,
+    signature: options.SignatureName = None,
+    tags: options.Tags = None,
+    graph_inputs: options.GraphInputs = None,
+    graph_outputs: options.GraphOutputs = None,
+    select_tf_ops: options.SelectTfOps = False,
+    trust_code: options.TrustCode = False,
     text: Annotated[bool, typer.Option("--text", help="Print every tensor and operator.")] = False,
     operators: Annotated[bool, typer.Option("--operators", help="Print a line per operator.")] = False,
     as_json: options.Json = False,
@@ -26,7 +33,10 @@ def command(
     from tersor.stages.analyze import analyze
     from tersor.stages.load import load
 
-    loaded = load(model, options.input_shapes(input_shape))
+    asked = options.conversion(
+        via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
+    )
+    loaded = load(model, options.input_shapes(input_shape), conversion=asked)
     if text:
         console.out.print(dump(loaded), markup=False)
         return

@@ -33,6 +33,13 @@ def command(
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
     input_shape: options.InputShape = None,
+    via: options.Via = None,
+    signature: options.SignatureName = None,
+    tags: options.Tags = None,
+    graph_inputs: options.GraphInputs = None,
+    graph_outputs: options.GraphOutputs = None,
+    select_tf_ops: options.SelectTfOps = False,
+    trust_code: options.TrustCode = False,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -84,7 +91,10 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        loaded = load(model, options.input_shapes(input_shape))
+        asked = options.conversion(
+            via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
+        )
+        loaded = load(model, options.input_shapes(input_shape), conversion=asked)
         preprocess = options.preprocess(rescale, mean, std)
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)

@@ -6,38 +6,55 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tersor.errors import FormatError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.stages.optimize import optimize
 
-_LATER = {".onnx": "ONNX", ".pb": "SavedModel"}
+if TYPE_CHECKING:
+    from tersor.formats.saved_model import Conversion
+
+_LATER = {".onnx": "ONNX"}
 
 _KERAS = (".keras", ".h5", ".hdf5")
+_GRAPHS = (".pb", ".pbtxt")
 
-READ = ".tflite, .keras and .h5 files"
+READ = ".tflite, .keras and .h5 files, SavedModels and frozen graphs (.pb)"
 
 
-def load(path: str | Path, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> Model:
+def load(
+    path: str | Path,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    conversion: Conversion | None = None,
+) -> Model:
     """Read a model file.
 
     Args:
-        path: the file; what it is follows from its extension.
-        input_shapes: for an input's name (or "" for any), its sizes without the batch, where a Keras file leaves some
-            open.
+        path: the file, or the folder of a SavedModel; what it is follows from its extension.
+        input_shapes: for an input's name (or "" for any), its sizes without the batch, where a model leaves some open.
+        conversion: for what TensorFlow has to read (extra `tersor[tensorflow]`), and whether it is to read Keras files.
 
     Raises:
         FormatError: says what the file is if it is not a model tersor reads.
         UnsupportedError: the model holds something that is not read; names it.
-        RecipeError: shapes are given for a file whose shapes are fixed.
+        RecipeError: shapes, or options for TensorFlow, are given for a file that takes none.
+        RuntimeFailure: TensorFlow crashed; in its own process.
     """
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: no such file")
-    if path.is_dir():
-        raise FormatError(f"{path}: is a folder; tersor reads {READ}")
     suffix = path.suffix.lower()
+    if path.is_dir() and not _is_saved_model(path):
+        raise FormatError(f"{path}: is a folder, but not a SavedModel (no saved_model.pb); tersor reads {READ}")
+    if path.is_dir() or suffix in _GRAPHS or (suffix in _KERAS and conversion is not None and conversion.is_for_keras):
+        from tersor.formats import saved_model
+
+        return saved_model.read(path, input_shapes, conversion)
+    if conversion is not None and conversion.options:
+        raise RecipeError(f"{path}: {', '.join(conversion.options)}: only for what TensorFlow converts; see --help")
     if suffix in _LATER:
         raise FormatError(f"{path}: {_LATER[suffix]} files are not read; tersor reads {READ}")
     if suffix in _KERAS:
@@ -45,13 +62,17 @@ def load(path: str | Path, input_shapes: Mapping[str, tuple[int, ...]] | None = 
 
         return keras.read(path, input_shapes)
     if input_shapes:
-        raise RecipeError(f"{path}: --input-shape is for Keras files; the shapes of a .tflite file are fixed")
+        raise RecipeError(f"{path}: --input-shape is for models that leave sizes open; the shapes of a .tflite file are fixed")
     return tflite.read(path)
 
 
 def runs_as_it_is(path: Path) -> bool:
     """Whether the runtime loads the file itself, and not one that is made of it."""
-    return path.is_file() and path.suffix.lower() not in _KERAS
+    return path.is_file() and path.suffix.lower() not in (*_KERAS, *_GRAPHS)
+
+
+def _is_saved_model(folder: Path) -> bool:
+    return any((folder / f"saved_model{suffix}").is_file() for suffix in _GRAPHS)
 
 
 @contextmanager
