@@ -42,12 +42,12 @@ def command(
         return
     analysis = analyze(loaded)
     if as_json:
-        console.print_json(asdict(analysis) | {"file_bytes": model.stat().st_size})
+        console.print_json(asdict(analysis) | {"file_bytes": options.stored_bytes(model)})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     kinds = ", ".join(f"{count} {kind}" for kind, count in analysis.kinds.items())
     rows = {
-        "file": f"{model} ({model.stat().st_size:,} bytes)",
+        "file": f"{model} ({options.stored_bytes(model):,} bytes)",
         "made by": loaded.description,
         "input": "\n".join(f"{name}: {what}" for name, what in analysis.inputs.items()),
         "output": "\n".join(f"{name}: {what}" for name, what in analysis.outputs.items()),

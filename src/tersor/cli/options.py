@@ -47,9 +47,7 @@ Via = Annotated[
 ]
 SignatureName = Annotated[
     str | None,
-    typer.Option(
-        "--signature", metavar="NAME", help="Of a SavedModel that has several.", rich_help_panel=_TENSORFLOW
-    ),
+    typer.Option("--signature", metavar="NAME", help="Of a SavedModel that has several.", rich_help_panel=_TENSORFLOW),
 ]
 Tags = Annotated[
     str | None,
@@ -58,15 +56,21 @@ Tags = Annotated[
 GraphInputs = Annotated[
     str | None,
     typer.Option(
-        "--graph-inputs", metavar="NAME,...", help="Of a frozen graph; by default, its placeholders.",
-        rich_help_panel=_TENSORFLOW, show_default=False,
+        "--graph-inputs",
+        metavar="NAME,...",
+        help="Of a frozen graph; by default, its placeholders.",
+        rich_help_panel=_TENSORFLOW,
+        show_default=False,
     ),
 ]
 GraphOutputs = Annotated[
     str | None,
     typer.Option(
-        "--graph-outputs", metavar="NAME,...", help="Of a frozen graph; by default, what nothing reads.",
-        rich_help_panel=_TENSORFLOW, show_default=False,
+        "--graph-outputs",
+        metavar="NAME,...",
+        help="Of a frozen graph; by default, what nothing reads.",
+        rich_help_panel=_TENSORFLOW,
+        show_default=False,
     ),
 ]
 SelectTfOps = Annotated[
@@ -107,6 +111,12 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise RecipeError(f"--input-shape {text!r} is not a shape: give positive integers, as 224,224,3")
         shapes[name] = tuple(int(part) for part in parts)
     return shapes
+
+
+def stored_bytes(model: Path) -> int:
+    """The size of a file, or of all files in a folder."""
+    files = [path for path in model.rglob("*") if path.is_file()] if model.is_dir() else [model]
+    return sum(path.stat().st_size for path in files)
 
 
 def conversion(

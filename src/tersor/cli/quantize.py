@@ -128,4 +128,7 @@ def output_path(model: Path, output: Path | None, flavour: str, *, several: bool
     """Where a flavour is written: the file that was asked for, or `model.flavour.tflite` in the folder asked for."""
     if output is not None and not several and output.suffix and not output.is_dir():
         return output
-    return (output or model.parent) / f"{model.stem}.{flavour}.tflite"
+    if model.is_dir():
+        model = model.resolve()  # "." has no name
+    name = model.name if model.is_dir() else model.stem
+    return (output or model.parent) / f"{name}.{flavour}.tflite"

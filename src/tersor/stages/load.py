@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tersor.errors import FormatError, RecipeError
+from tersor.errors import FormatError, RecipeError, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.stages.optimize import optimize
@@ -62,7 +63,9 @@ def load(
 
         return keras.read(path, input_shapes)
     if input_shapes:
-        raise RecipeError(f"{path}: --input-shape is for models that leave sizes open; the shapes of a .tflite file are fixed")
+        raise RecipeError(
+            f"{path}: --input-shape is for models that leave sizes open; the shapes of a .tflite file are fixed"
+        )
     return tflite.read(path)
 
 
@@ -75,9 +78,21 @@ def _is_saved_model(folder: Path) -> bool:
     return any((folder / f"saved_model{suffix}").is_file() for suffix in _GRAPHS)
 
 
+def refuse_tensorflow_ops(model: Model) -> None:
+    """Raise UnsupportedError for a model with operators that only TensorFlow has."""
+    codes = Counter(op.custom_code or "" for graph in model.graphs for op in graph.ops if op.kind == "CUSTOM")
+    left = [f"{code.removeprefix('Flex')} x{count}" for code, count in sorted(codes.items()) if code.startswith("Flex")]
+    if left:
+        raise UnsupportedError(
+            f"{model.source or 'the model'}: holds TensorFlow ops ({', '.join(left)}): the LiteRT runtime here has no "
+            "Flex delegate, so neither it nor what is made of it can be run; replace what computes them in the model"
+        )
+
+
 @contextmanager
 def runnable(model: Model) -> Iterator[Path]:
-    """A file that the runtime loads: the model's own, or a temporary one."""
+    """A file that the runtime loads: the model's own, or a temporary one. Raises UnsupportedError if it cannot run."""
+    refuse_tensorflow_ops(model)
     path = Path(model.source)
     if model.source and runs_as_it_is(path):
         yield path

@@ -20,7 +20,7 @@ from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs
 from tersor.stages.evaluate import Score, Scorer, as_sample
-from tersor.stages.load import runs_as_it_is
+from tersor.stages.load import refuse_tensorflow_ops, runs_as_it_is
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import refuse_finished
@@ -132,6 +132,7 @@ def produce(
     """
     options = options or Options()
     refuse_finished(model)
+    refuse_tensorflow_ops(model)
     _refuse_outputs(model, outputs)
     if options.metric is not None:
         Scorer(options.metric)  # raises for an unknown one before anything is done

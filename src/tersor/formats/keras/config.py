@@ -68,7 +68,7 @@ def network_of(entry: Mapping[str, Any], depth: int = 0) -> Network:
     if not isinstance(config.get("layers"), list):
         raise UnsupportedError(
             f"the model is a subclass ({kind}) whose layers are Python code, which is not executed: "
-            "rebuild it with the functional API, or export it as .tflite"
+            "rebuild it with the functional API, or export it with model.export('folder') and convert that"
         )
     try:
         return _sequential(config, depth) if "output_layers" not in config else _functional(config, depth)

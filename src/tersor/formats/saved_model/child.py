@@ -59,9 +59,8 @@ def convert(request: Mapping[str, Any], folder: Path, time_limit: float) -> dict
     if "missing" in answer:
         raise UnsupportedError(_missing())
     if "error" in answer:
-        kind = getattr(errors, str(answer["error"]), None)
-        known = isinstance(kind, type) and issubclass(kind, TersorError)
-        raise (kind if known else UnsupportedError)(str(answer.get("message")))
+        kind: type[TersorError] = getattr(errors, str(answer["error"]), UnsupportedError)
+        raise kind(str(answer.get("message")))
     return dict(answer)
 
 

@@ -19,6 +19,8 @@ from typing import Any
 from tersor.errors import TersorError, UnsupportedError
 
 ANSWER, RESULT, FALLBACK = "answer.json", "model.tflite", "with_tensorflow_ops.tflite"
+SIGNATURE = "serving_default"
+"""Of the model that is converted, whatever the original's is called."""
 
 
 def main() -> None:
@@ -66,39 +68,49 @@ def _answer(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     kinds = {"saved_model": source_of_saved_model, "graph": source_of_graph, "keras": source_of_keras}
     source = kinds[request["kind"]](request)
-    outputs: list[str] = []
+    inputs = {f"input_{number}": name for number, name in enumerate(source.specs)}  # any name, numbered, is allowed
+    outputs: dict[str, str] = {}
 
     def traced(**arguments: Any) -> Mapping[str, Any]:
-        results = source.function(**arguments)
-        outputs[:] = list(results)
-        return results
+        results = source.function(**{name: arguments[number] for number, name in inputs.items()})
+        outputs.update({f"output_{number}": name for number, name in enumerate(results)})
+        return dict(zip(outputs, results.values(), strict=True))
 
-    function = tf.function(traced).get_concrete_function(**source.specs)
+    specs = {
+        number: tf.TensorSpec(source.specs[name].shape, source.specs[name].dtype, number)
+        for number, name in inputs.items()
+    }
+    function = tf.function(traced).get_concrete_function(**specs)
     owner = tf.Module()
     owner.source = source.owner
     fixed = folder / "fixed"
-    tf.saved_model.save(owner, str(fixed), signatures={source.key: function})
-    names = {"signature": source.key, "inputs": list(source.specs), "outputs": outputs}
-    return {"description": f"converted by TensorFlow {tf.__version__}", **names, **_converted(fixed, source.key, folder)}
+    tf.saved_model.save(owner, str(fixed), signatures={SIGNATURE: function})
+    return {
+        "file": _converted(fixed, folder),
+        "description": f"converted by TensorFlow {tf.__version__}",
+        "signature": source.key,
+        "inputs": inputs,
+        "outputs": outputs,
+    }
 
 
-def _converted(fixed: Path, key: str, folder: Path) -> dict[str, Any]:
+def _converted(fixed: Path, folder: Path) -> str:
     """Convert with LiteRT's operators; if that fails, find out by a second try whether operators are the reason."""
     try:
-        (folder / RESULT).write_bytes(_tflite(fixed, key, fallback=False))
+        (folder / RESULT).write_bytes(_tflite(fixed, fallback=False))
     except Exception as error:
         try:
-            (folder / FALLBACK).write_bytes(_tflite(fixed, key, fallback=True))
+            (folder / FALLBACK).write_bytes(_tflite(fixed, fallback=True))
         except Exception:
             raise UnsupportedError(f"TensorFlow cannot convert it: {_reason(error)}") from error
-        return {"file": FALLBACK}
-    return {"file": RESULT}
+        return FALLBACK
+    return RESULT
 
 
-def _tflite(fixed: Path, key: str, *, fallback: bool) -> bytes:
+def _tflite(fixed: Path, *, fallback: bool) -> bytes:
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(fixed), signature_keys=[key])
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(fixed), signature_keys=[SIGNATURE])
     if fallback:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
         converter.allow_custom_ops = True

@@ -1,8 +1,8 @@
 """Refuses Keras files that Keras would run code of, whatever its version: the configuration is read here, without it.
 
 Keras rebuilds what a configuration names. Its safe mode has grown over the years, and early versions leave it out for
-`.h5` files; so only names of Keras's own modules for layers and their parts are let through, and none of the layers that
-hold Python code, pickled objects, or paths of files.
+`.h5` files; so only names of Keras's own modules for layers and their parts are let through, and none of the layers
+that hold Python code, pickled objects, or paths of files.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def _refuse(entry: dict[str, Any]) -> None:
     name = f" {config['name']!r}" if isinstance(config, dict) and "name" in config else ""
     if kind in _CODE:
         raise UnsupportedError(
-            f"layer{name} ({kind}) holds code, which is not executed: express it with Keras layers or keras.ops, or, if "
-            "you trust its author, give --trust-code"
+            f"layer{name} ({kind}) holds code, which is not executed: express it with Keras layers or keras.ops, or, "
+            "if you trust its author, give --trust-code"
         )
     if module is not None and not _OWN.match(str(module)):
         raise UnsupportedError(
@@ -48,7 +48,9 @@ def _refuse(entry: dict[str, Any]) -> None:
             "the model with model.export('folder') where the class is at hand, and convert that"
         )
     if kind in _VOCABULARIES and isinstance(config, dict) and isinstance(config.get("vocabulary"), str):
-        raise UnsupportedError(f"layer{name} ({kind}) names a file, which is not opened; --trust-code lets Keras open it")
+        raise UnsupportedError(
+            f"layer{name} ({kind}) names a file, which is not opened; --trust-code lets Keras open it"
+        )
 
 
 def _entries(value: Any, depth: int) -> Iterator[dict[str, Any]]:

@@ -14,10 +14,12 @@ from tersor.errors import FormatError, TersorError, TersorWarning, UnsupportedEr
 from tersor.formats import tflite
 from tersor.formats.saved_model.child import convert
 from tersor.formats.saved_model.conversion import Conversion
-from tersor.formats.saved_model.convert import FALLBACK
-from tersor.ir.graph import Graph, Model, Signature
+from tersor.formats.saved_model.convert import FALLBACK, SIGNATURE
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Graph, Model, Op, Signature
 
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+_USUAL = (DType.FLOAT32, DType.INT32, DType.BOOL)
 _FLEX = "Flex"
 """How the code of an operator begins that is left to TensorFlow (`tensorflow/lite/delegates/flex`)."""
 
@@ -37,7 +39,7 @@ def read(
 
     Args:
         path: the SavedModel's folder (or the graph in it), a frozen graph `.pb`, a `.keras` or `.h5` file.
-        input_shapes: for an input's name (or "" for any), its sizes without the batch, where the model leaves some open.
+        input_shapes: for an input's name (or "" for any), its sizes without the batch, where the model leaves any open.
         conversion: what is asked for.
         batch: where the model leaves that open.
 
@@ -103,32 +105,31 @@ def _result(answer: Mapping[str, Any], folder: Path) -> Model:
 
 def _named(model: Model, answer: Mapping[str, Any]) -> Model:
     """The model with its inputs and outputs in the signature's order and under its names."""
-    signature = next((item for item in model.signatures if item.key == answer["signature"]), None)
-    if signature is None:
-        raise UnsupportedError(f"TensorFlow made a file without the signature {answer['signature']!r}")
-    inputs, outputs = dict(signature.inputs), dict(signature.outputs)
-    inputs = {name: inputs[name] for name in answer["inputs"] if name in inputs}
-    outputs = {name: outputs[name] for name in answer["outputs"] if name in outputs}
+    (signature,) = (item for item in model.signatures if item.key == SIGNATURE)
+    inputs = [(name, dict(signature.inputs)[number]) for number, name in answer["inputs"].items()]
+    outputs = [(name, dict(signature.outputs)[number]) for number, name in answer["outputs"].items()]
     graph = model.graph
-    names = {tensor: name for name, tensor in (*outputs.items(), *inputs.items()) if name not in graph.tensors}
-    if len(set(names.values())) < len(names):  # an input and an output of one name
-        names = {tensor: name for tensor, name in names.items() if tensor in inputs.values()}
+    names: dict[str, str] = {}
+    for name, tensor in (*inputs, *outputs):
+        if tensor not in names and name not in graph.tensors and name not in names.values():
+            names[tensor] = name
     graph = replace(
         _renamed(graph, names),
-        inputs=_ordered(graph.inputs, inputs.values(), names),
-        outputs=_ordered(graph.outputs, outputs.values(), names),
+        inputs=_ordered(graph.inputs, [tensor for _, tensor in inputs], names),
+        outputs=_ordered(graph.outputs, [tensor for _, tensor in outputs], names),
     )
     renamed = Signature(
-        signature.key,
-        tuple((name, names.get(tensor, tensor)) for name, tensor in inputs.items()),
-        tuple((name, names.get(tensor, tensor)) for name, tensor in outputs.items()),
+        str(answer["signature"]),
+        tuple((name, names.get(tensor, tensor)) for name, tensor in inputs),
+        tuple((name, names.get(tensor, tensor)) for name, tensor in outputs),
         signature.graph,
     )
     return replace(model, graphs=(graph, *model.graphs[1:]), signatures=(renamed,))
 
 
-def _ordered(given: Sequence[str], wanted: Any, names: Mapping[str, str]) -> tuple[str, ...]:
-    order = list(wanted) if sorted(wanted) == sorted(given) else given
+def _ordered(given: Sequence[str], wanted: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """The wanted order, if it is one of the same tensors: an input that nothing reads may be gone."""
+    order = wanted if sorted(wanted) == sorted(given) else given
     return tuple(names.get(tensor, tensor) for tensor in order)
 
 
@@ -150,7 +151,7 @@ def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
 
 def _refuse_foreign(model: Model, path: Path, *, allowed: bool) -> None:
     """Raise UnsupportedError for operators that LiteRT does not have, unless those of TensorFlow are allowed."""
-    codes = Counter(op.custom_code or "" for graph in model.graphs for op in graph.ops if op.kind == "CUSTOM")
+    codes = Counter(_code(op, graph) for graph in model.graphs for op in graph.ops if op.kind == "CUSTOM")
     flex = {code.removeprefix(_FLEX): count for code, count in codes.items() if code.startswith(_FLEX)}
     other = {code: count for code, count in codes.items() if not code.startswith(_FLEX)}
     if other:
@@ -158,7 +159,8 @@ def _refuse_foreign(model: Model, path: Path, *, allowed: bool) -> None:
     if flex and not allowed:
         raise UnsupportedError(
             f"LiteRT has no operator for {_counted(flex)}: replace what computes them in the model, or leave them as "
-            "TensorFlow ops with --select-tf-ops; such a file runs only where the Flex delegate is linked in"
+            "TensorFlow ops with --select-tf-ops; such a file needs the Flex delegate: tersor can inspect it, but "
+            "not run or quantize it"
         )
     if flex:
         warnings.warn(
@@ -166,6 +168,12 @@ def _refuse_foreign(model: Model, path: Path, *, allowed: bool) -> None:
             TersorWarning,
             stacklevel=3,
         )
+
+
+def _code(op: Op, graph: Graph) -> str:
+    """What the operator is called, with the type it computes in where that is why LiteRT does not have it."""
+    dtype = graph.tensors[op.outputs[0]].dtype if op.outputs else DType.FLOAT32
+    return f"{op.custom_code}" + (f" ({dtype})" if dtype not in _USUAL else "")
 
 
 def _counted(kinds: Mapping[str, int]) -> str:

@@ -30,7 +30,7 @@ _STAYS_INSIDE = re.compile(
 )
 """Stateful operators whose state is the model's own: variables, tables, random numbers, control flow."""
 
-_STREAMS = ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")
+_STREAMS = (b"", b"stderr", b"stdout", b"log(info)", b"log(warning)", b"log(error)")
 _SAVING = frozenset({"SaveV2", "Save", "SaveSlices", "MergeV2Checkpoints", "ShardedFilename"})
 _RESTORING = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _INITIALIZERS = ("saved_model_main_op", "legacy_init_op", "saved_model_init_op", "main_op", "table_initializer")
@@ -46,9 +46,10 @@ def refuse_meta_graph(meta_graph: Any, definition: OpDef) -> None:
     saving = graph.reached([_node(saver.save_tensor_name)], set())
     restoring = graph.reached([_node(saver.restore_op_name)], set())
     entries = [_node(tensor.name) for item in meta_graph.signature_def.values() for tensor in item.outputs.values()]
-    for name in _INITIALIZERS:
-        entries += [_node(item) for item in meta_graph.collection_def[name].node_list.value]
-    entries += [f"{item}()" for item in meta_graph.object_graph_def.concrete_functions]
+    for name, collection in meta_graph.collection_def.items():
+        if name in _INITIALIZERS:
+            entries += [_node(item) for item in collection.node_list.value]
+    entries += [f"{name}()" for name in _functions_of_objects(meta_graph.object_graph_def)]
     own = (saving | restoring).__contains__
     rest = graph.reached([name for name in graph.names if not own(name)] + entries, set())
     found = [
@@ -57,6 +58,14 @@ def refuse_meta_graph(meta_graph: Any, definition: OpDef) -> None:
         *graph.reaching_out(saving - rest - restoring, definition, _SAVING),
     ]
     _refuse(found)
+
+
+def _functions_of_objects(objects: Any) -> Iterator[str]:
+    """The functions that loading may call, or a caller."""
+    yield from objects.concrete_functions
+    for item in objects.nodes:
+        yield from item.function.concrete_functions
+        yield item.bare_concrete_function.concrete_function_name
 
 
 def refuse_graph(graph_def: Any, definition: OpDef) -> None:
@@ -79,8 +88,11 @@ class _Reach:
 
     def __init__(self, graph_def: Any) -> None:
         self._functions = {item.signature.name for item in graph_def.library.function}
-        self._nodes: dict[str, list[Any]] = {node.name: [node] for node in graph_def.node}
-        self._nodes |= {f"{item.signature.name}()": list(item.node_def) for item in graph_def.library.function}
+        self._nodes: dict[str, list[Any]] = {}
+        for node in graph_def.node:  # a name that stands there twice must not hide one of its nodes
+            self._nodes.setdefault(node.name, []).append(node)
+        for item in graph_def.library.function:
+            self._nodes.setdefault(f"{item.signature.name}()", []).extend(item.node_def)
         self.names = list(self._nodes)
 
     def reached(self, names: Iterable[str], seen: set[str]) -> set[str]:
@@ -100,8 +112,9 @@ class _Reach:
         """The operators among those that are not to be run."""
         for name in names:
             for node in self._nodes[name]:
-                if node.op not in self._functions and node.op not in allowed and _reaches_out(node, definition):
-                    yield node.op
+                is_call = node.op in self._functions and definition(node.op) is None
+                if not is_call and node.op not in allowed and _reaches_out(node, definition):
+                    yield str(node.op)
 
     def _called(self, node: Any) -> list[str]:
         called = [node.op] if node.op in self._functions else []
@@ -111,12 +124,14 @@ class _Reach:
 
 
 def _reaches_out(node: Any, definition: OpDef) -> bool:
-    if node.op == "PrintV2":
-        return node.attr["output_stream"].s.decode("utf-8", "replace") not in ("", *_STREAMS)
-    if _REACHES_OUT.search(node.op):
-        return node.op != "ShardedFilename"
-    found = definition(node.op)
-    return bool(found is not None and found.is_stateful and not _STAYS_INSIDE.match(node.op))
+    kind = str(node.op)
+    if kind == "PrintV2":
+        stream = bytes(node.attr["output_stream"].s) if "output_stream" in node.attr else b""
+        return stream not in _STREAMS
+    if _REACHES_OUT.search(kind):
+        return kind != "ShardedFilename"
+    found = definition(kind)
+    return found is not None and bool(found.is_stateful) and not _STAYS_INSIDE.match(kind)
 
 
 def _node(tensor: str) -> str:
