@@ -130,8 +130,8 @@ def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
     registered = entry.get("registered_name")
     if module.startswith("keras.src.ops.") or _is_operation(entry):
         kind = f"ops.{kind}"
-    elif registered and ">" in str(registered):
-        module = str(registered)
+    elif registered and (">" in str(registered) or not module):  # Keras's own classes have a module and no such name
+        module = f"custom {registered}"
     is_network = kind in _NETWORKS or isinstance(config.get("layers"), list)
     network = network_of(entry, depth + 1) if is_network else None
     return Layer(name, kind, module, config, calls, network)

@@ -42,10 +42,11 @@ def _refuse(entry: dict[str, Any]) -> None:
             f"layer{name} ({kind}) holds code, which is not executed: express it with Keras layers or keras.ops, or, "
             "if you trust its author, give --trust-code"
         )
-    if module is not None and not _OWN.match(str(module)):
+    registered = entry.get("registered_name") or (kind if ">" in kind else None)
+    if not _OWN.match(str(module)) if module is not None else registered is not None:
         raise UnsupportedError(
-            f"layer{name} ({kind} of {module}) is custom, and Keras cannot rebuild it without its Python class: export "
-            "the model with model.export('folder') where the class is at hand, and convert that"
+            f"layer{name} ({module or registered}) is custom, and Keras cannot rebuild it without its Python class: "
+            "export the model with model.export('folder') where the class is at hand, and convert that"
         )
     if kind in _VOCABULARIES and isinstance(config, dict) and isinstance(config.get("vocabulary"), str):
         raise UnsupportedError(

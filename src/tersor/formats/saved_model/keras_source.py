@@ -29,17 +29,15 @@ def source_of_keras(request: Mapping[str, Any]) -> Source:
         )
         for item in model.inputs
     }
-    labels = _distinct(list(getattr(model, "output_names", ())))
+    labels = _distinct([item._keras_history.operation.name for item in model.outputs])
 
     def function(**arguments: Any) -> dict[str, Any]:
         given = [arguments[name] for name in names]
         results = tf.nest.flatten(model(given[0] if len(given) == 1 else given, training=False))
-        keys = labels if len(labels) == len(results) else [f"output_{number}" for number in range(len(results))]
-        return dict(zip(keys, results, strict=True))
+        return dict(zip(labels, results, strict=True))
 
     owner = tf.Module()
-    owner.variables_of_model = list(model.variables)
-    owner.model = model
+    owner.weights = [variable.value for variable in model.variables]
     return Source("serving_default", function, specs, owner)
 
 

@@ -156,6 +156,11 @@ def _refuse_foreign(model: Model, path: Path, *, allowed: bool) -> None:
     other = {code: count for code, count in codes.items() if not code.startswith(_FLEX)}
     if other:
         raise UnsupportedError(f"neither LiteRT nor its Flex delegate has these operators: {_counted(other)}")
+    if not allowed and any(code.startswith("TensorList") for code in flex):
+        raise UnsupportedError(
+            "a recurrent layer lies in it with an open batch, which LiteRT cannot unroll (TensorListReserve): convert "
+            "the Keras file itself, or export the model with a fixed batch (keras.Input(shape, batch_size=1))"
+        )
     if flex and not allowed:
         raise UnsupportedError(
             f"LiteRT has no operator for {_counted(flex)}: replace what computes them in the model, or leave them as "

@@ -118,9 +118,17 @@ class _Reach:
 
     def _called(self, node: Any) -> list[str]:
         called = [node.op] if node.op in self._functions else []
-        for value in node.attr.values():
-            called += [item.name for item in (value.func, *value.list.func) if item.name]
+        called += [name for value in node.attr.values() for name in _functions_in(value)]
         return [f"{name}()" for name in called]
+
+
+def _functions_in(value: Any) -> Iterator[str]:
+    """The functions that an attribute names, also as arguments of functions."""
+    for item in (value.func, *value.list.func):
+        if item.name:
+            yield item.name
+            for inner in item.attr.values():
+                yield from _functions_in(inner)
 
 
 def _reaches_out(node: Any, definition: OpDef) -> bool:
