@@ -21,7 +21,9 @@ from conftest import Cli, Run
 from small_nets import classifier, images
 from tersor.errors import FormatError, ModelError, RecipeError, RuntimeFailure, TersorWarning, UnsupportedError
 from tersor.formats import tflite
-from tersor.formats.saved_model import Conversion, keras_config, read
+from tersor.formats.saved_model import keras_config
+from tersor.formats.saved_model.conversion import Conversion
+from tersor.formats.saved_model.read import read
 from tersor.formats.saved_model.screen import refuse_graph, refuse_meta_graph
 from tersor.formats.saved_model.shapes import closed
 from tersor.ir.build import Builder
@@ -110,6 +112,14 @@ def test_child_that_hangs_is_stopped(fake: Path) -> None:
 def test_python_that_is_not_there(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERSOR_TENSORFLOW_PYTHON", str(fake / "nowhere"))
     with pytest.raises(RuntimeFailure, match=r"TERSOR_TENSORFLOW_PYTHON=.*nowhere: cannot be started"):
+        load(saved_model(fake, "net"))
+
+
+def test_child_needs_nothing_but_python(fake: Path) -> None:
+    """Another environment has TensorFlow and need have none of tersor's packages; here it has nothing at all."""
+    python = fake / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    with pytest.raises(UnsupportedError, match="TensorFlow is not installed where TERSOR_TENSORFLOW_PYTHON points"):
         load(saved_model(fake, "net"))
 
 
@@ -290,7 +300,11 @@ def test_printing_into_a_file_is_writing_one() -> None:
 
 
 def meta_graph(
-    signature_output: str = "y:0", initializer: str = "", listed: str = "", restore: str = "RestoreV2"
+    signature_output: str = "y:0",
+    initializer: str = "",
+    listed: str = "",
+    restore: str = "RestoreV2",
+    argument: str = "",
 ) -> Any:
     """A SavedModel's graph with a saver of the usual form."""
     call = "StatefulPartitionedCall"

@@ -19,7 +19,7 @@ from conftest import Cli, Run
 from small_nets import shared_file
 from tersor.errors import FormatError, ModelError, RecipeError, TersorWarning, UnsupportedError
 from tersor.formats import tflite
-from tersor.formats.saved_model import Conversion
+from tersor.formats.saved_model.conversion import Conversion
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.stages.load import load

@@ -27,7 +27,7 @@ def command(
     std: options.Std = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a .tflite of any flavour, or a Keras file, on labelled data, with a 95 % confidence interval."""
+    """Measure a .tflite of any flavour, or another model, on labelled data, with a 95 % confidence interval."""
     from tersor.cli import console
     from tersor.report.outcome import score_to_dict
     from tersor.stages.evaluate import evaluate

@@ -11,7 +11,7 @@ from tersor.errors import RecipeError
 
 if TYPE_CHECKING:
     from tersor.data.preprocess import Preprocess
-    from tersor.formats.saved_model import Conversion
+    from tersor.formats.saved_model.conversion import Conversion
 
 ModelPath = Annotated[
     Path,
@@ -34,7 +34,7 @@ Mean = Annotated[
 Std = Annotated[str | None, typer.Option(metavar="S", help="Then divide by: likewise.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-_TENSORFLOW = "What TensorFlow reads (pip install 'tersor[tensorflow]')"
+_TENSORFLOW = "What TensorFlow reads (the extra 'tensorflow')"
 Via = Annotated[
     str | None,
     typer.Option(

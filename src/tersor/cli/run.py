@@ -32,7 +32,7 @@ def command(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a .tflite of any flavour, or a Keras file, with any batch size."""
+    """Run a .tflite of any flavour, or another model, with any batch size."""
     import numpy as np
 
     from tersor.cli import console

@@ -15,7 +15,7 @@ from tersor.ir.graph import Model
 from tersor.stages.optimize import optimize
 
 if TYPE_CHECKING:
-    from tersor.formats.saved_model import Conversion
+    from tersor.formats.saved_model.conversion import Conversion
 
 _LATER = {".onnx": "ONNX"}
 
@@ -51,9 +51,9 @@ def load(
     if path.is_dir() and not _is_saved_model(path):
         raise FormatError(f"{path}: is a folder, but not a SavedModel (no saved_model.pb); tersor reads {READ}")
     if path.is_dir() or suffix in _GRAPHS or (suffix in _KERAS and conversion is not None and conversion.is_for_keras):
-        from tersor.formats import saved_model
+        from tersor.formats.saved_model.read import read
 
-        return saved_model.read(path, input_shapes, conversion)
+        return read(path, input_shapes, conversion)
     if conversion is not None and conversion.options:
         raise RecipeError(f"{path}: {', '.join(conversion.options)}: only for what TensorFlow converts; see --help")
     if suffix in _LATER:

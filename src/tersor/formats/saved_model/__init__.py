@@ -5,12 +5,5 @@ for it, `child` runs the process. The other modules run in there, import nothing
 and `tersor.errors`, and may therefore run in another environment than this one: `convert` is the main program,
 `sources` makes a function of a SavedModel or a frozen graph and `keras_source` of a Keras file, `screen` refuses graphs
 that reach for files or for Python, `shapes` closes what is open. `keras_config` screens Keras files before that,
-without Keras.
+without Keras. Nothing is imported here, for the same reason.
 """
-
-from tersor.formats.saved_model.conversion import Conversion
-from tersor.formats.saved_model.read import is_saved_model, read
-
-EXTENSIONS = (".pb", ".pbtxt")
-
-__all__ = ["EXTENSIONS", "Conversion", "is_saved_model", "read"]

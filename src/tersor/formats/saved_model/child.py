@@ -69,16 +69,14 @@ def _start(log: Any) -> subprocess.Popen[bytes]:
     python = os.environ.get(PYTHON) or sys.executable
     root = str(Path(__file__).parents[3])
     code = (
-        f"import sys; sys.path.insert(0, {root!r}); from tersor.formats.saved_model.convert import main; "
-        "del sys.path[0]; main()"
+        f"import sys; usual = [path for path in sys.path if path]; sys.path = [{root!r}, *usual]; "
+        "from tersor.formats.saved_model.convert import main; sys.path = usual; main()"
     )
     environment = os.environ | _QUIET
     if python == sys.executable:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     try:
-        return subprocess.Popen(
-            [python, "-P", "-c", code], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
-        )
+        return subprocess.Popen([python, "-c", code], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
     except OSError as error:
         raise RuntimeFailure(f"{PYTHON}={python}: cannot be started: {error.strerror or error}") from error
 

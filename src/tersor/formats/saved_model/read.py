@@ -24,11 +24,6 @@ _FLEX = "Flex"
 """How the code of an operator begins that is left to TensorFlow (`tensorflow/lite/delegates/flex`)."""
 
 
-def is_saved_model(path: Path) -> bool:
-    """Whether a folder is a SavedModel, or a file the graph of one."""
-    return any((path / name).is_file() for name in _GRAPHS) if path.is_dir() else path.name in _GRAPHS
-
-
 def read(
     path: str | Path,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
