@@ -135,6 +135,14 @@ def test_without_tensorflow_the_extra_is_named(cli: Cli, place: Path) -> None:
         )
 
 
+def test_tensorflow_that_cannot_be_imported(fake: Path) -> None:
+    (fake / "tensorflow.py").write_text("import libtensorflow_missing")
+    python = fake / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{fake}" exec "{sys.executable}" -S "$@"\n')
+    with pytest.raises(UnsupportedError, match=r"installed, but cannot be imported: ModuleNotFoundError: .*_missing"):
+        load(saved_model(fake, "net"))
+
+
 def test_child_ends_with_its_parent(tmp_path: Path) -> None:
     """A module that stands for TensorFlow and takes its time is left when standard input ends."""
     (tmp_path / "tensorflow.py").write_text("import time; print('here', flush=True); time.sleep(600)")

@@ -59,10 +59,10 @@ def _end_with_parent() -> None:
 def _answer(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     try:
         import tensorflow as tf
-    except ModuleNotFoundError as error:
-        if error.name != "tensorflow":
-            raise
-        return {"missing": "tensorflow"}
+    except ImportError as error:
+        if error.name == "tensorflow":
+            return {"missing": "tensorflow"}
+        raise UnsupportedError(f"TensorFlow is installed, but cannot be imported: {_reason(error)}") from error
     from tersor.formats.saved_model.keras_source import source_of_keras
     from tersor.formats.saved_model.sources import source_of_graph, source_of_saved_model
 
