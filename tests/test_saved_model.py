@@ -83,6 +83,12 @@ def test_answers_are_those_of_tensorflow(name: str, models: Path, run: Run) -> N
     assert model.description.startswith("converted by TensorFlow")
 
 
+def test_signatures_are_in_alphabetical_order(models: Path) -> None:
+    """They have none of their own, and two conversions of a model must be the same."""
+    assert load(models / "plain").graph.outputs == ("features", "scores")
+    assert load(models / "exported").graph.outputs == ("output_0", "output_1")
+
+
 def test_graph_file_stands_for_its_saved_model(models: Path, run: Run) -> None:
     assert_same(run, load(models / "plain" / "saved_model.pb"), *recorded(models / "plain.npz"))
 
@@ -254,6 +260,9 @@ def test_commands_take_a_saved_model(models: Path, cli: Cli, place: Path) -> Non
     assert {made.tensors[name].dtype for name in (*made.inputs, *made.outputs)} == {DType.INT8}
     assert set(made.outputs) == {"scores", "features"}
     assert "I0000" not in answer.err
+    answer = cli("quantize", models / "plain", "--data", "xy.npz", "--batch-size", "4", "--output", "batch.tflite")
+    assert answer.code == 0, answer.err
+    assert tflite.read(place / "batch.tflite").graph.tensors["image"].shape == (4, 12, 12, 3)
     assert cli("evaluate", models / "plain", "--data", "xy.npz").code == 0
     np.save(place / "x.npy", rows[:3])
     assert cli("run", models / "plain", "x.npy", "--output", "o.npz").code == 0

@@ -15,6 +15,7 @@ def command(
     metric: Annotated[str, typer.Option(metavar="top1|top5|mse|auc|module:function")] = "top1",
     kernels: options.Kernels = "xnnpack",
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
     via: options.Via = None,
     signature: options.SignatureName = None,
     tags: options.Tags = None,
@@ -37,7 +38,7 @@ def command(
     asked = options.conversion(
         via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
     )
-    loaded = load(model, options.input_shapes(input_shape), conversion=asked)
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture, conversion=asked)
     dataset = load_data(data, loaded, options.preprocess(rescale, mean, std))
     for message in dataset.notes:
         console.note(message)

@@ -13,6 +13,7 @@ from tersor.cli import options
 def command(
     model: options.ModelPath,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
     via: options.Via = None,
     signature: options.SignatureName = None,
     tags: options.Tags = None,
@@ -36,7 +37,7 @@ def command(
     asked = options.conversion(
         via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
     )
-    loaded = load(model, options.input_shapes(input_shape), conversion=asked)
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture, conversion=asked)
     if text:
         console.out.print(dump(loaded), markup=False)
         return

@@ -27,6 +27,15 @@ InputShape = Annotated[
         show_default=False,
     ),
 ]
+Architecture = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONFIG.JSON|NAME",
+        help="For a Keras file with weights only: what model.to_json() wrote, or a network of keras.applications, "
+        "e.g. MobileNetV2 or 'MobileNet(alpha=0.25)' (needs Keras).",
+        show_default=False,
+    ),
+]
 Rescale = Annotated[str | None, typer.Option(metavar="K", help="Multiply raw values, e.g. 1/255.", show_default=False)]
 Mean = Annotated[
     str | None, typer.Option(metavar="M", help="Subtract: a number, or one per channel: 123.7,116.3,103.5.")
@@ -137,17 +146,20 @@ def conversion(
     asked = Conversion(
         via_tensorflow=via is not None,
         signature=signature,
-        tags=_names(tags),
-        graph_inputs=_names(graph_inputs),
-        graph_outputs=_names(graph_outputs),
+        tags=listed(tags) or (),
+        graph_inputs=listed(graph_inputs) or (),
+        graph_outputs=listed(graph_outputs) or (),
         select_tf_ops=select_tf_ops,
         trust_code=trust_code,
     )
     return asked if asked.options else None
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+def listed(text: str | None) -> tuple[str, ...] | None:
+    """Names between commas; "none" for no names, None if nothing is said."""
+    if text is None:
+        return None
+    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

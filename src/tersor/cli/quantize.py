@@ -33,6 +33,13 @@ def command(
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Samples that the written file takes at once, where the model leaves that open."
+        ),
+    ] = 1,
     via: options.Via = None,
     signature: options.SignatureName = None,
     tags: options.Tags = None,
@@ -63,6 +70,15 @@ def command(
         list[str] | None,
         typer.Option(metavar="OP|REGEX", help="Leave these operators (a kind, or result names) in float."),
     ] = None,
+    algorithms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...|none",
+            help="What is done about rounding, in this order, instead of what the flavour does: coordinate_descent, "
+            "bias_correction.",
+            show_default=False,
+        ),
+    ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan: every tensor, and why.")] = False,
     as_json: options.Json = False,
@@ -88,13 +104,20 @@ def command(
                 interface=io,
                 allow_float=allow_float,
                 keep_float=keep_float or (),
+                algorithms=options.listed(algorithms),
             )
             for name in (presets() if names == ["all"] else names)
         ]
         asked = options.conversion(
             via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
         )
-        loaded = load(model, options.input_shapes(input_shape), conversion=asked)
+        shapes = options.input_shapes(input_shape)
+        loaded = load(model, shapes, architecture=architecture, conversion=asked)
+        batched = (
+            load(model, shapes, batch=batch_size, architecture=architecture, conversion=asked)
+            if batch_size > 1
+            else None
+        )
         preprocess = options.preprocess(rescale, mean, std)
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
@@ -109,6 +132,7 @@ def command(
                 Options(samples, eval_samples, metric, latency),
                 report,
                 engine,
+                batched,
             )
     if as_json:
         console.print_json(outcome_to_dict(outcome))

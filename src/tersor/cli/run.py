@@ -13,10 +13,14 @@ from tersor.cli import options
 def command(
     model: options.ModelPath,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, .npy or .npz files.")],
-    batch: Annotated[int, typer.Option(min=1, help="Samples to run at once.")] = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples to run at once; by default as many as the file states.", show_default=False),
+    ] = None,
     kernels: options.Kernels = "xnnpack",
     top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
     via: options.Via = None,
     signature: options.SignatureName = None,
     tags: options.Tags = None,
@@ -44,7 +48,7 @@ def command(
     asked = options.conversion(
         via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
     )
-    loaded = load(model, options.input_shapes(input_shape), conversion=asked)
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture, conversion=asked)
     samples = load_inputs(inputs, loaded, options.preprocess(rescale, mean, std))
     with runnable(loaded) as path:
         results = list(run(path, samples, kernels=kernels, batch=batch))

@@ -1,4 +1,4 @@
-"""A file -> `Model`, whatever its format."""
+"""A file, or a live Keras model -> `Model`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tersor.errors import FormatError, RecipeError, UnsupportedError
 from tersor.formats import tflite
@@ -24,36 +24,53 @@ _GRAPHS = (".pb", ".pbtxt")
 
 READ = ".tflite, .keras and .h5 files, SavedModels and frozen graphs (.pb)"
 
+BATCH_LIMIT = 65_536
+"""Samples of one batch; more is a slip of the finger, and would not fit a device."""
+
 
 def load(
-    path: str | Path,
+    source: Any,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     *,
+    batch: int = 1,
+    architecture: str | Path | None = None,
     conversion: Conversion | None = None,
 ) -> Model:
-    """Read a model file.
+    """Read a model file, or a Keras model of this process.
 
     Args:
-        path: the file, or the folder of a SavedModel; what it is follows from its extension.
+        source: the path of a file, whose extension says what it is, or of a SavedModel's folder; or a Functional or
+            Sequential `keras.Model` (on JAX, TensorFlow or PyTorch) or `tf_keras.Model`, whose weights are copied.
         input_shapes: for an input's name (or "" for any), its sizes without the batch, where a model leaves some open.
+        batch: samples that a model takes at once, where it leaves that open.
+        architecture: for a Keras file with nothing but weights: a JSON file that `model.to_json()` wrote, or a network
+            of `keras.applications`, as "MobileNetV2" or "MobileNet(alpha=0.25)"; the latter needs Keras.
         conversion: for what TensorFlow has to read (extra `tersor[tensorflow]`), and whether it is to read Keras files.
 
     Raises:
         FormatError: says what the file is if it is not a model tersor reads.
         UnsupportedError: the model holds something that is not read; names it.
-        RecipeError: shapes, or options for TensorFlow, are given for a file that takes none.
+        RecipeError: an option does not belong to such a file.
         RuntimeFailure: TensorFlow crashed; in its own process.
     """
-    path = Path(path)
+    if not 1 <= batch <= BATCH_LIMIT:
+        raise RecipeError(f"a batch has 1 to {BATCH_LIMIT} samples, not {batch}")
+    if not isinstance(source, str | Path):
+        if conversion is not None and conversion.options:
+            raise RecipeError(f"{', '.join(conversion.options)}: for files and folders, not for a live model")
+        return _load_live(source, input_shapes, batch, architecture)
+    path = Path(source)
     if not path.exists():
         raise FormatError(f"{path}: no such file")
     suffix = path.suffix.lower()
     if path.is_dir() and not _is_saved_model(path):
         raise FormatError(f"{path}: is a folder, but not a SavedModel (no saved_model.pb); tersor reads {READ}")
     if path.is_dir() or suffix in _GRAPHS or (suffix in _KERAS and conversion is not None and conversion.is_for_keras):
+        if architecture is not None:
+            raise RecipeError(f"{path}: --architecture is for Keras files with nothing but weights")
         from tersor.formats.saved_model.read import read
 
-        return read(path, input_shapes, conversion)
+        return read(path, input_shapes, conversion, batch)
     if conversion is not None and conversion.options:
         raise RecipeError(f"{path}: {', '.join(conversion.options)}: only for what TensorFlow converts; see --help")
     if suffix in _LATER:
@@ -61,12 +78,27 @@ def load(
     if suffix in _KERAS:
         from tersor.formats import keras  # h5py is loaded only where it is needed
 
-        return keras.read(path, input_shapes)
-    if input_shapes:
-        raise RecipeError(
-            f"{path}: --input-shape is for models that leave sizes open; the shapes of a .tflite file are fixed"
-        )
+        return keras.read(path, input_shapes, batch, architecture)
+    for given, option, fixed in (
+        (input_shapes, "--input-shape", "the shapes of a .tflite file are fixed"),
+        (batch != 1, "--batch-size", "the batch of a .tflite file is fixed; make it from the Keras model"),
+        (architecture, "--architecture", "a .tflite file holds its own"),
+    ):
+        if given:
+            raise RecipeError(f"{path}: {option} is for Keras files; {fixed}")
     return tflite.read(path)
+
+
+def _load_live(
+    model: object, input_shapes: Mapping[str, tuple[int, ...]] | None, batch: int, architecture: object
+) -> Model:
+    from tersor.formats import keras
+
+    if not keras.is_live(model):
+        raise FormatError(f"a {type(model).__name__} is neither the path of a file nor a keras.Model")
+    if architecture is not None:
+        raise RecipeError("a live model has its own architecture; architecture= is for files with nothing but weights")
+    return keras.read_live(model, input_shapes, batch)
 
 
 def runs_as_it_is(path: Path) -> bool:

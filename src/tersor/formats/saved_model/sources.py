@@ -46,13 +46,14 @@ def source_of_saved_model(request: Mapping[str, Any]) -> Source:
     signature = meta_graph.signature_def[key]
     specs = {
         name: tf.TensorSpec(_closed(name, info.tensor_shape, request), tf.dtypes.as_dtype(info.dtype), name)
-        for name, info in signature.inputs.items()
+        for name, info in sorted(signature.inputs.items())
     }
     copy = _loadable_copy(saved, folder, Path(request["folder"]) / "source")
     loaded = tf.saved_model.load(str(copy), tags=list(meta_graph.meta_info_def.tags))
     function = loaded.signatures[key]
     if meta_graph.HasField("object_graph_def"):
-        return Source(key, function, specs, loaded)
+        # a signature has no order: by name, so that two conversions of a model are the same
+        return Source(key, lambda **arguments: dict(sorted(function(**arguments).items())), specs, loaded)
     frozen = _frozen(function)
     names = {tensor.name: name for tensor, name in zip(frozen.inputs, sorted(specs), strict=True)}
     outputs = {name: tensor.name for name, tensor in zip(sorted(signature.outputs), frozen.outputs, strict=True)}
