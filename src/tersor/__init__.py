@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Conversion": "tersor.formats.saved_model.conversion",
     "Dataset": "tersor.data.dataset",
     "Model": "tersor.ir.graph",
     "Options": "tersor.stages.produce",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from tersor.data.feed import Sample as Sample
     from tersor.data.preprocess import Preprocess as Preprocess
     from tersor.errors import TersorError as TersorError
+    from tersor.formats.saved_model.conversion import Conversion as Conversion
     from tersor.ir.graph import Model as Model
     from tersor.ir.plan import Plan as Plan
     from tersor.recipe import Recipe as Recipe

@@ -14,6 +14,13 @@ def command(
     model: options.ModelPath,
     input_shape: options.InputShape = None,
     architecture: options.Architecture = None,
+    via: options.Via = None,
+    signature: options.SignatureName = None,
+    tags: options.Tags = None,
+    graph_inputs: options.GraphInputs = None,
+    graph_outputs: options.GraphOutputs = None,
+    select_tf_ops: options.SelectTfOps = False,
+    trust_code: options.TrustCode = False,
     text: Annotated[bool, typer.Option("--text", help="Print every tensor and operator.")] = False,
     operators: Annotated[bool, typer.Option("--operators", help="Print a line per operator.")] = False,
     as_json: options.Json = False,
@@ -27,18 +34,21 @@ def command(
     from tersor.stages.analyze import analyze
     from tersor.stages.load import load
 
-    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
+    asked = options.conversion(
+        via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
+    )
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture, conversion=asked)
     if text:
         console.out.print(dump(loaded), markup=False)
         return
     analysis = analyze(loaded)
     if as_json:
-        console.print_json(asdict(analysis) | {"file_bytes": model.stat().st_size})
+        console.print_json(asdict(analysis) | {"file_bytes": options.stored_bytes(model)})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     kinds = ", ".join(f"{count} {kind}" for kind, count in analysis.kinds.items())
     rows = {
-        "file": f"{model} ({model.stat().st_size:,} bytes)",
+        "file": f"{model} ({options.stored_bytes(model):,} bytes)",
         "made by": loaded.description,
         "input": "\n".join(f"{name}: {what}" for name, what in analysis.inputs.items()),
         "output": "\n".join(f"{name}: {what}" for name, what in analysis.outputs.items()),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -53,10 +55,13 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    from tersor.errors import TersorError
+    from tersor.errors import TersorError, TersorWarning
 
     try:
-        code = int(app(standalone_mode=False) or 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", TersorWarning)
+            warnings.showwarning = _show_warning(warnings.showwarning)
+            code = int(app(standalone_mode=False) or 0)
     except TersorError as error:
         return _failed(str(error), error.exit_code)
     except typer.Abort:
@@ -70,6 +75,21 @@ def _exit_code() -> int:
     if code == _INTERRUPTED:
         typer.echo("interrupted: nothing was written", err=True)
     return code
+
+
+def _show_warning(usual: Callable[..., None]) -> Callable[..., None]:
+    """Show what tersor warns of as a line of the command, and all else as usual."""
+    from tersor.errors import TersorWarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, TersorWarning):
+            usual(message, category, *place, **more)
+            return
+        from tersor.cli import console
+
+        console.warn(str(message))
+
+    return show
 
 
 def _misused(error: Any) -> int:

@@ -35,8 +35,18 @@ def command(
     input_shape: options.InputShape = None,
     architecture: options.Architecture = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples that the written file takes at once (Keras files).")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Samples that the written file takes at once, where the model leaves that open."
+        ),
     ] = 1,
+    via: options.Via = None,
+    signature: options.SignatureName = None,
+    tags: options.Tags = None,
+    graph_inputs: options.GraphInputs = None,
+    graph_outputs: options.GraphOutputs = None,
+    select_tf_ops: options.SelectTfOps = False,
+    trust_code: options.TrustCode = False,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -98,9 +108,16 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
+        asked = options.conversion(
+            via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
+        )
         shapes = options.input_shapes(input_shape)
-        loaded = load(model, shapes, architecture=architecture)
-        batched = load(model, shapes, batch=batch_size, architecture=architecture) if batch_size > 1 else None
+        loaded = load(model, shapes, architecture=architecture, conversion=asked)
+        batched = (
+            load(model, shapes, batch=batch_size, architecture=architecture, conversion=asked)
+            if batch_size > 1
+            else None
+        )
         preprocess = options.preprocess(rescale, mean, std)
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
@@ -135,4 +152,7 @@ def output_path(model: Path, output: Path | None, flavour: str, *, several: bool
     """Where a flavour is written: the file that was asked for, or `model.flavour.tflite` in the folder asked for."""
     if output is not None and not several and output.suffix and not output.is_dir():
         return output
-    return (output or model.parent) / f"{model.stem}.{flavour}.tflite"
+    if model.is_dir():
+        model = model.resolve()  # "." has no name
+    name = model.name if model.is_dir() else model.stem
+    return (output or model.parent) / f"{name}.{flavour}.tflite"

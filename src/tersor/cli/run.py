@@ -21,6 +21,13 @@ def command(
     top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
     input_shape: options.InputShape = None,
     architecture: options.Architecture = None,
+    via: options.Via = None,
+    signature: options.SignatureName = None,
+    tags: options.Tags = None,
+    graph_inputs: options.GraphInputs = None,
+    graph_outputs: options.GraphOutputs = None,
+    select_tf_ops: options.SelectTfOps = False,
+    trust_code: options.TrustCode = False,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -29,7 +36,7 @@ def command(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a .tflite of any flavour, or a Keras file, with any batch size."""
+    """Run a .tflite of any flavour, or another model, with any batch size."""
     import numpy as np
 
     from tersor.cli import console
@@ -38,7 +45,10 @@ def command(
     from tersor.stages.run import run
     from tersor.stages.save import atomic
 
-    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
+    asked = options.conversion(
+        via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
+    )
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture, conversion=asked)
     samples = load_inputs(inputs, loaded, options.preprocess(rescale, mean, std))
     with runnable(loaded) as path:
         results = list(run(path, samples, kernels=kernels, batch=batch))

@@ -23,7 +23,7 @@ from tersor.stages.compare import Accumulator, OutputDistance, batches, real_out
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, correct
 from tersor.stages.evaluate import Score, Scorer, as_sample
-from tersor.stages.load import runs_as_it_is
+from tersor.stages.load import refuse_tensorflow_ops, runs_as_it_is
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import refuse_finished
@@ -141,6 +141,7 @@ def produce(
     """
     options = options or Options()
     refuse_finished(model)
+    refuse_tensorflow_ops(model)
     _refuse_outputs(model, outputs)
     if options.metric is not None:
         Scorer(options.metric)  # raises for an unknown one before anything is done

@@ -76,7 +76,7 @@ def network_of(entry: Mapping[str, Any], depth: int = 0) -> Network:
     if not isinstance(config.get("layers"), list):
         raise UnsupportedError(
             f"the model is a subclass ({kind}) whose layers are Python code, which is not executed: "
-            "rebuild it with the functional API, or export it as .tflite"
+            "rebuild it with the functional API, or export it with model.export('folder') and convert that"
         )
     try:
         return _sequential(config, depth) if "output_layers" not in config else _functional(config, depth)
@@ -146,8 +146,8 @@ def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
     registered = entry.get("registered_name")
     if module.startswith("keras.src.ops.") or _is_operation(entry):
         kind = f"ops.{kind}"
-    elif registered and ">" in str(registered):
-        module = str(registered)
+    elif registered and (">" in str(registered) or not module):  # Keras's own classes have a module and no such name
+        module = f"custom {registered}"
     is_network = kind in _NETWORKS or isinstance(config.get("layers"), list)
     network = network_of(entry, depth + 1) if is_network else None
     nodes = entry.get("inbound_nodes") or []

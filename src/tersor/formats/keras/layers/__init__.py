@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from tersor.errors import UnsupportedError
 from tersor.formats.keras.call import Call
 from tersor.formats.keras.layers import (
     activation_layers,
@@ -73,7 +72,7 @@ def function_of(call: Call) -> Function:
     if layer.kind == "Lambda" or "__lambda__" in str(layer.config.get("function")):
         raise call.refused(
             "it holds Python code, which is not executed: express it with Keras layers or keras.ops and save the "
-            "model again"
+            "model again, or, if you trust its author, give --trust-code"
         )
     policy = layer.config.get("dtype")
     is_quantized = isinstance(policy, dict) and str(policy.get("class_name")).startswith("Quantized")
@@ -81,9 +80,14 @@ def function_of(call: Call) -> Function:
         raise call.refused("its weights are quantized by Keras already: save the float model")
     function = LAYERS.get(layer.kind)
     if function is None or not _is_own(layer.module):
-        what = "tersor does not read this layer" if _is_own(layer.module) else "it is a custom layer"
-        raise UnsupportedError(
-            f"{call.where}: {what}: replace it with layers that are read, or export the model as .tflite"
+        if not _is_own(layer.module):
+            raise call.refused(
+                "it is a custom layer: replace it with layers that are read, or export the model as a SavedModel "
+                "(model.export('folder')) and convert that"
+            )
+        raise call.refused(
+            "tersor does not read this layer: replace it with layers that are read, or have TensorFlow convert the "
+            "model with --via tensorflow"
         )
     if layer.kind not in training.LAYERS and is_channels_first(call):
         return partial(turned, function=function)
