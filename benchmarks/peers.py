@@ -27,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
 from page import page
+
 from whole_process import CommandFailure, Cost, Memory, measure, measure_memory
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,8 @@ Makes, in the folder given, an environment for Keras and one for tersor. For eac
 another: `zoo/make.py` builds it with live random weights and asks Keras and a float64 referee for answers,
 `zoo/convert.py` turns the `.keras` file into a float `.tflite`, `zoo/measure.py` makes and measures the flavours. What
 was found goes to ``docs/benchmarks/zoo/NAME.json`` at once, and ``docs/results.md`` is written anew. A network whose
-JSON was made by the same state of tersor and of these scripts is skipped, so that a run that was cut short goes on where
-it stopped. Needs Linux, ``pip``, 12 GB of disk, 16 GB of memory for the largest. Runs on Python alone.
+JSON was made by the same state of tersor and of these scripts is skipped, so that a run that was cut short goes on
+where it stopped. Needs Linux, ``pip``, 12 GB of disk, 16 GB of memory for the largest. Runs on Python alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import datetime
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "zoo"))
 
-from environments import ROOT, environment, fingerprint, processor, source, versions
 from models import NETWORKS, Network
 from page import page
+
+from environments import ROOT, environment, fingerprint, processor, source, versions
 from whole_process import CommandFailure, measure
 
 WORKERS = ROOT / "benchmarks" / "zoo"
@@ -141,7 +141,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"unknown networks: {', '.join(sorted(unknown))}; there are {', '.join(n.name for n in NETWORKS)}")
     if not arguments.page:
-        os.nice(10 - os.nice(0) if os.nice(0) < 10 else 0)
+        os.nice(10)
         waiting = [network for network in wanted if not zoo.is_finished(network, any_state=arguments.keep)]
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(zoo.run, waiting))

@@ -14,16 +14,16 @@ import numpy as np
 import tensorflow as tf
 
 BRANCH = 0.2
-"""Factor on the last normalization (or convolution) of a residual branch. Trained networks have small ones there: it is
-where training starts at 0 by habit (Goyal et al. 2017). With 1, each block doubles what rounding errors it passes on."""
+"""Factor on the last normalization (or convolution) of a residual branch. Trained networks have small ones there;
+training often starts at 0 (Goyal et al. 2017). With 1, rounding errors grow from block to block."""
 
 CONFIDENCE = 0.7
 """Median over the images of the most probable class's probability."""
 
 SMOOTHNESS = 0.5
-"""Share of a spatial kernel's variance that all its taps have in common. Independent taps prefer high frequencies: after
-a few of them every image looks like noise, the average over the picture is the same for all, and the classifier has to
-magnify what is left, with the rounding errors in it."""
+"""Share of a spatial kernel's variance that all its taps have in common. With independent taps every image looks
+like noise after a few layers, the average over the picture is the same for all, and the classifier has to magnify what
+is left, with the rounding errors in it."""
 
 BETA = (0.6, 0.3)
 """Mean and standard deviation of the offsets of normalizations: more than half of the units are active, as far as ReLU
@@ -112,9 +112,7 @@ def _set_statistics(model: keras.Model, images: Array) -> Array:
     for layer in layers:
         layer.momentum = 0.0
     rates = {layer: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
-    drop_paths = {
-        layer: layer.drop_path_rate for layer in model.layers if type(layer).__name__ == "StochasticDepth"
-    }
+    drop_paths = {layer: layer.drop_path_rate for layer in model.layers if type(layer).__name__ == "StochasticDepth"}
     for layer in rates:
         layer.rate = 0.0
     for layer in drop_paths:

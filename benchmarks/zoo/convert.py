@@ -1,6 +1,6 @@
 """A `.keras` file to a float `.tflite`, a process of its own, so that its time and memory are this alone.
 
-    python convert.py model.keras model.tflite report.json
+python convert.py model.keras model.tflite report.json
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from alive import enliven
-from images import structured_images
 from models import NETWORKS, Network, amounts
+
+from images import structured_images
 
 SEED = 0
 

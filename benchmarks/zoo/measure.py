@@ -157,9 +157,7 @@ def int8_fidelity(subject: Subject) -> dict[str, Any]:
 
 def latency(subject: Subject) -> dict[str, Any]:
     """Time of int8 beside float, in turn, one thread of XNNPACK."""
-    handles = [
-        subject.engine.open(str(path)) for path in (subject.float_path, subject.folder / "model.int8.tflite")
-    ]
+    handles = [subject.engine.open(str(path)) for path in (subject.float_path, subject.folder / "model.int8.tflite")]
     image = subject.held_back[0]
     inputs = [[image], [np.zeros(image.shape, np.dtype(handles[1].inputs[0].dtype))]]
     timings = benchmark(handles, inputs, LATENCY_ROUNDS)
