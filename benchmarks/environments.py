@@ -13,21 +13,28 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ("numpy==2.4.6", "ai-edge-litert==2.3.0")
 REQUIREMENTS = {
     "tensorflow": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
+    "keras_2": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
     "litert_quantizer": ("litert-quantizer==0.11.0", *SHARED),
     "tersor": ("-e", str(ROOT), *SHARED),
 }
-PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy")
+ALONE = {"keras_2": ("tf-keras==2.21.0",)}
+"""Installed without what they ask for: tf-keras wants the package `tensorflow`; `tensorflow-cpu` stands in for it."""
+
+PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "tf-keras", "ai-edge-litert", "numpy")
 
 
 def environment(work: Path, name: str) -> Path:
     """The Python of an environment, which is made if it is not there or has other requirements."""
     folder = work / "environments" / name
     python, marker = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = "\n".join(REQUIREMENTS[name]) + "\n"
+    alone = ALONE.get(name, ())
+    wanted = "\n".join((*REQUIREMENTS[name], *alone)) + "\n"
     if not (marker.exists() and marker.read_text() == wanted):
         print(f"making the environment of {name}", flush=True)
         venv.create(folder, clear=True, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS[name]], check=True)
+        if alone:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *alone], check=True)
         marker.write_text(wanted)
     return python
 
