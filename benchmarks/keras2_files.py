@@ -67,8 +67,8 @@ def page(results: dict[str, Any]) -> str:
     return f"""# Keras 2 files
 
 Trained networks in files of Keras 2, read by tersor as they are and run in float, beside TensorFlow's Keras 2. Made by
-`python benchmarks/keras2_files.py DATA --work DIR`, {results["date"]}, tersor source {results["tersor_source"]}, tf-keras
-{packages["tf-keras"]}, tensorflow-cpu {packages["tensorflow-cpu"]}, keras {packages["keras"]}.
+`python benchmarks/keras2_files.py DATA --work DIR`, {results["date"]}, tersor source {results["tersor_source"]},
+tf-keras {packages["tf-keras"]}, tensorflow-cpu {packages["tensorflow-cpu"]}, keras {packages["keras"]}.
 
 {table(head, rows)}
 

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for environments, networks and results")
     parser.add_argument("--only", action="append", metavar="CASE", help=f"of {', '.join(c.name for c in CASES)}")
+    parser.add_argument("--samples", type=int, help="calibrate int8 on so many instead of 100; the page says so")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks")
     parser.add_argument("--note", default="", help="a sentence for the page, for instance that the machine was busy")
     parser.add_argument("--page", action="store_true", help="write the page from the JSON file, and measure nothing")
@@ -182,6 +183,8 @@ def main() -> None:
         for case in CASES:
             if arguments.only and case.name not in arguments.only:
                 continue
+            if arguments.samples and case.samples:
+                case = replace(case, samples=arguments.samples)
             match = Match(case, work, pythons)
             match.prepare()
             load = os.getloadavg()[0]

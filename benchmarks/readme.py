@@ -33,7 +33,8 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     filled = text
-    for name, content in (("demo", demo_table()), ("peers", peers_table()), ("real-models", real_models())):
+    contents = {"demo": demo_table, "peers": peers_table, "keras": keras_table, "zoo": zoo, "real-models": real_models}
+    for name, content in ((name, make()) for name, make in contents.items()):
         block = f"<!-- {name} -->{content}<!-- /{name} -->"
         filled = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", block.replace("\\", r"\\"), filled, flags=re.DOTALL)
     if arguments.check:
@@ -101,6 +102,41 @@ def peers_table() -> str:
         "([all figures](docs/benchmarks/peers.md), `make benchmark`)."
     )
     return "\n".join([*lines, "", note, ""])
+
+
+def keras_table() -> str:
+    """From `.keras` files, beside TensorFlow."""
+    results: dict[str, Any] = json.loads((RESULTS / "keras_files.json").read_text())
+    lines = [
+        "",
+        "| from the `.keras` file, whole process | time, TensorFlow's over tersor's | peak memory | TensorFlow's |",
+        "|---|---|---|---|",
+    ]
+    for result in results.values():
+        is_float = result["kind"] == "float"
+        ours, theirs = ("tersor", "tensorflow_float") if is_float else ("tersor_cli", "tensorflow")
+        own, other = (result["contestants"][name] for name in (ours, theirs))
+        pairs = zip(other["wall_seconds"], own["wall_seconds"], strict=True)
+        ratio = statistics.median(slow / fast for slow, fast in pairs)
+        what = "float" if is_float else f"int8, verified, {result['model']['samples']} samples"
+        lines.append(
+            f"| {result['model']['model']} to {what} | {ratio:.1f}x | {own['tree_rss_bytes'] / 1e6:.0f} MB "
+            f"| {other['tree_rss_bytes'] / 1e6:.0f} MB |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def zoo() -> str:
+    """One sentence about the Keras applications."""
+    found = [json.loads(path.read_text()) for path in sorted((RESULTS / "zoo").glob("*.json"))]
+    networks = [each["columns"] for each in found if "columns" in each]
+    worst = [max(each["float32"][kernels]["to_keras"] for kernels in ("xnnpack", "builtin")) for each in networks]
+    flavours = ("float16", "dynamic", "int8", "int16x8")
+    made = sum(all("error" not in each[name] for name in flavours) for each in networks)
+    return (
+        f"{len(networks)} are read, {sum(value <= 1e-4 for value in worst)} answer within 1e-4 of Keras, and {made} "
+        "become float16, dynamic, int8 and int16x8 files"
+    )
 
 
 def real_models() -> str:

@@ -142,9 +142,13 @@ def main() -> None:
         sys.exit(f"unknown networks: {', '.join(sorted(unknown))}; there are {', '.join(n.name for n in NETWORKS)}")
     if not arguments.page:
         os.nice(10)
-        waiting = [network for network in wanted if not zoo.is_finished(network, any_state=arguments.keep)]
+
+        def run(network: Network) -> None:
+            if not zoo.is_finished(network, any_state=arguments.keep):  # another run may have come first
+                zoo.run(network)
+
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            list(pool.map(zoo.run, waiting))
+            list(pool.map(run, wanted))
     zoo.write_page()
 
 

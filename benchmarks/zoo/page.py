@@ -171,8 +171,8 @@ figures are in [benchmarks/zoo](benchmarks/zoo)), one processor, at low priority
 - **read**: the `.keras` file into tersor's model; **to float file**: read, optimized and written; **peak**: of that
   whole process. Seconds on a machine with other work: take them for what they are.
 - **difference from Keras**: largest difference from `predict`, relative to the largest output of the image; the worst
-  of some images and of both kernel sets (XNNPACK, builtin). Goal: {GOAL:.0e}. **Keras's own rounding** is the same measure
-  between Keras in float32 and the same network in float64: less than that nobody can ask for.
+  of some images and of both kernel sets (XNNPACK, builtin). Goal: {GOAL:.0e}. **Keras's own rounding** is the same
+  measure between Keras in float32 and the same network in float64: less than that nobody can ask for.
 - **float16, dynamic, int8, int16x8**: on how many of the two kernel sets the file was loaded and run, and answered
   neither dead nor infinite (16 images; 4 on the slower set; 1 for int16x8, which has no fast kernels). "Ops float": how
   many operators had to stay in float, because LiteRT has no integer kernel; where there are none, int8 takes and gives
