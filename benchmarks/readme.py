@@ -27,8 +27,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
+    parser.add_argument("--fill", action="store_true", help="fill the README, but do not measure the demo again")
     arguments = parser.parse_args()
-    if not arguments.check:
+    if not (arguments.check or arguments.fill):
         measure_demo()
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
