@@ -17,7 +17,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/ready ## make every flavour of the embedded sample and print what each costs
-	$(BIN)/tersor quantize demo/fashion_mnist.tflite --as all --latency --rescale 1/255 \
+	$(BIN)/tersor quantize demo/fashion_mnist.keras --as all --latency --rescale 1/255 \
 	    --data demo/fashion_mnist_calibration.npz --samples 200 --eval-data demo/fashion_mnist.npz --output out/demo
 
 test: lint unit ## check style, types, import rules and run all tests

@@ -48,7 +48,7 @@ def measure_demo() -> None:
     demo = ROOT / "demo"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", "from tersor.cli.main import main; main()", "quantize"]
-        command += [str(demo / "fashion_mnist.tflite"), "--data", str(demo / "fashion_mnist_calibration.npz")]
+        command += [str(demo / "fashion_mnist.keras"), "--data", str(demo / "fashion_mnist_calibration.npz")]
         command += ["--samples", "200", "--eval-data", str(demo / "fashion_mnist.npz"), "--rescale", "1/255"]
         command += ["--as", FLAVOURS, "--latency", "--json", "--output", folder]
         done = subprocess.run(command, check=True, capture_output=True, text=True)

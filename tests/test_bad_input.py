@@ -450,7 +450,7 @@ def test_existing_result_stays_when_another_flavour_fails(cli: Cli, place: Path)
 
 
 def test_no_memory_is_an_error_without_traceback(cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhaust(*_: object) -> None:
+    def exhaust(*_: object, **__: object) -> None:
         raise MemoryError("cannot allocate 9 TiB")
 
     monkeypatch.setattr("tersor.stages.load.load", exhaust)

@@ -20,6 +20,7 @@ from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.recipe import presets
+from tersor.stages.optimize import optimize
 
 COMMANDS = ("quantize", "evaluate", "run", "inspect")
 
@@ -135,7 +136,7 @@ def test_metric_function(cli: Cli, place: Path) -> None:
 def test_explain_prints_every_operator_with_its_reason(cli: Cli) -> None:
     answer = cli(*quantize_net("--explain"))
     assert "plan int8" in answer.out
-    for op in classifier().graph.ops:
+    for op in optimize(classifier()).graph.ops:
         assert f"  {op.kind} {op.name}: integer  <- int8 by recipe int8" in answer.out
     assert "door x: int8 scale" in answer.out
 

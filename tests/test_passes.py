@@ -19,8 +19,10 @@ from tersor.passes import (
     fold_constants,
     fold_pad,
     form_hard_swish,
+    form_spatial_mean,
     fuse_activation,
     merge_reshapes,
+    move_affine_behind_pad,
     remove_identity,
 )
 from tersor.stages.optimize import PASSES, optimize
@@ -32,8 +34,10 @@ PLAIN = [
     fold_constants,
     fold_pad,
     form_hard_swish,
+    form_spatial_mean,
     fuse_activation,
     merge_reshapes,
+    move_affine_behind_pad,
     remove_identity,
 ]
 
@@ -93,9 +97,9 @@ class Net:
         shape = [self.shape(x)[axis] for axis in order]
         return self.builder.op("TRANSPOSE", [x, self.builder.constant("o", list(order))], shape)
 
-    def mean(self, x: str) -> str:
-        shape = (self.shape(x)[0], self.shape(x)[-1])
-        return self.builder.op("MEAN", [x, self.builder.constant("a", [1, 2])], shape, {"keep_dims": False})
+    def mean(self, x: str, *, keep: bool = False) -> str:
+        shape = (self.shape(x)[0], *([1, 1] if keep else []), self.shape(x)[-1])
+        return self.builder.op("MEAN", [x, self.builder.constant("a", [1, 2])], shape, {"keep_dims": keep})
 
     def batch_norm(self, x: str) -> str:
         channels = self.shape(x)[-1]
@@ -124,6 +128,11 @@ STEPS: dict[str, Callable[[Net, str], str]] = {
     "hard_swish": lambda net, x: net.hard_swish(x),
     "nothing": lambda net, x: net.binary("MUL", net.binary("ADD", x, 0.0), 1.0),
     "pad": lambda net, x: net.conv(net.pad(x, 1, 1), padding=VALID),
+    "offset_pad": lambda net, x: net.conv(net.pad(net.binary("ADD", x, -0.75), 1, 1), stride=2, padding=VALID),
+    "product_pad": lambda net, x: net.conv(net.pad(net.binary("MUL", x, net.values(net.shape(x)[-1])), 2, 2)),
+    "rescaled_pad": lambda net, x: net.conv(
+        net.pad(net.binary("SUB", net.binary("MUL", x, 0.5), 1.0), 1, 0), padding=VALID
+    ),
     "pad_strided": lambda net, x: net.conv(net.pad(x, 0, 1), stride=2, padding=VALID),
     "pointwise": lambda net, x: net.conv(x, kernel=1),
     "relu": lambda net, x: net.unary("RELU", x),
@@ -288,3 +297,49 @@ def test_almost_a_hard_swish_is_left_alone() -> None:
     clipped = net.unary("RELU6", net.binary("ADD", net.x, 2.0))
     graph = net.model(net.binary("MUL", net.builder.op("MUL", [net.x, clipped], (1, 6, 5, 4)), 1 / 6)).graph
     assert form_hard_swish.apply(graph) is graph
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_mean_over_positions_keeps_its_axes(keep: bool, run: Run) -> None:
+    net = Net(0)
+    model = net.model(net.mean(net.x, keep=keep))
+    changed = model.with_graph(form_spatial_mean.apply(model.graph))
+    assert kinds(changed.graph) == (["MEAN"] if keep else ["MEAN", "RESHAPE"])
+    assert changed.graph.ops[0].option("keep_dims") is True
+    inputs = [net.values(1, 6, 5, 4)]
+    assert np.array_equal(run(changed, inputs)[0], run(model, inputs)[0])
+
+
+def test_mean_over_a_sequence_is_one_over_an_image(run: Run) -> None:
+    net = Net(0, (1, 7, 4))
+    y = net.builder.op("MEAN", [net.x, net.builder.constant("a", [1])], (1, 4), {"keep_dims": False})
+    model = net.model(y)
+    changed = model.with_graph(form_spatial_mean.apply(model.graph))
+    assert kinds(changed.graph) == ["RESHAPE", "MEAN", "RESHAPE"]
+    assert form_spatial_mean.apply(changed.graph) is changed.graph
+    inputs = [net.values(1, 7, 4)]
+    assert np.abs(run(changed, inputs)[0] - run(model, inputs)[0]).max() < 1e-6
+
+
+def test_mean_over_channels_is_left_alone() -> None:
+    net = Net(0)
+    y = net.builder.op("MEAN", [net.x, net.builder.constant("a", [3])], (1, 6, 5), {"keep_dims": False})
+    graph = net.model(y).graph
+    assert form_spatial_mean.apply(graph) is graph
+    assert "axes [3] of 4" in (form_spatial_mean.refusal(graph, graph.ops[0]) or "")
+
+
+def test_rescaled_input_is_folded_across_a_pad(run: Run) -> None:
+    net = Net(0)
+    model = net.model(STEPS["rescaled_pad"](net, net.x))
+    changed = optimize(model)
+    assert kinds(changed.graph) == ["PADV2", "CONV_2D"]
+    inputs = [net.values(1, 6, 5, 4)]
+    assert np.abs(run(changed, inputs)[0] - run(model, inputs)[0]).max() < 1e-5
+
+
+def test_offsets_that_differ_stay_before_the_pad() -> None:
+    net = Net(0)
+    graph = net.model(net.conv(net.pad(net.binary("ADD", net.x, net.values(4)), 1, 1), padding=VALID)).graph
+    assert move_affine_behind_pad.apply(graph) is graph
+    assert "several offsets" in (move_affine_behind_pad.refusal(graph, graph.ops[1]) or "")

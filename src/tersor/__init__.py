@@ -2,7 +2,7 @@
 
 The stages are functions from values to values; each can be saved, compared and printed::
 
-    model = tersor.load("model.tflite")
+    model = tersor.optimize(tersor.load("model.keras"))  # or a live keras.Model
     data = tersor.load_data("photos/", model, tersor.Preprocess(mean=(127.5,), std=(127.5,)))
     statistics = tersor.calibrate(model, data)
     plan = tersor.plan(model, tersor.load_recipe("int8"), statistics)

@@ -90,6 +90,8 @@ class Recipe:
         interface: the type of the model's float inputs and outputs in the result.
         float_fallback: whether operators without an integer kernel may stay in float.
         observer: the observer of activations, a file name of `observers`.
+        algorithms: what is done about rounding, file names of `algorithms` in the order of their application.
+        fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         minimum_elements: weights with fewer values stay in float where compute is not "integer".
         rules: exceptions; the last that matches wins.
     """
@@ -99,6 +101,8 @@ class Recipe:
     interface: DType = DType.FLOAT32
     float_fallback: bool = True
     observer: str = "min_max"
+    algorithms: tuple[str, ...] = ()
+    fan_in_limit: int = 64
     minimum_elements: int = 1024
     rules: tuple[Rule, ...] = field(default=())
 
@@ -154,6 +158,7 @@ def adjusted(
     interface: str | None = None,
     allow_float: bool = False,
     keep_float: Sequence[str] = (),
+    algorithms: Sequence[str] | None = None,
 ) -> Recipe:
     """A recipe with single wishes changed; those not given stay.
 
@@ -164,6 +169,7 @@ def adjusted(
         interface: another type of the model's inputs and outputs; ignored by recipes that quantize no activations.
         allow_float: let operators without an integer kernel stay in float.
         keep_float: operator kinds, or regular expressions of result names, to leave in float (which allows it).
+        algorithms: other algorithms; ignored by recipes that quantize no activations.
 
     Raises RecipeError.
     """
@@ -172,6 +178,8 @@ def adjusted(
         changes["observer"] = observer
     if per_tensor:
         changes["scheme"] = replace(recipe.scheme, granularity="per_tensor")
+    if algorithms is not None and recipe.needs_calibration:
+        changes["algorithms"] = tuple(algorithms)
     if interface is not None and recipe.needs_calibration:
         changes["interface"] = _dtype("--io", interface)
     if allow_float or keep_float:
@@ -201,6 +209,7 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
             raise RecipeError(f"unknown key {unknown[0]!r}: there are {', '.join(sorted(known | scheme_keys))}, rules")
         _check_types(table)
         table["interface"] = _dtype("interface", table.get("interface", "float32"))
+        table["algorithms"] = _strings("algorithms", table.get("algorithms", []))
         recipe = Recipe(**{"name": name, "scheme": scheme, "rules": rules, **table})
         for rule in rules:
             recipe.scheme_of("", rule.names[0] if rule.names else "")
@@ -209,7 +218,7 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
         raise RecipeError(f"{source}: {error}") from error
 
 
-_TYPES = {"name": str, "float_fallback": bool, "observer": str, "minimum_elements": int}
+_TYPES = {"name": str, "float_fallback": bool, "observer": str, "fan_in_limit": int, "minimum_elements": int}
 
 
 def _check_types(table: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ def command(
     metric: Annotated[str, typer.Option(metavar="top1|top5|mse|auc|module:function")] = "top1",
     kernels: options.Kernels = "xnnpack",
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -27,7 +28,7 @@ def command(
     from tersor.stages.load import load, runnable
     from tersor.stages.load_data import load_data
 
-    loaded = load(model, options.input_shapes(input_shape))
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
     dataset = load_data(data, loaded, options.preprocess(rescale, mean, std))
     for message in dataset.notes:
         console.note(message)

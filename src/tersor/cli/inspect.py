@@ -13,6 +13,7 @@ from tersor.cli import options
 def command(
     model: options.ModelPath,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
     text: Annotated[bool, typer.Option("--text", help="Print every tensor and operator.")] = False,
     operators: Annotated[bool, typer.Option("--operators", help="Print a line per operator.")] = False,
     as_json: options.Json = False,
@@ -26,7 +27,7 @@ def command(
     from tersor.stages.analyze import analyze
     from tersor.stages.load import load
 
-    loaded = load(model, options.input_shapes(input_shape))
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
     if text:
         console.out.print(dump(loaded), markup=False)
         return

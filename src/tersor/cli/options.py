@@ -21,6 +21,15 @@ InputShape = Annotated[
         show_default=False,
     ),
 ]
+Architecture = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONFIG.JSON|NAME",
+        help="For a Keras file with weights only: what model.to_json() wrote, or a network of keras.applications, "
+        "e.g. MobileNetV2 or 'MobileNet(alpha=0.25)' (needs Keras).",
+        show_default=False,
+    ),
+]
 Rescale = Annotated[str | None, typer.Option(metavar="K", help="Multiply raw values, e.g. 1/255.", show_default=False)]
 Mean = Annotated[
     str | None, typer.Option(metavar="M", help="Subtract: a number, or one per channel: 123.7,116.3,103.5.")
@@ -53,6 +62,13 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise RecipeError(f"--input-shape {text!r} is not a shape: give positive integers, as 224,224,3")
         shapes[name] = tuple(int(part) for part in parts)
     return shapes
+
+
+def listed(text: str | None) -> tuple[str, ...] | None:
+    """Names between commas; "none" for no names, None if nothing is said."""
+    if text is None:
+        return None
+    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

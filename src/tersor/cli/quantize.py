@@ -33,6 +33,10 @@ def command(
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples that the written file takes at once (Keras files).")
+    ] = 1,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -55,6 +59,15 @@ def command(
     keep_float: Annotated[
         list[str] | None,
         typer.Option(metavar="OP|REGEX", help="Leave these operators (a kind, or result names) in float."),
+    ] = None,
+    algorithms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...|none",
+            help="What is done about rounding, in this order, instead of what the flavour does: coordinate_descent, "
+            "bias_correction.",
+            show_default=False,
+        ),
     ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan: every tensor, and why.")] = False,
@@ -81,10 +94,13 @@ def command(
                 interface=io,
                 allow_float=allow_float,
                 keep_float=keep_float or (),
+                algorithms=options.listed(algorithms),
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        loaded = load(model, options.input_shapes(input_shape))
+        shapes = options.input_shapes(input_shape)
+        loaded = load(model, shapes, architecture=architecture)
+        batched = load(model, shapes, batch=batch_size, architecture=architecture) if batch_size > 1 else None
         preprocess = options.preprocess(rescale, mean, std)
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
@@ -99,6 +115,7 @@ def command(
                 Options(samples, eval_samples, metric, latency),
                 report,
                 engine,
+                batched,
             )
     if as_json:
         console.print_json(outcome_to_dict(outcome))

@@ -13,10 +13,14 @@ from tersor.cli import options
 def command(
     model: options.ModelPath,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, .npy or .npz files.")],
-    batch: Annotated[int, typer.Option(min=1, help="Samples to run at once.")] = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples to run at once; by default as many as the file states.", show_default=False),
+    ] = None,
     kernels: options.Kernels = "xnnpack",
     top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
     input_shape: options.InputShape = None,
+    architecture: options.Architecture = None,
     rescale: options.Rescale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -34,7 +38,7 @@ def command(
     from tersor.stages.run import run
     from tersor.stages.save import atomic
 
-    loaded = load(model, options.input_shapes(input_shape))
+    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
     samples = load_inputs(inputs, loaded, options.preprocess(rescale, mean, std))
     with runnable(loaded) as path:
         results = list(run(path, samples, kernels=kernels, batch=batch))

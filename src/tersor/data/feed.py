@@ -50,7 +50,8 @@ def fit(sample: object, ports: Sequence[InputPort], number: int = 0) -> list[Arr
     """One array per input, of its type and shape (batch dimension included).
 
     Float64 and integer arrays become float32 for a float input; a missing batch dimension is added; real numbers are
-    quantized for an integer input with a scale.
+    quantized for an integer input with a scale. For a model with a batch of several, a single sample gets a batch
+    dimension of one: see `data.batch`.
 
     Args:
         sample: a `Sample`, or what `Sample.inputs` may be.
@@ -103,14 +104,15 @@ def _fit_one(value: object, port: InputPort, where: str) -> Array:
 
 
 def _fit_shape(array: Array, port: InputPort, where: str) -> Array:
-    if _matches(array.shape, port.shape):
-        return array
-    if port.shape and _matches(array.shape, port.shape[1:]):
-        return array[np.newaxis]
-    if array.shape and array.shape[-1:] != (1,) and _matches((*array.shape, 1), port.shape):
-        return array[..., np.newaxis]
-    if array.shape and port.shape and _matches((1, *array.shape, 1), port.shape):
-        return array[np.newaxis, ..., np.newaxis]
+    for shape in dict.fromkeys((port.shape, (1, *port.shape[1:])) if port.shape else (port.shape,)):
+        if _matches(array.shape, shape):
+            return array
+        if shape and _matches(array.shape, shape[1:]):
+            return array[np.newaxis]
+        if array.shape and array.shape[-1:] != (1,) and _matches((*array.shape, 1), shape):
+            return array[..., np.newaxis]
+        if array.shape and shape and _matches((1, *array.shape, 1), shape):
+            return array[np.newaxis, ..., np.newaxis]
     expected = "x".join("?" if size < 0 else str(size) for size in port.shape) or "a scalar"
     found = "x".join(map(str, array.shape)) or "a scalar"
     raise DataError(f"{where}: input {port.name!r} has shape {found}, the model expects {expected}")

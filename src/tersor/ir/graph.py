@@ -245,6 +245,19 @@ class Graph:
             return edited
         return replace(edited, tensors={name: t for name, t in table.items() if name not in dropped})
 
+    def subgraph(self, ops: Sequence[Op], outputs: Sequence[str]) -> Graph:
+        """Some operators as a graph of their own; its inputs are the values that they read and do not compute.
+
+        Args:
+            ops: operators of this graph, in order.
+            outputs: values that they compute.
+        """
+        computed = {name for op in ops for name in op.outputs}
+        read = dict.fromkeys(name for op in ops for name in op.present_inputs if name not in computed)
+        inputs = tuple(name for name in read if not (self.tensors[name].is_constant or self.tensors[name].is_variable))
+        part = Graph(self.name, self.tensors, tuple(ops), inputs, tuple(outputs))
+        return replace(part, tensors={name: self.tensors[name] for name in self.tensors if name in part.used_tensors})
+
     @cached_property
     def used_tensors(self) -> frozenset[str]:
         """Names of all tensors that an operator or the graph's interface mentions."""

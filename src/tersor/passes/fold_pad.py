@@ -10,15 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tersor.ir.graph import Graph, Op
+from tersor.numerics.patches import same_padding
 from tersor.passes._match import is_float, only_reader, values, with_input
 
 _SAME, _VALID = 0, 1
-
-
-def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """How many zeros SAME adds before and after an axis."""
-    total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-    return total // 2, total - total // 2
 
 
 def refusal(graph: Graph, pad: Op) -> str | None:

@@ -17,6 +17,7 @@ def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
         "calibration_samples": outcome.calibration_samples,
         "evaluation_samples": outcome.evaluation_samples,
         "disjoint": outcome.disjoint,
+        "batch": outcome.batch,
         "warnings": warnings(outcome),
     }
 

@@ -49,7 +49,8 @@ def footnotes(outcome: Outcome) -> list[str]:
     if any(product.plan is not None and product.plan.left_in_float() for product in outcome.products):
         notes.append("float: operators that stay in float")
     if any(product.timing is not None for product in outcome.products):
-        notes.append("latency: one thread of this machine, median of interleaved rounds, ratio to float")
+        run = "" if outcome.batch == 1 else f"{outcome.batch} samples at once, "
+        notes.append(f"latency: {run}one thread of this machine, median of interleaved rounds, ratio to float")
     if outcome.products:
         kernels = " and ".join(seen.kernels for seen in outcome.products[0].verified)
         notes.append(f"every file was loaded and run on the {kernels} kernels; figures are from xnnpack")

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tersor.runtimes.isolation import Worker
+from tersor.runtimes.store import Store
 
 if TYPE_CHECKING:  # the child is to start before the parent spends time on importing NumPy
     from tersor.ir.graph import Array
@@ -69,6 +70,7 @@ class Engine:
 
     def __init__(self, time_limit: float = 600.0) -> None:
         self._worker = Worker("tersor.runtimes.serve:serve", time_limit)
+        self._stores = 0
 
     def open(
         self, path: str, kernels: str = "xnnpack", *, threads: int = 1, copies: int = 1, keep_all: bool = False
@@ -82,6 +84,11 @@ class Engine:
         self._worker.send(("open", path, kernels, threads, copies, keep_all))
         key, inputs, outputs = self._worker.receive()
         return Handle(self._worker, key, what, inputs, outputs)
+
+    def store(self) -> Store:
+        """A place in the child where activations of many samples are kept; see `Store`."""
+        self._stores += 1
+        return Store(self._worker, self._stores)
 
     def close(self) -> None:
         """End the child."""

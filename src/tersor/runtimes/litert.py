@@ -43,7 +43,7 @@ class Session:
     """A model loaded on one kernel set.
 
     Args:
-        path: the `.tflite` file.
+        model: the `.tflite` file's path, or its content.
         kernels: one of `KERNEL_SETS`.
         threads: threads of one run.
         keep_all: keep every activation after a run, for `view`.
@@ -51,7 +51,9 @@ class Session:
     Raises RuntimeFailure if the runtime refuses the model, RecipeError for unknown kernels.
     """
 
-    def __init__(self, path: str, kernels: str = "xnnpack", threads: int = 1, *, keep_all: bool = False) -> None:
+    def __init__(
+        self, model: str | bytes, kernels: str = "xnnpack", threads: int = 1, *, keep_all: bool = False
+    ) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         if kernels not in KERNEL_SETS:
@@ -65,7 +67,7 @@ class Session:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it advises against keeping tensors, which is what we came for
                 self._interpreter = Interpreter(
-                    path,
+                    **{"model_path" if isinstance(model, str) else "model_content": model},
                     num_threads=threads,
                     experimental_op_resolver_type=resolver,
                     experimental_preserve_all_tensors=keep_all,

@@ -21,12 +21,14 @@ from tersor.ir.graph import Array
 from tersor.runtimes.engine import AHEAD, Watch
 from tersor.runtimes.isolation import Channel
 from tersor.runtimes.litert import Session
+from tersor.runtimes.store import Shelves
 
 
 def serve(channel: Channel) -> None:
     """The loop over commands; the process ends when the parent is gone."""
     inbox = _Inbox(channel)
     models: dict[int, list[Session]] = {}
+    stores: dict[int, Shelves] = {}
     while True:
         command, *arguments = inbox.receive()
         try:
@@ -40,6 +42,9 @@ def serve(channel: Channel) -> None:
                 channel.send(("ok", models[key][0].time(sample, seconds)))
             elif command == "close":
                 models[arguments[0]] = []
+            elif command == "store":
+                key, method, given = arguments
+                channel.send(("ok", getattr(stores.setdefault(key, Shelves()), method)(*given)))
             elif command == "run":
                 _run(channel, inbox, models[arguments[0]])
             elif command == "observe":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tersor import registry
+from tersor.data.batch import batch_of, stacked
 from tersor.data.feed import fit
 from tersor.errors import DataError
 from tersor.formats import tflite
@@ -67,7 +68,8 @@ def calibrate(
         graph, watch = _watched(model.graph, extremes_suffice=new_observer.extremes_suffice)
         tflite.write(model.with_graph(graph), path)
         handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.views))
-        feed = _Feed(handle, samples, progress)
+        size = batch_of(model.graph.tensors[name].shape for name in (*model.graph.inputs, *model.graph.outputs))
+        feed = _Feed(handle, samples, size, progress)
         observers = handle.observe(feed, watch, new_observer)
         handle.close()
     if not feed.count:
@@ -101,16 +103,25 @@ def _watched(graph: Graph, *, extremes_suffice: bool) -> tuple[Graph, Watch]:
 
 
 class _Feed:
-    """Fits samples to the model's inputs as they are drawn, counts them, and notes inputs that never vary."""
+    """Fits samples to the model's inputs as they are drawn, counts them, and notes inputs that never vary.
 
-    def __init__(self, handle: Handle, samples: Iterable[object], progress: Callable[[int], None] | None) -> None:
+    A batch that the last samples do not fill is filled up with the last one: extremes do not change by it.
+    """
+
+    def __init__(
+        self, handle: Handle, samples: Iterable[object], size: int, progress: Callable[[int], None] | None
+    ) -> None:
         self._handle = handle
         self._samples = samples
+        self._size = size
         self._progress = progress
         self.count = 0
         self.constants: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[list[Array]]:
+        return (arrays for arrays, _ in stacked(self._fitted(), self._size))
+
+    def _fitted(self) -> Iterator[list[Array]]:
         for number, sample in enumerate(self._samples):
             arrays = fit(sample, self._handle.inputs, number)
             for port, values in zip(self._handle.inputs, arrays, strict=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
+from tersor.data.batch import batch_of, stacked
 from tersor.data.feed import fit
 from tersor.errors import VerificationError
 from tersor.ir.dtypes import DType
@@ -104,18 +106,42 @@ class Accumulator:
             )
 
 
-def batches(samples: Iterable[object]) -> Iterable[list[object]]:
-    """Samples in lists, so that each is read once and run on several models."""
+def batches(samples: Iterable[object], multiple: int = 1) -> Iterable[list[object]]:
+    """Samples in lists, so that each is read once and run on several models, which take `multiple` at once."""
     iterator = iter(samples)
-    while batch := list(islice(iterator, _BATCH)):
+    while batch := list(islice(iterator, -(-_BATCH // multiple) * multiple)):
         yield batch
 
 
+def taken_at_once(handle: Handle) -> int:
+    """Samples that a loaded model takes at once."""
+    return batch_of(port.shape for port in (*handle.inputs, *handle.outputs))
+
+
 def real_outputs(handle: Handle, samples: Sequence[object], first: int = 0) -> Iterable[list[Array]]:
-    """For each sample the outputs of a loaded model as real numbers."""
-    feed = (fit(sample, handle.inputs, first + number) for number, sample in enumerate(samples))
-    for outputs in handle.run_all(feed):
-        yield [to_real(values, port) for values, port in zip(outputs, handle.outputs, strict=True)]
+    """For each sample the outputs of a loaded model as real numbers.
+
+    A model with a batch of several gets its batches full; what a repeated sample fills up at the end is dropped.
+    """
+    counts: deque[int | None] = deque()
+    size = taken_at_once(handle)
+
+    def feed() -> Iterator[list[Array]]:
+        fitted = (fit(sample, handle.inputs, first + number) for number, sample in enumerate(samples))
+        for arrays, count in stacked(fitted, size):
+            counts.append(count)
+            yield arrays
+
+    for outputs in handle.run_all(feed()):
+        real = [to_real(values, port) for values, port in zip(outputs, handle.outputs, strict=True)]
+        count = counts.popleft()
+        if size == 1 or count is None:
+            yield real
+            continue
+        if any(len(values) != size for values in real):
+            raise VerificationError(f"the model takes {size} samples at once, but does not answer each of them")
+        for number in range(count):
+            yield [values[number : number + 1] for values in real]
 
 
 def to_real(values: Array, port: Port) -> Array:

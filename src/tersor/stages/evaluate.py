@@ -15,7 +15,7 @@ from tersor.errors import DataError, RecipeError
 from tersor.ir.graph import Array
 from tersor.numerics.metrics import auc_interval, mean_interval, roc_auc, wilson_interval
 from tersor.runtimes.engine import Engine, available_threads
-from tersor.stages.compare import batches, real_outputs
+from tersor.stages.compare import batches, real_outputs, taken_at_once
 
 METRICS = ("top1", "top5", "mse", "auc")
 
@@ -129,7 +129,7 @@ def evaluate(
         assert runner is not None
         handle = runner.open(str(path), kernels, copies=available_threads())
         done = 0
-        for batch in batches(samples):
+        for batch in batches(samples, taken_at_once(handle)):
             pairs = [as_sample(item) for item in batch]
             for sample, outputs in zip(pairs, real_outputs(handle, pairs, done), strict=True):
                 scorer.add(outputs, sample.label, sample.source)

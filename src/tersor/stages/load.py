@@ -1,4 +1,4 @@
-"""A file -> `Model`, whatever its format."""
+"""A file, or a live Keras model -> `Model`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tersor.errors import FormatError, RecipeError
 from tersor.formats import tflite
@@ -18,21 +19,38 @@ _KERAS = (".keras", ".h5", ".hdf5")
 
 READ = ".tflite, .keras and .h5 files"
 
+BATCH_LIMIT = 65_536
+"""Samples of one batch; more is a slip of the finger, and would not fit a device."""
 
-def load(path: str | Path, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> Model:
-    """Read a model file.
+
+def load(
+    source: Any,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    batch: int = 1,
+    architecture: str | Path | None = None,
+) -> Model:
+    """Read a model file, or a Keras model of this process.
 
     Args:
-        path: the file; what it is follows from its extension.
-        input_shapes: for an input's name (or "" for any), its sizes without the batch, where a Keras file leaves some
+        source: the path of a file, whose extension says what it is; or a Functional or Sequential `keras.Model` (on
+            JAX, TensorFlow or PyTorch) or `tf_keras.Model`, whose weights are copied.
+        input_shapes: for an input's name (or "" for any), its sizes without the batch, where a Keras model leaves some
             open.
+        batch: samples that a Keras model takes at once.
+        architecture: for a Keras file with nothing but weights: a JSON file that `model.to_json()` wrote, or a network
+            of `keras.applications`, as "MobileNetV2" or "MobileNet(alpha=0.25)"; the latter needs Keras.
 
     Raises:
         FormatError: says what the file is if it is not a model tersor reads.
         UnsupportedError: the model holds something that is not read; names it.
-        RecipeError: shapes are given for a file whose shapes are fixed.
+        RecipeError: an option does not belong to such a file.
     """
-    path = Path(path)
+    if not 1 <= batch <= BATCH_LIMIT:
+        raise RecipeError(f"a batch has 1 to {BATCH_LIMIT} samples, not {batch}")
+    if not isinstance(source, str | Path):
+        return _load_live(source, input_shapes, batch, architecture)
+    path = Path(source)
     if not path.exists():
         raise FormatError(f"{path}: no such file")
     if path.is_dir():
@@ -43,10 +61,27 @@ def load(path: str | Path, input_shapes: Mapping[str, tuple[int, ...]] | None = 
     if suffix in _KERAS:
         from tersor.formats import keras  # h5py is loaded only where it is needed
 
-        return keras.read(path, input_shapes)
-    if input_shapes:
-        raise RecipeError(f"{path}: --input-shape is for Keras files; the shapes of a .tflite file are fixed")
+        return keras.read(path, input_shapes, batch, architecture)
+    for given, option, fixed in (
+        (input_shapes, "--input-shape", "the shapes of a .tflite file are fixed"),
+        (batch != 1, "--batch-size", "the batch of a .tflite file is fixed; make it from the Keras model"),
+        (architecture, "--architecture", "a .tflite file holds its own"),
+    ):
+        if given:
+            raise RecipeError(f"{path}: {option} is for Keras files; {fixed}")
     return tflite.read(path)
+
+
+def _load_live(
+    model: object, input_shapes: Mapping[str, tuple[int, ...]] | None, batch: int, architecture: object
+) -> Model:
+    from tersor.formats import keras
+
+    if not keras.is_live(model):
+        raise FormatError(f"a {type(model).__name__} is neither the path of a file nor a keras.Model")
+    if architecture is not None:
+        raise RecipeError("a live model has its own architecture; architecture= is for files with nothing but weights")
+    return keras.read_live(model, input_shapes, batch)
 
 
 def runs_as_it_is(path: Path) -> bool:

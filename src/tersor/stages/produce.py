@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tersor.data.batch import stacked
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import fit
 from tersor.errors import DataError, OutputError, PlanError, RecipeError, RuntimeFailure
@@ -18,7 +19,9 @@ from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
-from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs
+from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
+from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
+from tersor.stages.correct import Corrected, correct
 from tersor.stages.evaluate import Score, Scorer, as_sample
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import optimize
@@ -27,6 +30,7 @@ from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
 from tersor.stages.verify import SAMPLES, Verified, verify_against
+from tersor.stages.widen import Wide
 
 _SLOWER = 1.15
 """A result is called slower than float from this ratio; below, it may be noise."""
@@ -97,6 +101,7 @@ class Outcome:
         calibration_samples: how many samples the ranges come from.
         evaluation_samples: how many samples the figures come from.
         disjoint: whether these are other samples than those.
+        batch: samples that the files take at once; timings are of one such run.
     """
 
     reference: Product
@@ -104,6 +109,7 @@ class Outcome:
     calibration_samples: int
     evaluation_samples: int
     disjoint: bool
+    batch: int = 1
 
 
 def produce(
@@ -114,6 +120,7 @@ def produce(
     options: Options | None = None,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    batched: Model | None = None,
 ) -> Outcome:
     """Quantize a float model by each recipe, verify and measure the results, and write them.
 
@@ -125,6 +132,8 @@ def produce(
         options: numbers of samples and what to measure.
         progress: told what is going on.
         engine: the process to run in; by default one of its own.
+        batched: the same network for several samples at once, `load(path, batch=N)`. It is what is written then, by
+            the plan that is made for `model`, and every sample has to come out as it does alone.
 
     Raises:
         PlanError, UnsupportedError, DataError, VerificationError, RuntimeFailure, OutputError: see the stages.
@@ -144,7 +153,8 @@ def produce(
             float_path = Path(model.source)
         else:
             tflite.write(float_model, float_path)
-        production = _Production(float_model, float_path, outputs, options, progress, runner)
+        wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
+        production = _Production(float_model, float_path, outputs, options, progress, runner, wide)
         return production.run(_dataset(data), _dataset(evaluation))
 
 
@@ -176,6 +186,7 @@ class _Production:
         options: Options,
         progress: Progress | None,
         engine: Engine,
+        wide: Wide | None,
     ) -> None:
         self._model = model
         self._float_path = float_path
@@ -183,6 +194,7 @@ class _Production:
         self._options = options
         self._progress = progress
         self._engine = engine
+        self._wide = wide
 
     def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
         needs_data = any(recipe.needs_calibration for recipe in self._outputs)
@@ -190,13 +202,16 @@ class _Production:
             raise PlanError("these flavours need representative data: give --data")
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
         statistics = self._calibrate(calibration) if needs_data and calibration is not None else None
-        plans = {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}
+        drafts = self._corrected(
+            {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}, calibration
+        )
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
-        with self._written(plans) as temporary:
-            reference, products, count = self._measure(plans, temporary, measured_on, disjoint=disjoint)
+        with self._written(drafts) as temporary:
+            reference, products, count = self._measure(drafts, temporary, measured_on, disjoint=disjoint)
         calibrated = 0 if statistics is None else statistics.samples
-        return Outcome(reference, products, calibrated, count, disjoint or not calibrated)
+        batch = 1 if self._wide is None else self._wide.batch
+        return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch)
 
     def _calibrate(self, data: Dataset) -> Statistics:
         observers = {recipe.observer for recipe in self._outputs if recipe.needs_calibration}
@@ -207,18 +222,47 @@ class _Production:
             self._model, data, observers.pop(), engine=self._engine, progress=self._report("calibrating", total)
         )
 
+    def _corrected(self, plans: Mapping[Recipe, Plan], calibration: Dataset | None) -> dict[Recipe, Corrected]:
+        """What each recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        found: dict[Recipe, Corrected] = {}
+        for recipe, decided in plans.items():
+            same = (own for other, own in found.items() if _alike(recipe, decided, other, plans[other]))
+            if (twin := next(same, None)) is not None:
+                found[recipe] = replace(twin, plan=replace(decided, operands=twin.plan.operands))
+            elif calibration is None or not recipe.algorithms:
+                found[recipe] = Corrected(self._model, decided)
+            else:
+                found[recipe] = self._correct(recipe, decided, calibration)
+        return found
+
+    def _correct(self, recipe: Recipe, decided: Plan, calibration: Dataset) -> Corrected:
+        try:
+            return correct(
+                self._model,
+                decided,
+                calibration.split(CORRECTION_SAMPLES)[0],
+                recipe.algorithms,
+                fan_in_limit=recipe.fan_in_limit,
+                engine=self._engine,
+                progress=self._report(f"correcting {recipe.name}", None),
+            )
+        except RuntimeFailure as error:
+            warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
+            return Corrected(self._model, replace(decided, warnings=(*decided.warnings, warning)))
+
     @contextmanager
-    def _written(self, plans: Mapping[Recipe, Plan]) -> Iterator[dict[Recipe, Path]]:
+    def _written(self, drafts: Mapping[Recipe, Corrected]) -> Iterator[dict[Recipe, Path]]:
         """Every result under a temporary name; they get their own only if all goes well."""
         with ExitStack() as stack:
             written = {}
-            for recipe, decided in plans.items():
+            for recipe, draft in drafts.items():
                 written[recipe] = stack.enter_context(atomic(self._outputs[recipe]))
-                tflite.write(quantize(self._model, decided), written[recipe])
+                whole = draft.model if self._wide is None else self._wide.with_constants_of(draft.model)
+                tflite.write(quantize(whole, draft.plan), written[recipe])
             yield written
 
     def _measure(
-        self, plans: Mapping[Recipe, Plan], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
+        self, drafts: Mapping[Recipe, Corrected], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
     ) -> tuple[Product, tuple[Product, ...], int]:
         reference = self._engine.open(str(self._float_path), copies=available_threads())
         few = _first(data, SAMPLES) if data is not None else _noise(reference)
@@ -227,16 +271,20 @@ class _Production:
         wanted = list(real_outputs(reference, few))
         reference.close()
         seen = {recipe: verify_against(path, wanted, few, self._engine) for recipe, path in files.items()}
+        if self._wide is not None:
+            for recipe, path in files.items():
+                self._wide.require_alike(drafts[recipe].model, drafts[recipe].plan, path, few)
         scores: list[Score | None] = [None] * (len(files) + 1)
         distances: list[list[OutputDistance]] = [[] for _ in files]
         timings: list[Timing | None] = [None] * (len(files) + 1)
         count = 0
         if data is not None and (disjoint or self._options.metric or as_sample(few[0]).label is not None):
-            scores, distances, count = self._compare(self._open(files), data)
+            scores, distances, count = self._compare(self._open(files, self._float_path), data)
         elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
             distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
         if self._options.latency:
-            timings = self._time(self._open(files, copies=1), few[0])
+            timed = self._float_path if self._wide is None else self._wide.float_path
+            timings = self._time(self._open(files, timed, copies=1), few[0])
         source = Path(self._model.source) if self._model.source else self._float_path
         given = source if runs_as_it_is(source) else self._float_path
         original = Product("float", None, None, given.stat().st_size, score=scores[0], timing=timings[0])
@@ -244,7 +292,7 @@ class _Production:
             Product(
                 recipe=recipe.name,
                 path=self._outputs[recipe],
-                plan=plans[recipe],
+                plan=drafts[recipe].plan,
                 size_bytes=files[recipe].stat().st_size,
                 verified=seen[recipe],
                 score=scores[number],
@@ -265,7 +313,7 @@ class _Production:
         total = None if data.size is None else min(len(data), limit)
         report = self._report("measuring", total)
         count = 0
-        for batch in batches(_limited(data, limit)):
+        for batch in batches(_limited(data, limit), max(map(taken_at_once, handles))):
             samples = [as_sample(item) for item in batch]
             if scorers is None:
                 scorers = self._scorers(samples[0].label is not None, len(handles))
@@ -284,9 +332,9 @@ class _Production:
         scores: list[Score | None] = [scorer.score() for scorer in scorers or []] or [None] * len(handles)
         return scores, [[item.distance() for item in own] for own in sums], count
 
-    def _open(self, files: Mapping[Recipe, Path], copies: int | None = None) -> list[Handle]:
+    def _open(self, files: Mapping[Recipe, Path], float_path: Path, copies: int | None = None) -> list[Handle]:
         """The float model and the results, loaded side by side."""
-        paths = (self._float_path, *files.values())
+        paths = (float_path, *files.values())
         return [self._engine.open(str(path), copies=copies or available_threads()) for path in paths]
 
     def _scorers(self, labelled: bool, count: int) -> list[Scorer]:
@@ -296,7 +344,7 @@ class _Production:
     def _time(self, handles: Sequence[Handle], sample: object) -> list[Timing | None]:
         timings: list[Timing | None] = [None] * len(handles)
         with suppress(RuntimeFailure):
-            inputs: list[list[Array]] = [fit(sample, handle.inputs) for handle in handles]
+            inputs = [next(stacked([fit(sample, item.inputs)], taken_at_once(item)))[0] for item in handles]
             timings = list(benchmark(handles, inputs))
         return timings
 
@@ -320,6 +368,12 @@ def warnings(outcome: Outcome) -> list[str]:
         if product.timing is not None and product.timing.ratio > _SLOWER:
             found.append(f"{product.recipe}: {product.timing.ratio:.1f} times SLOWER than float on this machine")
     return found
+
+
+def _alike(recipe: Recipe, decided: Plan, other: Recipe, planned: Plan) -> bool:
+    """Whether algorithms would come to the same result for two recipes."""
+    own, others = ((item.algorithms, item.fan_in_limit) for item in (recipe, other))
+    return own == others and decided.tensors == planned.tensors and decided.operands == planned.operands
 
 
 def _first(data: Dataset, count: int) -> list[object]:

@@ -32,6 +32,25 @@ def quantize(model: Model, plan: Plan) -> Model:
     return result
 
 
+def stored(tensor: Tensor, name: str, planned: TensorPlan, *, narrow: bool) -> Tensor:
+    """A float constant in the numbers that are planned for it.
+
+    Args:
+        tensor: the constant.
+        name: what to call the result.
+        planned: its numbers.
+        narrow: leave the lowest integer unused (weights).
+    """
+    values = values_of(tensor)
+    if planned.params is None:
+        data: Array = values.astype(planned.dtype.numpy)
+    else:
+        data = affine.quantize(values, planned.params, narrow=narrow)
+    if planned.dtype.is_packed:
+        data = pack(data, planned.dtype)
+    return Tensor(name, tensor.shape, planned.dtype, quant=planned.params).with_data(data)
+
+
 @dataclass(frozen=True)
 class _Stored:
     """A value as it lies in the new graph: under which name, in which numbers."""
@@ -190,15 +209,7 @@ class _Rewriter:
         key = (tensor.name, numbers)
         if key not in self._constants:
             name = self._fresh(tensor.name, planned.dtype)
-            values = values_of(tensor)
-            if planned.params is None:
-                data: Array = values.astype(planned.dtype.numpy)
-            else:
-                data = affine.quantize(values, planned.params, narrow=narrow)
-            if planned.dtype.is_packed:
-                data = pack(data, planned.dtype)
-            new = Tensor(name, tensor.shape, planned.dtype, quant=planned.params)
-            self._tensors[name] = new.with_data(data)
+            self._tensors[name] = stored(tensor, name, planned, narrow=narrow)
             self._constants[key] = name
         return self._constants[key]
 

@@ -1,4 +1,4 @@
-"""A `.keras` or `.h5` file -> its configuration and its HDF5 tree of weights, with limits on what a file may claim."""
+"""A `.keras` or `.h5` file -> its configuration and its weights, with limits on what a file may claim."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 
 import h5py
 
-from tersor.errors import FormatError, UnsupportedError
-from tersor.formats.keras.weights import member
+from tersor.errors import FormatError, RecipeError, UnsupportedError
+from tersor.formats.keras.weights import ByName, ByPosition, Weights, member
+from tersor.formats.keras.weights_only import is_weights_only, weights_for
 
-_CONFIG_LIMIT = 256 << 20
+CONFIG_LIMIT = 256 << 20
 """Bytes of configuration; the largest Keras application's has 2 MB."""
 
 _WEIGHTS_LIMIT = 16 << 30
@@ -31,32 +32,38 @@ class Archive:
 
     Attributes:
         config: the model's configuration: `class_name`, `config` and more.
-        weights: the group of the HDF5 file under which the weights lie.
-        is_legacy: whether arrays lie under layer names (`.h5`) and not under positions (`.keras`).
+        weights: the model's arrays.
         generation: 2 for tf.keras and Keras 2 (also 1), 3 for Keras 3.
     """
 
-    config: dict[str, Any]
-    weights: Any
-    is_legacy: bool
+    config: Mapping[str, Any]
+    weights: Weights
     generation: int
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
-    """Open a file for as long as it is read from. Raises FormatError if it is not a whole Keras model."""
+def open_archive(path: Path, architecture: Mapping[str, Any] | None = None) -> Iterator[Archive]:
+    """Open a file for as long as it is read from.
+
+    Args:
+        path: the file.
+        architecture: the configuration that belongs to a file with nothing but weights.
+
+    Raises FormatError if it is not a whole Keras model, RecipeError if it is one and has an architecture of its own.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if head.startswith(b"PK\x03\x04"):
+        _refuse_second(path, architecture)
         config, content, generation = _read_zip(path)
         with _hdf5(path, io.BytesIO(content)) as file:
-            yield Archive(config, file, is_legacy=False, generation=generation)
+            yield Archive(config, ByPosition(file), generation)
     elif head == b"\x89HDF\r\n\x1a\n":
         with _hdf5(path, path) as file:
-            yield _legacy(path, file)
+            yield _legacy(path, file, architecture)
     else:
         raise FormatError(f"{path}: neither a .keras file (a zip archive) nor an HDF5 file; is it truncated?")
 
@@ -64,10 +71,10 @@ def open_archive(path: Path) -> Iterator[Archive]:
 def _read_zip(path: Path) -> tuple[dict[str, Any], bytes, int]:
     try:
         with zipfile.ZipFile(path) as archive:
-            config = _json(path, _member(path, archive, "config.json", _CONFIG_LIMIT))
+            config = parse_json(path, _member(path, archive, "config.json", CONFIG_LIMIT))
             metadata = {}
             if "metadata.json" in archive.namelist():
-                metadata = _json(path, _member(path, archive, "metadata.json", _CONFIG_LIMIT))
+                metadata = parse_json(path, _member(path, archive, "metadata.json", CONFIG_LIMIT))
             content = _member(path, archive, "model.weights.h5", _WEIGHTS_LIMIT)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise FormatError(f"{path}: the .keras file is truncated or corrupted ({error})") from error
@@ -88,7 +95,8 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> byte
     return archive.read(info)
 
 
-def _json(path: Path, content: bytes | str) -> dict[str, Any]:
+def parse_json(path: Path, content: bytes | str) -> dict[str, Any]:
+    """A configuration as Keras writes it. Raises FormatError that names the file for what is none."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -108,7 +116,10 @@ def _hdf5(path: Path, source: Any) -> Iterator[Any]:
         yield file
 
 
-def _legacy(path: Path, file: Any) -> Archive:
+def _legacy(path: Path, file: Any, architecture: Mapping[str, Any] | None) -> Archive:
+    if architecture is not None and is_weights_only(file):
+        return Archive(architecture, weights_for(file, architecture), generation_of(architecture))
+    _refuse_second(path, architecture)
     try:
         text = file.attrs.get("model_config")
         version = file.attrs.get("keras_version")
@@ -116,16 +127,25 @@ def _legacy(path: Path, file: Any) -> Archive:
     except (OSError, RuntimeError, KeyError) as error:
         raise FormatError(f"{path}: the HDF5 file is corrupted ({error})") from error
     if text is None:
-        if "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file:
+        if is_weights_only(file):
             raise UnsupportedError(
-                f"{path}: holds weights only, not the architecture: build the model, load these weights and save it "
-                "whole, with model.save('name.keras')"
+                f"{path}: holds weights only, not the architecture: give it with --architecture: a config.json written "
+                "with model.to_json(), or a name of keras.applications, as MobileNetV2"
             )
         raise FormatError(f"{path}: an HDF5 file, but not a Keras model (the attribute model_config is missing)")
     if group is None:
         raise FormatError(f"{path}: the file has an architecture, but no weights (the group model_weights is missing)")
-    config = _json(path, text)
-    return Archive(config, group, is_legacy=True, generation=_generation(version, default=2))
+    return Archive(parse_json(path, text), ByName([group]), _generation(version, default=2))
+
+
+def _refuse_second(path: Path, architecture: Mapping[str, Any] | None) -> None:
+    if architecture is not None:
+        raise RecipeError(f"{path}: holds its own architecture; --architecture is for files with nothing but weights")
+
+
+def generation_of(config: Mapping[str, Any]) -> int:
+    """The generation that wrote a configuration: Keras 2 states its version there, Keras 3 each layer's module."""
+    return _generation(config.get("keras_version"), default=3 if config.get("module") else 2)
 
 
 def _generation(version: Any, default: int) -> int:

@@ -36,6 +36,7 @@ class Layer:
         config: what the layer was made with.
         calls: arguments and keyword arguments of each call, with `Ref`s in them.
         network: the layers inside, for a model that is used as a layer.
+        first_call: the number of the first call: Keras 2 counts the making of a nested model as its call 0.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Layer:
     config: Mapping[str, Any]
     calls: _Calls
     network: Network | None = None
+    first_call: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,9 @@ def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
         module = str(registered)
     is_network = kind in _NETWORKS or isinstance(config.get("layers"), list)
     network = network_of(entry, depth + 1) if is_network else None
-    return Layer(name, kind, module, config, calls, network)
+    nodes = entry.get("inbound_nodes") or []
+    first = int(network is not None and bool(nodes) and not isinstance(nodes[0], dict))
+    return Layer(name, kind, module, config, calls, network, first)
 
 
 def _is_operation(entry: Mapping[str, Any]) -> bool:

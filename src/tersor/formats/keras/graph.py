@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersor.errors import FormatError, ModelError
+from tersor.errors import FormatError, ModelError, UnsupportedError
+from tersor.formats.keras.architecture import find
 from tersor.formats.keras.archive import Archive, open_archive
 from tersor.formats.keras.call import Call
 from tersor.formats.keras.config import Layer, Network, Ref, network_of
 from tersor.formats.keras.inputs import InputShapes, emit_input
 from tersor.formats.keras.layers import function_of
-from tersor.formats.keras.weights import ByName, ByPosition, Weights
+from tersor.formats.keras.weights import Weights
 from tersor.ir.build import Builder
 from tersor.ir.graph import Model, Signature
 
@@ -33,12 +34,19 @@ _DAMAGE = (
 """What HDF5, and numbers and names that are something else, end in."""
 
 
-def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
-    """Read a `.keras` or `.h5` file as a float model with a batch of one.
+def read(
+    path: str | Path,
+    input_shapes: InputShapes | None = None,
+    batch: int = 1,
+    architecture: str | Path | None = None,
+) -> Model:
+    """Read a `.keras` or `.h5` file as a float model with a fixed batch.
 
     Args:
         path: the file.
         input_shapes: for an input's name (or "" for any), its sizes without the batch, where the file leaves some open.
+        batch: samples that the model takes at once.
+        architecture: of a file with nothing but weights; see `architecture.find`.
 
     Returns:
         The model; its tensors are named after the layers that compute them.
@@ -46,24 +54,32 @@ def read(path: str | Path, input_shapes: InputShapes | None = None) -> Model:
     Raises:
         FormatError: the file is not a whole Keras model, or its parts do not fit each other.
         UnsupportedError: it holds a layer or an option that is not read; names it.
+        RecipeError: an architecture is given for a file that has one.
     """
     path = Path(path)
+    config = None if architecture is None else find(architecture)
     try:
-        with open_archive(path) as archive:
-            return _model(archive, str(path), input_shapes or {})
+        with open_archive(path, config) as archive:
+            return model_of(archive, str(path), input_shapes or {}, batch)
     except ModelError as error:
         text = str(error)
-        raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from error
+        told = text if text.startswith(str(path)) else f"{path}: {text}"
+        told += "" if config is None else f" (with the architecture {architecture})"
+        raise type(error)(told) from error
     except _DAMAGE as error:
         raise FormatError(f"{path}: the file is damaged ({type(error).__name__}: {error})") from error
 
 
-def _model(archive: Archive, source: str, input_shapes: InputShapes) -> Model:
+def model_of(archive: Archive, source: str, input_shapes: InputShapes, batch: int) -> Model:
+    """The model that an opened file, or a live model, describes. Raises ModelError."""
     network = network_of(archive.config)
-    weights: Weights = ByName([archive.weights]) if archive.is_legacy else ByPosition(archive.weights)
-    walker = _Walker(archive.generation, input_shapes)
-    outputs = walker.network(network, weights, None, "")
+    walker = _Walker(archive.generation, input_shapes, batch)
+    outputs = walker.network(network, archive.weights, None, "")
     model = walker.builder.model(outputs)
+    for name in outputs:
+        if batch > 1 and model.graph.tensors[name].shape[:1] != (batch,):
+            shape = list(model.graph.tensors[name].shape)
+            raise UnsupportedError(f"a batch of {batch} is not read: output {name!r} would have the shape {shape}")
     inputs = model.graph.inputs
     names = _distinct([ref.layer for ref in network.outputs])
     signature = Signature(
@@ -75,10 +91,11 @@ def _model(archive: Archive, source: str, input_shapes: InputShapes) -> Model:
 class _Walker:
     """Emits a network's operators into one graph."""
 
-    def __init__(self, generation: int, input_shapes: InputShapes) -> None:
+    def __init__(self, generation: int, input_shapes: InputShapes, batch: int) -> None:
         self.builder = Builder("main")
         self._generation = generation
         self._input_shapes = input_shapes
+        self._batch = batch
         self._count = 0
 
     def network(self, network: Network, weights: Weights, given: Sequence[str] | None, prefix: str) -> list[str]:
@@ -106,7 +123,8 @@ class _Walker:
             for layer, number in waiting:
                 args, kwargs = layer.calls[number]
                 if all((ref.layer, ref.call) in results for ref in _refs_in([*args, *kwargs.values()])):
-                    results[layer.name, number] = self._call(layer, number, arrays[layer.name], results, prefix)
+                    place = layer.name, layer.first_call + number
+                    results[place] = self._call(layer, number, arrays[layer.name], results, prefix)
                 else:
                     later.append((layer, number))
             if len(later) == len(waiting):
@@ -124,7 +142,10 @@ class _Walker:
         for number, ref in enumerate(network.inputs):
             if ref.layer not in layers:
                 raise FormatError(f"the model {network.name!r} has no layer {ref.layer!r}, which it names as an input")
-            tensor = emit_input(self.builder, layers[ref.layer], self._input_shapes) if given is None else given[number]
+            if given is None:
+                tensor = emit_input(self.builder, layers[ref.layer], self._input_shapes, self._batch)
+            else:
+                tensor = given[number]
             results[ref.layer, 0] = [tensor]
         return results
 

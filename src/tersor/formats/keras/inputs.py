@@ -1,4 +1,4 @@
-"""Model inputs: the batch is one, and what else is open is asked for."""
+"""Model inputs: the batch is fixed, and what else is open is asked for."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _DTYPES = {
 """What an input becomes; models trained in mixed precision compute in float32 here."""
 
 
-def emit_input(builder: Builder, layer: Layer, wanted: InputShapes) -> str:
-    """Add the input of a layer. Raises UnsupportedError that asks for the sizes that are open."""
+def emit_input(builder: Builder, layer: Layer, wanted: InputShapes, batch: int = 1) -> str:
+    """Add the input of a layer, for `batch` samples. Raises UnsupportedError that asks for the sizes that are open."""
     stated = layer.config.get("batch_shape") or layer.config.get("batch_input_shape")
     if not isinstance(stated, list | tuple) or not all(_is_size(size) for size in stated):
         raise FormatError(f"input {layer.name!r} has the shape {stated!r}, which is none")
-    shape = _closed(layer.name, tuple(stated), wanted)
+    shape = (batch, *_closed(layer.name, tuple(stated), wanted))
     dtype = layer.config.get("dtype") or "float32"
     name = dtype if isinstance(dtype, str) else str(dtype.get("config", {}).get("name"))
     name = name.removeprefix("mixed_")
@@ -38,21 +38,22 @@ def emit_input(builder: Builder, layer: Layer, wanted: InputShapes) -> str:
 
 
 def _closed(name: str, stated: tuple[int | None, ...], wanted: InputShapes) -> tuple[int, ...]:
+    """The sizes behind the batch."""
     given = wanted.get(name) or wanted.get("")
     if given is None:
-        sizes = [1 if place == 0 else size for place, size in enumerate(stated)]
+        sizes = stated[1:]
         if None in sizes:
             shown = ",".join("?" if size is None else str(size) for size in stated[1:])
             raise UnsupportedError(
                 f"input {name!r} leaves sizes open: [{shown}]; a file for a device has fixed ones: give --input-shape, "
                 f"for instance --input-shape {shown.replace('?', '224')}"
             )
-        return (1, *(int(size) for size in sizes[1:] if size is not None))
+        return tuple(int(size) for size in sizes if size is not None)
     fits = len(given) == len(stated) - 1 and all(b in (None, a) for a, b in zip(given, stated[1:], strict=True))
     if not fits:
         shown = ",".join("?" if size is None else str(size) for size in stated[1:])
         raise UnsupportedError(f"input {name!r} is [{shown}]; the shape {','.join(map(str, given))} does not fit it")
-    return (1, *given)
+    return tuple(given)
 
 
 def _is_size(size: Any) -> bool:

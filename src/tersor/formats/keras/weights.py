@@ -51,14 +51,7 @@ class ByPosition:
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """See `Weights`."""
         inner = member(self._group, "layers") or member(self._group, "_layer_checkpoint_dependencies")
-        seen: dict[str, int] = {}
-        found: list[Weights] = []
-        for kind, _ in layers:
-            name = snake_case(kind)
-            number = seen.get(name, 0)
-            seen[name] = number + 1
-            found.append(ByPosition(member(inner, f"{name}_{number}" if number else name)))
-        return found
+        return [ByPosition(member(inner, place)) for place in positions(layers)]
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
         """See `Weights`."""
@@ -76,18 +69,26 @@ class ByPosition:
 
 
 class ByName:
-    """The layout of `.h5` files."""
+    """The layout of `.h5` files.
 
-    def __init__(self, groups: Sequence[Any], within: str = "") -> None:
+    Args:
+        groups: those of the layers, or the one that holds them.
+        within: the layer of a nested model.
+        in_order: whether variables with other names (Keras 1 wrote `conv1_W`) are taken in the order of the layer's.
+    """
+
+    def __init__(self, groups: Sequence[Any], within: str = "", *, in_order: bool = False) -> None:
         self._groups = groups
         self._within = within
+        self._in_order = in_order
 
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """See `Weights`."""
         found: list[Weights] = []
         for _, name in layers:
             own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
-            found.append(ByName([own]) if _has_names(own) else ByName(self._groups, name))
+            groups, within = ([own], "") if _has_names(own) else (self._groups, name)
+            found.append(type(self)(groups, within, in_order=self._in_order))
         return found
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
@@ -96,7 +97,7 @@ class ByName:
         count = 0
         owner = part.partition("/")[0].removesuffix("_layer") if "/" in part else ""
         for group in self._groups:
-            for path in _names(group):
+            for path in variable_paths(group):
                 steps = path.split("/")
                 if self._within and self._within not in steps[:-1]:
                     continue
@@ -104,9 +105,23 @@ class ByName:
                     continue
                 found[steps[-1].partition(":")[0]] = member(group, path)
                 count += 1
+        if self._in_order and set(found) != set(shapes) and count == len(found) == len(shapes):
+            found = dict(zip(shapes, found.values(), strict=True))
         if count != len(shapes) or set(found) != set(shapes):
             raise FormatError(f"{where}: the file has {_listed(found)} where {_listed(shapes)} are expected")
         return {name: _read(where, name, shape, found[name]) for name, shape in shapes.items()}
+
+
+def positions(layers: Sequence[tuple[str, str]]) -> list[str]:
+    """The folders of a model's layers, given as (class, name), in `.keras` files."""
+    seen: dict[str, int] = {}
+    places = []
+    for kind, _ in layers:
+        name = snake_case(kind)
+        number = seen.get(name, 0)
+        seen[name] = number + 1
+        places.append(f"{name}_{number}" if number else name)
+    return places
 
 
 def snake_case(name: str) -> str:
@@ -121,7 +136,7 @@ def _has_names(group: Any) -> bool:
     return group is not None and ("weight_names" in group.attrs or "weight_names0" in group.attrs)
 
 
-def _names(group: Any) -> list[str]:
+def variable_paths(group: Any) -> list[str]:
     """The variable paths of a layer's group; long lists are split over numbered attributes."""
     if group is None:
         return []

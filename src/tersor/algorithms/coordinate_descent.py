@@ -1,0 +1,68 @@
+"""Rounds each weight up or down such that the errors cancel in the output.
+
+Minimizes ``(w' - w)' C (w' - w)`` over integers, with the covariance C of the layer's inputs: the error of the output
+once its mean is right (`bias_correction`). Starting from the nearest integers, one weight after the other moves to its
+best integer given all others, until none moves. Neighbouring pixels are alike, so C is far from diagonal, and what one
+tap of a kernel loses another can make up for.
+
+The layer-wise objective is that of AdaRound (Nagel et al. 2020, arXiv 2004.10568, equation 13) and GPTQ (Frantar et
+al. 2023, arXiv 2210.17323); the descent that of cyclic coordinate minimization. Costs K steps on [outputs, K] numbers a
+sweep. It hurts where C is known from few positions and K is large: the recipe's `fan_in_limit` keeps it to small
+layers, depthwise ones above all, which gain most.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tersor.algorithms._contract import Layer
+from tersor.ir.graph import Array
+
+_SWEEPS = 8
+"""Most layers stand still after three."""
+
+_DAMPING = 1e-3
+"""Share of the mean variance that is added to every variance: what few samples do not know (GPTQ takes 1e-2)."""
+
+
+def apply(layer: Layer) -> Layer:
+    """The layer with its weights rounded anew; as it is where the covariance is not known."""
+    covariance = layer.moments.covariance()
+    if covariance is None:
+        return layer
+    size = covariance.shape[-1]
+    damping = _DAMPING * np.trace(covariance, axis1=1, axis2=2) / size
+    covariance = covariance + damping[:, None, None] * np.eye(size)
+    rounded = _descended(layer, covariance)
+    before, after = (_error(item - layer.weights, covariance) for item in (layer.rounded, rounded))
+    if not after < before:
+        return layer
+    moved = float(np.mean(np.abs(rounded - layer.rounded) > layer.scales[..., None] / 2))
+    gain = 10 * np.log10(before / after) if after else np.inf
+    return layer.with_rounded(rounded, f"{moved:.0%} of the weights rounded the other way, error {gain:.1f} dB lower")
+
+
+def _error(error: Array, covariance: Array) -> float:
+    return float(np.sum((error @ covariance) * error))
+
+
+def _descended(layer: Layer, covariance: Array) -> Array:
+    steps = layer.scales[..., None]
+    integers = np.rint(layer.rounded / steps)
+    slope = (layer.rounded - layer.weights) @ covariance
+    for _ in range(_SWEEPS):
+        moves = 0
+        for place in range(integers.shape[-1]):
+            variance = covariance[:, place, place][:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                wish = np.rint(-slope[..., place] / (variance * layer.scales))
+            wish = np.where(np.isfinite(wish), wish, 0)
+            move = np.clip(integers[..., place] + wish, -layer.limit, layer.limit) - integers[..., place]
+            if not move.any():
+                continue
+            moves += int(np.count_nonzero(move))
+            integers[..., place] += move
+            slope += (move * layer.scales)[..., None] * covariance[:, place][:, None, :]
+        if not moves:
+            break
+    return np.asarray(integers * steps)

@@ -1,0 +1,102 @@
+"""Activations of many samples, kept in the child process, through which a network is run piece by piece.
+
+`Store` is the parent's side; `Shelves` what the child keeps. Values stay in the child: pieces of the network read them
+from there and put their results there, and only what a function makes of them comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from tersor.runtimes.isolation import Worker
+
+if TYPE_CHECKING:
+    from tersor.ir.graph import Array
+
+
+class Store:
+    """Values by name, one array per sample; made by `Engine.store`."""
+
+    def __init__(self, worker: Worker, key: int) -> None:
+        self._worker = worker
+        self._key = key
+
+    def put(self, values: dict[str, list[Array]]) -> None:
+        """Keep values."""
+        self._ask("putting samples by", "put", values)
+
+    def advance(self, model: bytes, inputs: Sequence[str], outputs: Sequence[str], threads: int = 1) -> None:
+        """Run a piece of a network on every sample and keep its results.
+
+        Args:
+            model: the piece, as a `.tflite` file.
+            inputs: names of kept values, one for each input.
+            outputs: the names to keep its outputs under.
+            threads: samples to run at the same time.
+
+        Raises RuntimeFailure if the runtime refuses the piece or crashes on it.
+        """
+        self._ask(f"computing {outputs[0] if outputs else 'nothing'}", "advance", model, inputs, outputs, threads)
+
+    def reduce(self, function: Callable[..., Any], name: str, *arguments: Any) -> Any:
+        """What a function makes of the values of that name: ``function(values, *arguments)``.
+
+        The function must be importable in the child, and its result picklable.
+        """
+        return self._ask(f"looking at {name}", "reduce", function, name, arguments)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Keep these values no longer."""
+        self._ask("dropping values", "drop", list(names))
+
+    def close(self) -> None:
+        """Drop everything."""
+        self._ask("dropping values", "clear")
+
+    def _ask(self, doing: str, method: str, *arguments: Any) -> Any:
+        self._worker.doing = doing
+        self._worker.send(("store", self._key, method, arguments))
+        return self._worker.receive()
+
+
+class Shelves:
+    """The child's side of `Store`."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Array]] = {}
+
+    def put(self, values: dict[str, list[Array]]) -> None:
+        """See `Store.put`."""
+        self._values |= values
+
+    def advance(self, model: bytes, inputs: Sequence[str], outputs: Sequence[str], threads: int) -> None:
+        """See `Store.advance`."""
+        from tersor.runtimes.litert import Session
+
+        count = len(self._values[inputs[0]]) if inputs else 1
+        copies = max(1, min(threads, count))
+        sessions = [Session(model) for _ in range(copies)]
+
+        def run(first: int) -> list[list[Array]]:
+            own = range(first, count, copies)
+            return [sessions[first].run([self._values[name][number] for name in inputs]) for number in own]
+
+        with ThreadPoolExecutor(copies) as pool:
+            parts = list(pool.map(run, range(copies)))
+        for place, name in enumerate(outputs):
+            self._values[name] = [parts[number % copies][number // copies][place] for number in range(count)]
+
+    def reduce(self, function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) -> Any:
+        """See `Store.reduce`."""
+        return function(self._values[name], *arguments)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """See `Store.drop`."""
+        for name in names:
+            self._values.pop(name, None)
+
+    def clear(self) -> None:
+        """See `Store.close`."""
+        self._values.clear()

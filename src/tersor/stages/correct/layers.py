@@ -1,0 +1,136 @@
+"""Which layers can be corrected, and their weights as matrices and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Graph, Model, Op, Tensor
+from tersor.ir.plan import INTEGER, Plan, TensorPlan
+from tersor.ir.quant import QuantParams
+from tersor.numerics.affine import bias_params
+from tersor.numerics.packing import values_of
+from tersor.numerics.patches import Window
+
+DATA, WEIGHTS, BIAS = 0, 1, 2
+"""Operands of the layers that are read here."""
+
+_KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclass(frozen=True)
+class Correctable:
+    """A layer of the graph.
+
+    Attributes:
+        op: its operator.
+        window: how it moves over its input.
+        weights: as matrices, [G, O, K] in float64.
+        bias: [G, O].
+        params: of its weights.
+        shared: whether other operators read the same weights.
+    """
+
+    op: Op
+    window: Window
+    weights: Array
+    bias: Array
+    params: QuantParams
+    shared: bool
+
+    @property
+    def scales(self) -> Array:
+        """The scale of each output's weights, [G, O]."""
+        return np.broadcast_to(np.array(self.params.scales), self.bias.size).reshape(self.bias.shape)
+
+    def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
+        """Weights as matrices -> as the operator has them."""
+        if self.op.kind == "DEPTHWISE_CONV_2D":
+            return np.ascontiguousarray(matrices.reshape(shape[3], -1).T.reshape(shape))
+        return matrices.reshape(shape)
+
+
+def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
+    """The model and its plan with a bias of its own for every layer that may be corrected."""
+    graph, ops, tensors = model.graph, {}, []
+    operands = dict(plan.operands)
+    seen: set[str] = set()
+    for op in graph.ops:
+        planned = plan.operands.get((op.name, WEIGHTS))
+        if not _is_integer_layer(graph, op, plan) or planned is None or planned.params is None:
+            continue
+        bias = graph.operand(op, BIAS)
+        if bias is None or len(graph.consumers[bias.name]) > 1 or bias.name in seen:
+            channels = graph.tensors[op.outputs[0]].shape[-1]
+            data = np.zeros(channels, np.float32) if bias is None else values_of(bias)
+            name = graph.fresh_name(f"{op.name}/bias", seen)
+            tensors.append(Tensor(name, data.shape, DType.FLOAT32).with_data(data))
+            inputs = (*op.inputs[:BIAS], *[None] * (BIAS - len(op.inputs)), name)
+            ops[op.name] = (replace(op, inputs=inputs),)
+            seen.add(name)
+        if (op.name, BIAS) not in operands:
+            scale = _input_params(op, plan).scale
+            wide = _input_params(op, plan).dtype is DType.INT16
+            dtype = DType.INT64 if wide else DType.INT32
+            params = bias_params(scale, planned.params, dtype)
+            operands[op.name, BIAS] = TensorPlan(dtype, params, "input scale x weight scale")
+    if not ops:
+        return model, replace(plan, operands=operands)
+    return model.with_graph(graph.edit(replace_ops=ops, tensors=tensors)), replace(plan, operands=operands)
+
+
+def correctable(graph: Graph, plan: Plan) -> list[Correctable]:
+    """The layers whose weights become integers, in the order in which they are computed."""
+    return [_layer(graph, op, plan) for op in graph.ops if _is_integer_layer(graph, op, plan)]
+
+
+def _input_params(op: Op, plan: Plan) -> QuantParams:
+    """The numbers in which a layer reads its input."""
+    name = op.inputs[DATA]
+    assert name is not None
+    planned = plan.operands.get((op.name, DATA)) or plan.tensors[name]
+    assert planned.params is not None
+    return planned.params
+
+
+def _is_integer_layer(graph: Graph, op: Op, plan: Plan) -> bool:
+    data = graph.operand(op, DATA)
+    if op.kind not in _KINDS or data is None or data.is_constant or plan.ops[op.name].compute != INTEGER:
+        return False
+    if (op.name, WEIGHTS) not in plan.operands:
+        return False
+    bias = graph.operand(op, BIAS)
+    return bias is None or bias.is_constant
+
+
+def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
+    weights, bias = graph.operand(op, WEIGHTS), graph.operand(op, BIAS)
+    params = plan.operands[op.name, WEIGHTS].params
+    assert weights is not None
+    assert bias is not None
+    assert params is not None
+    window = _window(graph, op, weights)
+    values = values_of(weights).astype(np.float64)
+    if op.kind == "DEPTHWISE_CONV_2D":
+        matrices = values.reshape(-1, values.shape[3]).T.reshape(window.groups, -1, values[0, :, :, 0].size)
+    else:
+        matrices = values.reshape(window.groups, values.shape[0] // window.groups, -1)
+    offsets = values_of(bias).astype(np.float64).reshape(matrices.shape[:2])
+    return Correctable(op, window, matrices, offsets, params, len(graph.consumers[weights.name]) > 1)
+
+
+def _window(graph: Graph, op: Op, weights: Tensor) -> Window:
+    if op.kind == "FULLY_CONNECTED":
+        return Window(inputs=weights.shape[1])
+    data = graph.operand(op, DATA)
+    assert data is not None
+    channels = data.shape[-1]
+    return Window(
+        kernel=(weights.shape[1], weights.shape[2]),
+        strides=(op.option("stride_h", 1), op.option("stride_w", 1)),
+        dilation=(op.option("dilation_h_factor", 1), op.option("dilation_w_factor", 1)),
+        same=op.option("padding", 0) == 0,
+        groups=channels if op.kind == "DEPTHWISE_CONV_2D" else channels // weights.shape[3],
+    )
