@@ -12,8 +12,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from tersor.runtimes.engine import Engine
 from tersor.runtimes.litert import KERNEL_SETS
 from tersor.stages.benchmark import benchmark
 from tersor.stages.compare import compare, real_outputs
+from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
+from tersor.stages.correct import Corrected, correct
 from tersor.stages.verify import SAMPLES, verify_against
 
 TIME_LIMIT = 3600.0
@@ -63,8 +65,7 @@ class Subject:
     def statistics(self) -> tersor.Statistics:
         """Ranges of all activations."""
         started = time.perf_counter()
-        images = (image[None] for image in np.load(self.folder / "calibration.npy", mmap_mode="r"))
-        found = tersor.calibrate(self.model, images, engine=self.engine, threads=1)
+        found = tersor.calibrate(self.model, self.calibration(), engine=self.engine, threads=1)
         self.seconds["calibrate"] = time.perf_counter() - started
         return found
 
@@ -80,12 +81,25 @@ class Subject:
         handle.close()
         return found
 
-    def make(self, recipe: Recipe) -> tuple[tersor.Plan, Path]:
-        """Quantize and write; none of it is verified yet."""
+    def make(self, recipe: Recipe, path: Path) -> tersor.Plan:
+        """Quantize, with the recipe's corrections, and write; none of it is verified yet."""
         decided = tersor.plan(self.model, recipe, self.statistics if recipe.needs_calibration else None)
-        path = self.folder / f"model.{recipe.name}.tflite"
-        tersor.save(tersor.quantize(self.model, decided), path)
-        return decided, path
+        draft = Corrected(self.model, decided)
+        if recipe.algorithms:
+            draft = correct(
+                self.model,
+                decided,
+                self.calibration(CORRECTION_SAMPLES),
+                recipe.algorithms,
+                fan_in_limit=recipe.fan_in_limit,
+                engine=self.engine,
+            )
+        tersor.save(tersor.quantize(draft.model, draft.plan), path)
+        return draft.plan
+
+    def calibration(self, count: int | None = None) -> Iterator[Any]:
+        """Images ``[1, height, width, 3]`` to calibrate on, all or the first."""
+        return (image[None] for image in np.load(self.folder / "calibration.npy", mmap_mode="r")[:count])
 
 
 def float32(subject: Subject) -> dict[str, Any]:
@@ -115,7 +129,8 @@ def flavour(name: str, images: int = SAMPLES) -> Callable[[Subject], dict[str, A
     """The column of a flavour: made, loaded and run on every kernel set, on so many images."""
 
     def column(subject: Subject) -> dict[str, Any]:
-        plan, path = _with_fallback(subject, load_recipe(name))
+        path = subject.folder / f"model.{name}.tflite"
+        plan = _with_fallback(subject, load_recipe(name), path)
         seen = verify_against(path, subject.wanted[:images], subject.held_back[:images], subject.engine)
         left = plan.left_in_float() if name.startswith("int") else {}
         found = {
@@ -139,17 +154,30 @@ def _by_kind(plans: Iterable[OpPlan]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _with_fallback(subject: Subject, recipe: Recipe) -> tuple[tersor.Plan, Path]:
+def _with_fallback(subject: Subject, recipe: Recipe, path: Path) -> tersor.Plan:
     """Integers only, or where that is impossible with operators left in float."""
     try:
-        return subject.make(recipe)
+        return subject.make(recipe, path)
     except PlanError:
-        return subject.make(adjusted(recipe, allow_float=True))
+        return subject.make(adjusted(recipe, allow_float=True), path)
 
 
 def int8_fidelity(subject: Subject) -> dict[str, Any]:
     """How well int8 answers the held-back images, on XNNPACK."""
-    handle = subject.engine.open(str(subject.folder / "model.int8.tflite"))
+    return _fidelity(subject, subject.folder / "model.int8.tflite")
+
+
+def int8_plain(subject: Subject) -> dict[str, Any]:
+    """The same of int8 without the recipe's corrections: rounded to nearest."""
+    path = subject.folder / "model.int8_plain.tflite"
+    _with_fallback(subject, replace(load_recipe("int8"), algorithms=()), path)
+    found = _fidelity(subject, path)
+    path.unlink()
+    return found
+
+
+def _fidelity(subject: Subject, path: Path) -> dict[str, Any]:
+    handle = subject.engine.open(str(path))
     (distance,) = compare(subject.wanted, handle, subject.held_back)
     handle.close()
     return {"images": len(subject.held_back), "sqnr_db": distance.sqnr_db, "agreement": distance.agreement}
@@ -173,6 +201,7 @@ COLUMNS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "dynamic": flavour("dynamic"),
     "int8": flavour("int8"),
     "int8_fidelity": int8_fidelity,
+    "int8_plain": int8_plain,
     "latency": latency,
     "int16x8": flavour("int16x8", images=1),
 }

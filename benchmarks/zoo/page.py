@@ -67,6 +67,7 @@ COLUMNS = (
     Column("int16x8", "int16x8", _flavour),
     Column("int8 size", "int8", lambda values: f"{values['ratio']:.3f}x" if "ratio" in values else ""),
     Column("int8 SQNR", "int8_fidelity", lambda values: f"{values['sqnr_db']:.1f} dB"),
+    Column("uncorrected", "int8_plain", lambda values: f"{values['sqnr_db']:.1f} dB"),
     Column("int8 same answer", "int8_fidelity", lambda values: f"{values['agreement']:.0%}"),
     Column("int8 latency", "latency", lambda values: f"{values['int8']['ratio']:.2f}x"),
 )
@@ -178,7 +179,8 @@ figures are in [benchmarks/zoo](benchmarks/zoo)), one processor, at low priority
   many operators had to stay in float, because LiteRT has no integer kernel; where there are none, int8 takes and gives
   int8.
 - **int8 size**: of the float file. **SQNR** and **same answer** (arg-max): int8 on XNNPACK against the float file, on
-  images that calibration has not seen, at the softmax. **latency**: int8 over float, XNNPACK, one thread, in turn.
+  images that calibration has not seen, at the softmax; **uncorrected** is the SQNR without the corrections that
+  `tersor quantize` makes by default. **latency**: int8 over float, XNNPACK, one thread, in turn.
 
 ## The weights
 
