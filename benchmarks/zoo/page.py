@@ -55,8 +55,8 @@ def _size(values: Result) -> str:
 
 
 COLUMNS = (
-    Column("read, s", "read", lambda values: f"{values['seconds']['read']:.2f}"),
-    Column("to float file, s", "read", lambda values: f"{sum(values['seconds'].values()):.2f}"),
+    Column("read, CPU s", "read", lambda values: f"{values['cpu_seconds']['read']:.2f}"),
+    Column("to float file, CPU s", "read", lambda values: f"{sum(values['cpu_seconds'].values()):.2f}"),
     Column("peak MB", "read", lambda values: f"{values['peak_bytes'] / MB:.0f}"),
     Column("float file", "float32", _size),
     Column("difference from Keras", "float32", _float32),
@@ -170,7 +170,7 @@ figures are in [benchmarks/zoo](benchmarks/zoo)), one processor, at low priority
 ## What the columns say
 
 - **read**: the `.keras` file into tersor's model; **to float file**: read, optimized and written; **peak**: of that
-  whole process. Seconds on a machine with other work: take them for what they are.
+  whole process. Seconds of the processor, since the machine had other work; those on the clock are in the files.
 - **difference from Keras**: largest difference from `predict`, relative to the largest output of the image; the worst
   of some images and of both kernel sets (XNNPACK, builtin). Goal: {GOAL:.0e}. **Keras's own rounding** is the same
   measure between Keras in float32 and the same network in float64: less than that nobody can ask for.
