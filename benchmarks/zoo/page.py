@@ -50,13 +50,18 @@ def _flavour(values: Result) -> str:
     return f"{len(values['kernels'])} of 2" + (f" ({left} ops float)" if left else "")
 
 
+def _processor(values: Result, *steps: str) -> str:
+    """Seconds of the processor; files of an earlier state of the benchmark do not have them."""
+    return f"{sum(values['cpu_seconds'][step] for step in steps):.2f}" if "cpu_seconds" in values else ""
+
+
 def _size(values: Result) -> str:
     return f"{values['bytes'] / MB:.1f} MB"
 
 
 COLUMNS = (
-    Column("read, CPU s", "read", lambda values: f"{values['cpu_seconds']['read']:.2f}"),
-    Column("to float file, CPU s", "read", lambda values: f"{sum(values['cpu_seconds'].values()):.2f}"),
+    Column("read, CPU s", "read", lambda values: _processor(values, "read")),
+    Column("to float file, CPU s", "read", lambda values: _processor(values, "read", "optimize", "write")),
     Column("peak MB", "read", lambda values: f"{values['peak_bytes'] / MB:.0f}"),
     Column("float file", "float32", _size),
     Column("difference from Keras", "float32", _float32),
