@@ -61,13 +61,17 @@ CASES = (
 )
 EVALUATION = 32
 TITLES = {
-    "tersor_cli": "`tersor quantize`, verified and measured",
-    "tersor_library": "tersor's library, not verified",
+    "tersor_cli": "`tersor quantize`: corrected, verified and measured",
+    "tersor_uncorrected": "`tersor quantize --algorithms none`: rounded to nearest, verified and measured",
+    "tersor_library": "tersor's library, rounded to nearest, not verified",
     "tensorflow": "TensorFlow: load, convert, calibrate",
     "tersor": "tersor: load, optimize, save",
     "tensorflow_float": "TensorFlow: load, convert",
 }
-CONTESTANTS = {"int8": ("tersor_cli", "tersor_library", "tensorflow"), "float": ("tersor", "tensorflow_float")}
+CONTESTANTS = {
+    "int8": ("tersor_cli", "tersor_uncorrected", "tersor_library", "tensorflow"),
+    "float": ("tersor", "tensorflow_float"),
+}
 
 
 class Match:
@@ -136,15 +140,17 @@ class Match:
         python = self._pythons["tensorflow" if name.startswith("tensorflow") else "tersor"]
         model, output, report = str(self._model), str(self._file(name)), str(self._report(name))
         keras = str(self._model / "model.keras")
+        quantize = ("-c", "from tersor.cli.main import main; main()", "quantize", keras, "--as", "int8")
+        quantize += ("--data", f"{model}/samples.npy", "-o", output)
         arguments: dict[str, Sequence[str | Path]] = {
-            "tersor_cli": ("-c", "from tersor.cli.main import main; main()", "quantize", keras, "--data"),
+            "tersor_cli": quantize,
+            "tersor_uncorrected": (*quantize, "--algorithms", "none"),
             "tersor_library": (WORKERS / "tersor_int8.py", model, output, report, "--model", "model.keras"),
             "tensorflow": (WORKERS / "tensorflow_int8.py", "keras", model, output, report),
             "tersor": (CONVERT, keras, output, report),
             "tensorflow_float": (WORKERS / "tensorflow_float.py", keras, output, report),
         }
-        rest = [f"{model}/samples.npy", "--as", "int8", "-o", output] if name == "tersor_cli" else []
-        return [str(python), *map(str, arguments[name]), *rest]
+        return [str(python), *map(str, arguments[name])]
 
     def _file(self, name: str) -> Path:
         return self._results / f"{self._case.name}.{name}.tflite"
