@@ -110,8 +110,7 @@ def keras_table() -> str:
     results: dict[str, Any] = json.loads((RESULTS / "keras_files.json").read_text())
     lines = [
         "",
-        "| from the `.keras` file, whole process | TensorFlow's time over ours | of processor seconds | our peak memory "
-        "| TensorFlow's |",
+        "| from the `.keras` file | TensorFlow's time over ours | processor time | our peak memory | TensorFlow's |",
         "|---|---|---|---|---|",
     ]
     for result in results.values():
