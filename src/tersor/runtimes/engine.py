@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # the child is to start before the parent spends time on impo
     from tersor.ir.graph import Array
     from tersor.runtimes.litert import Port
 
+_LARGE = 96 << 20
+"""Bytes of a file from which copies cost more memory than they save time."""
+
 AHEAD = 8
 """Samples that may be on their way to the child, or answered and not read yet."""
 
@@ -77,9 +80,14 @@ class Engine:
     ) -> Handle:
         """Load a model. With several `copies`, as many samples run at the same time.
 
+        Each copy maps the file and packs its weights anew; of a large file there is one, with as many threads.
+
         Raises RuntimeFailure if the runtime refuses it or crashes on it.
         """
         what = f"{Path(path).name} on the {kernels} kernels"
+        with contextlib.suppress(OSError):  # what is wrong with the file is for the child to say
+            if Path(path).stat().st_size > _LARGE:
+                threads, copies = threads * copies, 1
         self._worker.doing = f"loading {what}"
         self._worker.send(("open", path, kernels, threads, copies, keep_all))
         key, inputs, outputs = self._worker.receive()
