@@ -20,7 +20,7 @@ REQUIREMENTS = {
 ALONE = {"keras_2": ("tf-keras==2.21.0",)}
 """Installed without what they ask for: tf-keras wants the package `tensorflow`; `tensorflow-cpu` stands in for it."""
 
-PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "tf-keras", "ai-edge-litert", "numpy")
+PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "tf-keras", "torch", "ai-edge-litert", "numpy")
 
 
 def environment(work: Path, name: str) -> Path:

@@ -1,11 +1,11 @@
-"""Images made from random numbers that vary as photographs do; runs where TensorFlow is."""
+"""Images made from random numbers that vary as photographs do; runs where Keras is."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
 
 
 def structured_images(count: int, seed: int, side: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -23,7 +23,7 @@ def structured_images(count: int, seed: int, side: int) -> np.ndarray[Any, np.dt
         image[:] = 0
         for cells, strength in ((3, 0.8), (7, 0.4), (21, 0.2)):
             coarse = draw.normal(0, strength, (cells, cells, 3)).astype(np.float32)
-            image += tf.image.resize(coarse, (side, side), "bicubic").numpy()
+            image += keras.ops.convert_to_numpy(keras.ops.image.resize(coarse, (side, side), "bicubic"))
         for _ in range(draw.integers(0, 6)):
             y, x, radius = draw.uniform(0, 1), draw.uniform(0, 1), draw.uniform(0.02, 0.25)
             blob = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * radius**2))

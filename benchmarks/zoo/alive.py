@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 BRANCH = 0.2
 """Factor on the last normalization (or convolution) of a residual branch. Trained networks have small ones there;
@@ -78,7 +77,7 @@ def _smooth(kernel: Any, draw: np.random.Generator) -> None:
     """Give the taps of a kernel ``[height, width, in, out]`` something in common, its variance unchanged."""
     height, width, *channels = kernel.shape
     if height * width > 1:
-        values = kernel.numpy()
+        values = keras.ops.convert_to_numpy(kernel)
         common = draw.normal(0, values.std(), (1, 1, *channels))
         kernel.assign(np.sqrt(SMOOTHNESS) * common + np.sqrt(1 - SMOOTHNESS) * values)
 
@@ -119,11 +118,7 @@ def _set_statistics(model: keras.Model, images: Array) -> Array:
         layer.drop_path_rate = 0.0
     body = keras.Model(model.input, classifier(model).input)
 
-    @tf.function  # frees each activation after its last use, which eager execution does not
-    def run(batch: Any) -> Any:
-        return body(batch, training=True)
-
-    features: Array = run(tf.constant(images)).numpy()
+    features = _trained_once(body, images)
     for layer, momentum in zip(layers, usual, strict=True):
         layer.momentum = momentum
     for layer, rate in rates.items():
@@ -131,6 +126,22 @@ def _set_statistics(model: keras.Model, images: Array) -> Array:
     for layer, rate in drop_paths.items():
         layer.drop_path_rate = rate
     return features
+
+
+def _trained_once(body: keras.Model, images: Array) -> Array:
+    """What the network answers in training mode, in one batch."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        with torch.no_grad():
+            return np.asarray(keras.ops.convert_to_numpy(body(images, training=True)))
+    import tensorflow as tf
+
+    @tf.function  # frees each activation after its last use, which eager execution does not
+    def run(batch: Any) -> Any:
+        return body(batch, training=True)
+
+    return np.asarray(run(tf.constant(images)))
 
 
 def classifier(model: keras.Model) -> Any:
@@ -152,7 +163,7 @@ def _set_classifier(model: keras.Model, features: Array) -> None:
     mean = features.mean(0)
     count = min(DIRECTIONS, len(features) - 1)
     directions = np.linalg.svd(features - mean, full_matrices=False)[2][:count]
-    kernel = directions.T @ (directions @ layer.kernel.numpy().reshape(features.shape[1], -1))
+    kernel = directions.T @ (directions @ keras.ops.convert_to_numpy(layer.kernel).reshape(features.shape[1], -1))
     logits = (features - mean) @ kernel
     kernel = kernel * _sharpness(logits)
     layer.kernel.assign(kernel.reshape(layer.kernel.shape))

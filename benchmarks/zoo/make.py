@@ -1,4 +1,4 @@
-"""Make a network, its images, and Keras's own answers; runs in TensorFlow's environment.
+"""Make a network, its images, and Keras's own answers; runs where Keras is, on TensorFlow or PyTorch.
 
     python make.py NAME FOLDER [--quick] [--side PIXELS]
 
@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import keras
 import numpy as np
-import tensorflow as tf
 from alive import enliven
 from models import NETWORKS, Network, amounts
 
@@ -58,6 +57,18 @@ def referee(network: Network, side: int, weights: list[Any], samples: Any) -> An
     return model.predict(samples.astype(np.float64), batch_size=1, verbose=0)
 
 
+def _use_one_thread() -> None:
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+    else:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def main() -> None:
     """Write everything to a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -66,8 +77,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--side", type=int)
     arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    _use_one_thread()
     network = next(each for each in NETWORKS if each.name == arguments.name)
     side = arguments.side or network.side
     count = amounts(network, quick=arguments.quick)
@@ -89,6 +99,7 @@ def main() -> None:
     np.save(folder / "referee.npy", referee(network, side, weights, held_back[: count.referee]))
     facts = {
         "side": side,
+        "backend": keras.backend.backend(),
         "parameters": parameters,
         "seconds_to_make": time.perf_counter() - started,
         "images": {

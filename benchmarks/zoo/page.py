@@ -133,11 +133,12 @@ def states(results: Iterable[Result]) -> str:
     found: dict[str, list[str]] = {}
     for each in results:
         made = each["made_with"]
-        tensorflow = made["versions"]["tensorflow"]
+        reference = made["versions"]["tensorflow"]
+        backends = ", ".join(f"{name} {reference[name]}" for name in ("tensorflow-cpu", "torch") if name in reference)
         state = (
-            f"tersor source {made['tersor_source']}, keras {tensorflow['keras']}, tensorflow-cpu "
-            f"{tensorflow['tensorflow-cpu']}, ai-edge-litert {made['versions']['tersor']['ai-edge-litert']}, "
-            f"{made['processor']}, {each['date']}{', quick' if made['quick'] else ''}"
+            f"tersor source {made['tersor_source']}, keras {reference['keras']} on {backends}, "
+            f"ai-edge-litert {made['versions']['tersor']['ai-edge-litert']}, {made['processor']}, {each['date']}"
+            f"{', quick' if made['quick'] else ''}"
         )
         found.setdefault(state, []).append(each["name"])
     if len(found) == 1:

@@ -27,12 +27,12 @@ from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.walk import Walk, bytes_per_sample
 from tersor.stages.quantize import quantize, stored
 
-SAMPLES = 32
+SAMPLES = 16
 """Samples to correct on: over all their positions, means are known well enough."""
 
 _FEWEST = 4
 
-_MEMORY = 512 << 20
+_MEMORY = 256 << 20
 """Bytes of activations that may be kept at a time; where they are large, fewer samples have as many positions."""
 
 
