@@ -199,8 +199,8 @@ def planned(model: Model, recipe: Recipe, engine: Engine) -> Plan:
 
 
 GAIN = {"int8": -0.2, "int16x8": 1, "int8_w4": 3, "per_tensor": 0.5}
-"""Decibel at least; at int8 the rounding of activations, which no algorithm here touches, is most of the error, and what
-is left to gain or lose is chance."""
+"""Decibel at least; at int8 the rounding of activations, which no algorithm here touches, is most of the error, and
+what is left to gain or lose is chance."""
 
 KINDS = ["plain", "grouped", "multiplied", "bare", "shared"]
 

@@ -96,4 +96,4 @@ def amounts(network: Network, *, quick: bool) -> Amounts:
 
     if quick:
         return Amounts(8, 8, 8, 2, 1)
-    return Amounts(many(120, 8, 32), many(200, 8, 64), many(300, 16, 64), 4, many(40, 1, 4))
+    return Amounts(many(60, 8, 16), many(120, 8, 32), many(200, 16, 32), many(40, 2, 4), many(20, 1, 2))
