@@ -45,6 +45,7 @@ _HOMES = {
     "quantize": "tersor.stages.quantize",
     "run": "tersor.stages.run",
     "save": "tersor.stages.save",
+    "sensitivity": "tersor.stages.sensitivity",
     "verify": "tersor.stages.verify",
 }
 
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from tersor.stages.quantize import quantize as quantize
     from tersor.stages.run import run as run
     from tersor.stages.save import save as save
+    from tersor.stages.sensitivity import sensitivity as sensitivity
     from tersor.stages.verify import verify as verify
 
 

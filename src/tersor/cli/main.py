@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tersor.cli import debug, evaluate, inspect, quantize, run
+from tersor.cli import debug, evaluate, inspect, quantize, run, sensitivity
 
 app = typer.Typer(
     name="tersor",
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (quantize, evaluate, debug, run, inspect):
+for command in (quantize, evaluate, debug, sensitivity, run, inspect):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 
 

@@ -52,6 +52,21 @@ class Sensitivity:
     gain_db: float
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """What was measured.
+
+    Attributes:
+        whole_db: SQNR of the worst output with everything quantized, in dB.
+        operators: the one whose sparing wins most first.
+        samples: how many samples the outputs were compared on.
+    """
+
+    whole_db: float
+    operators: tuple[Sensitivity, ...]
+    samples: int
+
+
 def sensitivity(
     model: Model,
     recipe: Recipe,
@@ -60,7 +75,7 @@ def sensitivity(
     *,
     engine: Engine | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[float, tuple[Sensitivity, ...]]:
+) -> Ranking:
     """Measure every operator that a recipe quantizes and that does more than move values.
 
     Args:
@@ -70,10 +85,6 @@ def sensitivity(
         samples: at most `SAMPLES` are used; others than those of the statistics tell more.
         engine: the process to run in; by default one of its own.
         progress: called with how many operators were measured, and how many there are.
-
-    Returns:
-        The SQNR of the worst output with everything quantized, in dB, and the operators, the one whose sparing wins
-        most first.
 
     Raises:
         PlanError: the recipe quantizes no operator.
@@ -87,7 +98,8 @@ def sensitivity(
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
-        measure = _Measure(model, statistics, list(islice(samples, SAMPLES)), folder, runner)
+        drawn = list(islice(samples, SAMPLES))
+        measure = _Measure(model, statistics, drawn, folder, runner)
         rows = []
         whole = measure.sqnr_db(wanted)
         for number, op in enumerate(ops, start=1):
@@ -95,7 +107,7 @@ def sensitivity(
             rows.append(Sensitivity(op.name, op.kind, alone, spared, spared - whole))
             if progress is not None:
                 progress(number, len(ops))
-    return whole, tuple(sorted(rows, key=lambda row: -row.gain_db))
+    return Ranking(whole, tuple(sorted(rows, key=lambda row: -row.gain_db)), len(drawn))
 
 
 def _only(recipe: Recipe, op: Op) -> Recipe:
