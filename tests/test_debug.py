@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -314,3 +317,18 @@ def test_file_of_another_tool_is_told_by_keras_layers(engine: Engine) -> None:
     diagnosis = debug(model, other, list(pictures), engine=engine)
     assert not diagnosis.unmatched
     assert {"conv2d_5", "average_pooling2d"} <= {row.layer for row in diagnosis.rows}
+
+
+def test_commands_and_causes_of_the_how_to(cli: Cli, place: Path) -> None:
+    from tersor.stages.debug.causes import CAUSES, accumulated_error
+
+    demo = Path(__file__).parents[1] / "demo"
+    for name in ("fashion_mnist.keras", "fashion_mnist_calibration.npz"):
+        shutil.copy(demo / name, place)
+    text = (demo.parent / "docs" / "how-to" / "debug.md").read_text("utf-8")
+    commands = re.findall(r"^\$ tersor (.*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        assert cli(*shlex.split(command)).code == 0
+    named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert named == [cause.__name__ for cause in (*CAUSES, accumulated_error)]

@@ -4,9 +4,10 @@ The stages are functions from values to values; each can be saved, compared and 
 
     model = tersor.optimize(tersor.load("model.keras"))  # or a live keras.Model
     data = tersor.load_data("photos/", model, tersor.Preprocess(mean=(127.5,), std=(127.5,)))
-    statistics = tersor.calibrate(model, data)
-    plan = tersor.plan(model, tersor.load_recipe("int8"), statistics)
-    tersor.save(tersor.quantize(model, plan), "model.int8.tflite")
+    recipe = tersor.load_recipe("int8")
+    plan = tersor.plan(model, recipe, tersor.calibrate(model, data))
+    corrected = tersor.correct(model, plan, data, recipe.algorithms)
+    tersor.save(tersor.quantize(corrected.model, corrected.plan), "model.int8.tflite")
 
 Names are loaded when they are used (PEP 562), so that importing tersor costs nothing.
 """
