@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import Cli
+from conftest import Cli, Run
 from small_nets import classifier, images, random, shared_file, statistics, through_file, unknown_operator
 from tersor.errors import DataError, UnsupportedError
 from tersor.formats import tflite
@@ -22,6 +22,7 @@ from tersor.ir.build import Builder
 from tersor.ir.graph import Array, Graph, Model
 from tersor.ir.plan import Plan
 from tersor.numerics.metrics import sqnr_db
+from tersor.passes import restore_float_network
 from tersor.recipe import adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
@@ -268,6 +269,44 @@ def test_input_that_is_not_normalized_is_remarked(engine: Engine) -> None:
     assert "input 'x' takes -25" in remark
 
 
+def test_without_the_float_model_activations_are_judged(engine: Engine) -> None:
+    model, made, samples = outliers(engine)
+    diagnosis = debug(None, made, samples, engine=engine)
+    assert "range_of_outliers" in [item.cause for item in row_of(diagnosis, "it").findings]
+    assert "without the float model" in diagnosis.remarks[0]
+    shifts = row_of(debug(None, shifted(engine)[1], samples, engine=engine), "it").findings
+    assert "shifted_means" not in [item.cause for item in shifts], "what the weights lost cannot be seen"
+    with pytest.raises(UnsupportedError, match="no operator computes in integers"):
+        debug(None, model, samples, engine=engine)
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int16x8", "int8_w4", "dynamic", "weight_only"])
+def test_restored_network_computes_what_the_integers_stand_for(recipe: str, engine: Engine, run: Run) -> None:
+    model = optimize(classifier())
+    made = quantize(model, plan(model, load_recipe(recipe), calibrate(model, images(30), engine=engine)))
+    restored = made.with_graph(restore_float_network.apply(made.graph))
+    assert all(tensor.quant is None for tensor in restored.graph.tensors.values())
+    assert restore_float_network.apply(restored.graph) is restored.graph
+    (op, *_) = [item for item in restored.graph.ops if item.kind == "CONV_2D"]
+    assert op.option("fused_activation_function") == 1
+    x = images(1, 5)
+    (wanted,), (found,) = run(model, [x]), run(optimize(restored), [x])
+    assert np.abs(found - wanted).max() < (0.1 if recipe == "int8_w4" else 0.01)
+
+
+def test_relu_that_only_the_range_tells_of_is_restored(engine: Engine, run: Run) -> None:
+    net = Net()
+    model, made, _ = by_plan(net, net.conv(net.x, random([8, 1, 1, 8], 3), fused_activation_function=1), engine)
+    (op,) = [item for item in made.graph.ops if item.kind == "CONV_2D"]
+    assert op.options is not None
+    bare = replace(op, options=op.options.with_fields(fused_activation_function=0))
+    made = made.with_graph(made.graph.edit(replace_ops={op.name: (bare,)}))
+    restored = optimize(made.with_graph(restore_float_network.apply(made.graph)))
+    (wanted,), (found,) = run(model, [net.samples[0]]), run(restored, [net.samples[0]])
+    assert found.min() == 0
+    assert np.abs(found - wanted).max() < 0.05
+
+
 def test_figures_are_those_of_all_values() -> None:
     generator = np.random.default_rng(0)
     wanted = [generator.normal(0, 1, (1, 5, 3)).astype(np.float32) for _ in range(4)]
@@ -307,6 +346,9 @@ def test_command_prints_the_worst_and_writes_all(cli: Cli, place: Path) -> None:
     assert all(float(row["own_steps"]) > 0 for row in rows if row["operator"] != "RESHAPE")
     found = json.loads(cli("debug", "net.tflite", "net.int8.tflite", "--data", "x.npy", "--json").out)
     assert [row["layer"] for row in found["operators"]] == [row["layer"] for row in rows]
+    assert cli("debug", "net.int8.tflite", "--data", "x.npy").code == 0
+    answer = cli("debug", "net.tflite", "net.tflite", "net.int8.tflite", "--data", "x.npy")
+    assert (answer.code, "3 files are given" in answer.err) == (2, True)
     assert found["operators"][0]["own"]["ac_sqnr_db"] == pytest.approx(float(rows[0]["own_ac_sqnr_db"]))
 
 

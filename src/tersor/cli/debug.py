@@ -11,9 +11,14 @@ from tersor.cli import options
 
 
 def command(
-    model: Annotated[Path, typer.Argument(metavar="FLOAT", help="The float model.", show_default=False)],
-    quantized: Annotated[
-        Path, typer.Argument(metavar="QUANTIZED", help="A .tflite made of it, by any tool.", show_default=False)
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[FLOAT] QUANTIZED",
+            help="The float model, and a .tflite made of it by any tool. Without the float model only what activations "
+            "lose is seen.",
+            show_default=False,
+        ),
     ],
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Operators to print.")] = 10,
@@ -28,21 +33,26 @@ def command(
 ) -> None:
     """Say which operators a quantized model gets wrong, why, and what cures it."""
     from tersor.cli import console
+    from tersor.errors import RecipeError
     from tersor.report.diagnosis import diagnosis_notes, diagnosis_table, diagnosis_to_csv, diagnosis_to_dict
     from tersor.stages.debug import SAMPLES, debug
     from tersor.stages.load import load
     from tersor.stages.load_data import load_data
     from tersor.stages.save import atomic
 
-    reference = load(model, options.input_shapes(input_shape), architecture=architecture)
-    dataset = load_data(data, reference, options.preprocess(rescale, mean, std))
+    if len(models) > 2:
+        raise RecipeError(f"{len(models)} files are given; debug takes a float model and a quantized one")
+    quantized = load(models[-1])
+    shapes = options.input_shapes(input_shape)
+    reference = load(models[0], shapes, architecture=architecture) if len(models) == 2 else None
+    dataset = load_data(data, reference or quantized, options.preprocess(rescale, mean, std))
     for message in dataset.notes:
         console.note(message)
     chosen = dataset.split(SAMPLES)[0]
     with console.progress() as report:
         diagnosis = debug(
             reference,
-            load(quantized),
+            quantized,
             chosen,
             kernels=kernels,
             progress=lambda done: report("comparing", done, SAMPLES),

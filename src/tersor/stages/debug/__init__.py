@@ -16,6 +16,7 @@ from tersor.formats import tflite
 from tersor.ir.graph import Array, Graph, Model, Op
 from tersor.ir.quant import PerTensor, QuantParams
 from tersor.numerics.affine import dequantize
+from tersor.passes import restore_float_network
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.debug.causes import Case, Finding, findings
 from tersor.stages.debug.errors import Errors, ErrorSums, ValueSums
@@ -36,8 +37,8 @@ class Row:
         layer: the float value that it stands for, named after the layer that computes it.
         kind: the operator's kind.
         params: the numbers of the result.
-        own: the error that the operator makes by itself, on operands without error; None where it has no counterpart
-            for all operands.
+        own: the error that the operator makes by itself, on rounded but otherwise right operands; None where an operand
+            has no counterpart.
         total: the error of its result in the quantized network.
         findings: what is wrong, the likeliest cause first; empty if nothing is.
     """
@@ -76,7 +77,7 @@ class Diagnosis:
 
 
 def debug(
-    reference: Model,
+    reference: Model | None,
     quantized: Model,
     samples: Iterable[object],
     *,
@@ -87,7 +88,8 @@ def debug(
     """Compare every operator of a quantized network with the float one.
 
     Args:
-        reference: the float model.
+        reference: the float model. Without it the quantized weights are taken as right, and only what activations
+            lose is seen.
         quantized: made of it by tersor or by another tool.
         samples: at most `SAMPLES` are used.
         kernels: the kernel set to run on.
@@ -99,11 +101,15 @@ def debug(
         DataError: there are no samples, or one does not fit.
         RuntimeFailure: the runtime refuses one of the networks.
     """
-    floats, integers = optimize(reference).graph, quantized.graph
-    pairs = counterparts(integers, floats)
+    integers = quantized.graph
+    remarks: tuple[str, ...] = ()
     watched = [op for op in integers.ops if _is_quantized(integers, op)]
     if not watched:
-        raise UnsupportedError(f"{quantized.source or 'the second model'}: no operator computes in integers")
+        raise UnsupportedError(f"{quantized.source or 'the quantized model'}: no operator computes in integers")
+    if reference is None:
+        reference, remarks = _restored(quantized), (_WITHOUT_FLOAT,)
+    floats = optimize(reference).graph
+    pairs = counterparts(integers, floats)
     matched = [op for op in watched if op.outputs[0] in pairs]
     if not matched:
         raise UnsupportedError(
@@ -119,7 +125,18 @@ def debug(
         count = measurement.run(reference, quantized, samples, folder, runner, kernels, progress)
     rows = sorted(measurement.rows(pairs), key=lambda row: -row.blame)
     unmatched = tuple(op.outputs[0] for op in watched if op.outputs[0] not in pairs)
-    return Diagnosis(tuple(rows), unmatched, measurement.remarks(rows), count, kernels)
+    return Diagnosis(tuple(rows), unmatched, (*remarks, *measurement.remarks(rows)), count, kernels)
+
+
+_WITHOUT_FLOAT = "without the float model, the rounded weights are taken as right: only what activations lose is seen"
+
+
+def _restored(quantized: Model) -> Model:
+    """The quantized network on real numbers. Raises UnsupportedError where that cannot be made."""
+    try:
+        return quantized.with_graph(restore_float_network.apply(quantized.graph))
+    except ValueError as error:
+        raise UnsupportedError(f"{quantized.source}: give the float model, too: {error}") from error
 
 
 def _is_quantized(graph: Graph, op: Op) -> bool:
@@ -213,7 +230,8 @@ class _Measurement:
             self._values[name].add(values)
             self._total[name].add(dequantize(found[self._shown.places[name]], params), values)
             if name in self._own:
-                self._own[name].add(dequantize(wanted[self._branched.places[name]], params), values)
+                exact = wanted[self._branched.wanted_places[name]]
+                self._own[name].add(dequantize(wanted[self._branched.places[name]], params), exact)
 
     def _params(self, name: str) -> QuantParams:
         params = self._graph.tensors[name].quant

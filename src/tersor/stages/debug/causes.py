@@ -39,7 +39,7 @@ class Case:
         graph: the quantized graph.
         floats: the float values of its result.
         params: of its result.
-        own: its own error, on operands without error; None where it could not be measured.
+        own: its own error, on rounded but otherwise right operands; None where it could not be measured.
         total: the error of its result in the quantized network.
     """
 
@@ -108,7 +108,7 @@ def shifted_means(case: Case) -> Seen:
 def coarse_weights(case: Case) -> Seen:
     """The error is several times what rounding the result costs: that of large weights whose products cancel."""
     error, (weights, _) = case.error, case.operand(WEIGHT)
-    if case.is_good or weights is None or error.steps < 2 * _COARSE_STEPS or error.shift_share >= 0.4:
+    if weights is None or error.steps < 3 * _COARSE_STEPS or error.shift_share >= 0.4:
         return None
     seen = f"its error of {error.steps:.1f} steps is that of its rounded weights (rounding the result makes 0.3)"
     return seen, "coordinate_descent or another rounding on data, with a larger fan_in_limit; bias_correction"
