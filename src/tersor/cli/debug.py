@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
@@ -24,12 +24,10 @@ def command(
     top: Annotated[int, typer.Option(min=1, help="Operators to print.")] = 10,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all operators there.")] = None,
     kernels: options.Kernels = "xnnpack",
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
-    rescale: options.Rescale = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
 ) -> None:
     """Say which operators a quantized model gets wrong, why, and what cures it."""
     from tersor.cli import console
@@ -43,9 +41,8 @@ def command(
     if len(models) > 2:
         raise RecipeError(f"{len(models)} files are given; debug takes a float model and a quantized one")
     quantized = load(models[-1])
-    shapes = options.input_shapes(input_shape)
-    reference = load(models[0], shapes, architecture=architecture) if len(models) == 2 else None
-    dataset = load_data(data, reference or quantized, options.preprocess(rescale, mean, std))
+    reference = opening.load(models[0]) if len(models) == 2 else None
+    dataset = load_data(data, reference or quantized, normalization.preprocess)
     for message in dataset.notes:
         console.note(message)
     chosen = dataset.split(SAMPLES)[0]

@@ -7,23 +7,16 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
     model: options.ModelPath,
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
-    via: options.Via = None,
-    signature: options.SignatureName = None,
-    tags: options.Tags = None,
-    graph_inputs: options.GraphInputs = None,
-    graph_outputs: options.GraphOutputs = None,
-    select_tf_ops: options.SelectTfOps = False,
-    trust_code: options.TrustCode = False,
     text: Annotated[bool, typer.Option("--text", help="Print every tensor and operator.")] = False,
     operators: Annotated[bool, typer.Option("--operators", help="Print a line per operator.")] = False,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
 ) -> None:
     """Print operators, shapes, types, work, memory and quantization of a model. Nothing is run."""
     from rich.markup import escape
@@ -32,12 +25,8 @@ def command(
     from tersor.cli import console
     from tersor.ir.text import dump
     from tersor.stages.analyze import analyze
-    from tersor.stages.load import load
 
-    asked = options.conversion(
-        via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
-    )
-    loaded = load(model, options.input_shapes(input_shape), architecture=architecture, conversion=asked)
+    loaded = opening.load(model)
     if text:
         console.out.print(dump(loaded), markup=False)
         return

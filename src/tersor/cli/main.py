@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from tersor.cli import debug, evaluate, inspect, quantize, run, sensitivity
+from tersor.cli.groups import expanded
 
 app = typer.Typer(
     name="tersor",
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=True,
 )
 for command in (quantize, evaluate, debug, sensitivity, run, inspect):
-    app.command(name=command.__name__.rpartition(".")[2])(command.command)
+    app.command(name=command.__name__.rpartition(".")[2])(expanded(command.command))
 
 
 def _print_version(wanted: bool) -> None:

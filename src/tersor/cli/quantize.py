@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
@@ -32,24 +32,12 @@ def command(
     eval_data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
     batch_size: Annotated[
         int,
         typer.Option(
             min=1, metavar="N", help="Samples that the written file takes at once, where the model leaves that open."
         ),
     ] = 1,
-    via: options.Via = None,
-    signature: options.SignatureName = None,
-    tags: options.Tags = None,
-    graph_inputs: options.GraphInputs = None,
-    graph_outputs: options.GraphOutputs = None,
-    select_tf_ops: options.SelectTfOps = False,
-    trust_code: options.TrustCode = False,
-    rescale: options.Rescale = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples to calibrate on; the others are measured on.")] = 100,
     eval_samples: Annotated[int, typer.Option(min=1, help="Samples to measure on, at most.")] = 1000,
     metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
@@ -82,6 +70,9 @@ def command(
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan: every tensor, and why.")] = False,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
 ) -> None:
     """Quantize a float model, verify the result on real kernels, and say what it cost."""
     from tersor.runtimes.engine import Engine
@@ -91,7 +82,6 @@ def command(
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
-        from tersor.stages.load import load
         from tersor.stages.load_data import load_data
         from tersor.stages.produce import Options, produce, warnings
 
@@ -108,17 +98,9 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        asked = options.conversion(
-            via, signature, tags, graph_inputs, graph_outputs, select_tf_ops=select_tf_ops, trust_code=trust_code
-        )
-        shapes = options.input_shapes(input_shape)
-        loaded = load(model, shapes, architecture=architecture, conversion=asked)
-        batched = (
-            load(model, shapes, batch=batch_size, architecture=architecture, conversion=asked)
-            if batch_size > 1
-            else None
-        )
-        preprocess = options.preprocess(rescale, mean, std)
+        loaded = opening.load(model)
+        batched = opening.load(model, batch_size) if batch_size > 1 else None
+        preprocess = normalization.preprocess
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
         for message in dataset.notes if dataset is not None else ():

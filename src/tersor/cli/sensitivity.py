@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
@@ -15,12 +15,10 @@ def command(
     flavour: Annotated[str, typer.Option("--as", metavar="FLAVOUR", help="Or a recipe.toml.")] = "int8",
     samples: Annotated[int, typer.Option(min=1, help="Samples to calibrate on; the others are measured on.")] = 100,
     top: Annotated[int, typer.Option(min=1, help="Operators to print.")] = 20,
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
-    rescale: options.Rescale = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
 ) -> None:
     """Quantize each operator alone, and leave each alone in float, and say what it does to the outputs."""
     from tersor.runtimes.engine import Engine
@@ -30,14 +28,13 @@ def command(
         from tersor.recipe import load_recipe
         from tersor.report.sensitivity import sensitivity_notes, sensitivity_table, sensitivity_to_dict
         from tersor.stages.calibrate import calibrate
-        from tersor.stages.load import load
         from tersor.stages.load_data import load_data
         from tersor.stages.optimize import optimize
         from tersor.stages.sensitivity import sensitivity
 
         recipe = load_recipe(flavour)
-        loaded = optimize(load(model, options.input_shapes(input_shape), architecture=architecture))
-        dataset = load_data(data, loaded, options.preprocess(rescale, mean, std))
+        loaded = optimize(opening.load(model))
+        dataset = load_data(data, loaded, normalization.preprocess)
         for message in dataset.notes:
             console.note(message)
         calibration, rest = dataset.split(samples)
