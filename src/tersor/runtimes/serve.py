@@ -125,10 +125,10 @@ def _observe(
                 continue
             try:
                 outputs = session.run(sample)
-                for name, values in _values(session, outputs, watch):
+                for name, values, *known in _values(session, outputs, watch):
                     if name not in part:
                         part[name] = new_observer()
-                    part[name].observe(values)
+                    part[name].observe(values, *known)
                     del values  # the runtime refuses the next run while a view of it is held
             except Exception as error:
                 failures.append(error)
@@ -157,9 +157,18 @@ def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tuple[str, Array]]:
+def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tuple[Any, ...]]:
+    """Names with what observers are given of each."""
     for name, (low, high) in watch.extremes.items():
-        yield name, np.concatenate([outputs[low].ravel(), outputs[high].ravel()])
+        pair = np.concatenate([outputs[low].ravel(), outputs[high].ravel()])
+        stride = watch.strides.get(name)
+        if stride is None:
+            yield name, pair
+            continue
+        values = _view(session, name)
+        part = pair[:0] if values is None else values.reshape(-1)[stride // 2 :: stride]
+        yield name, part, (float(pair[0]), float(pair[1])), stride
+        del values, part
     for name in watch.views:
         values = _view(session, name)
         if values is not None:

@@ -154,10 +154,8 @@ class _Planner:
         return own is not None and shared is not None and _width(shared) > _NARROWER * _width(own)
 
     def _seen(self, names: list[str]) -> tuple[float, float] | None:
-        ranges = [self._statistics.range(name) for name in names if name in self._statistics.observers]
-        if not ranges:
-            return None
-        return min(low for low, _ in ranges), max(high for _, high in ranges)
+        known = [name for name in names if name in self._statistics.observers]
+        return self._statistics.range_of(known, self._dtype.get(known[0], DType.INT8)) if known else None
 
     def _group_params(self, members: list[str]) -> tuple[QuantParams, str]:
         dtype = self._dtype[members[0]]
@@ -250,7 +248,8 @@ class _Planner:
         return None
 
     def _retyped(self, name: str, dtype: DType) -> tuple[QuantParams, str]:
-        low, high = self._seen([name]) or (-1.0, 1.0)
+        known = name in self._statistics.observers
+        low, high = self._statistics.range(name, dtype) if known else (-1.0, 1.0)
         choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
         return choose(low, high, dtype), f"converted to {dtype} for this operator"
 
