@@ -13,13 +13,13 @@ from tersor.numerics.histogram import Bins
 
 Range = tuple[float, float]
 
-_PER_OCTAVE, _OCTAVES = 16, 8
+_PER_OCTAVE, _OCTAVES = 8, 8
 """Ends of a range that are tried: so many between one and its half, down to 1/256 of the widest."""
 
 _FINE_BINS = 2048
 """Bins between 0 and the largest magnitude for the divergence, as in the source."""
 
-_STEP = 32
+_STEP = 64
 """Of the fine bins, how many lie between two ranges that are tried."""
 
 
@@ -28,7 +28,8 @@ def quantile_range(bins: Bins, low: float, high: float, outside: float) -> Range
 
     Args:
         bins: what was counted.
-        low, high: the extremes.
+        low: the smallest value.
+        high: the largest.
         outside: 0..1; a share of less than one value clips nothing.
     """
     count = bins.total * outside / 2
@@ -67,7 +68,8 @@ def least_error_range(bins: Bins, low: float, high: float, dtype: DType) -> Rang
 
     Args:
         bins: what was counted.
-        low, high: the extremes.
+        low: the smallest value.
+        high: the largest.
         dtype: the integer type.
     """
     low, high = min(low, 0.0), max(high, 0.0)
@@ -93,7 +95,8 @@ def least_divergence_range(bins: Bins, low: float, high: float, dtype: DType) ->
 
     Args:
         bins: what was counted.
-        low, high: the extremes.
+        low: the smallest value.
+        high: the largest.
         dtype: the integer type; with more levels than there are fine bins the extremes are kept.
     """
     low, high = min(low, 0.0), max(high, 0.0)

@@ -1,7 +1,7 @@
 """Counts of float32 values that need no range beforehand.
 
-The upper 16 bits of a float32 are its sign, its exponent and 7 bits of its mantissa: a bin is at most 1/128 of its value
-wide, whatever the value. Counts are integers, so adding in any order gives the same bits.
+The upper 16 bits of a float32 are its sign, its exponent and 7 bits of its mantissa: a bin is at most 1/128 of its
+value wide, whatever the value. Counts are integers, so adding in any order gives the same bits.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Moments:
 
     def around(self, centre: Array) -> Array:
         """The sum of the squared distances from `centre`."""
-        return np.maximum(self.second - 2 * centre * self.first + centre**2 * self.number, 0.0)
+        return np.asarray(np.maximum(self.second - 2 * centre * self.first + centre**2 * self.number, 0.0))
 
 
 class Bins:

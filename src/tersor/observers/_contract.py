@@ -20,13 +20,13 @@ class Observer(Protocol):
 
     Attributes:
         extremes_suffice: whether `observe` may be given just the smallest and the largest value of a sample.
-        covers: whether every value that was seen lies inside the range.
-        extremes: the smallest and largest values of the samples.
     """
 
     extremes_suffice: ClassVar[bool]
-    covers: ClassVar[bool]
-    extremes: Extremes
+
+    @property
+    def extremes(self) -> Extremes:
+        """The smallest and largest values of the samples."""
 
     def observe(self, values: Array, extremes: Pair | None = None, stride: int = 1) -> None:
         """Take note of the values of one sample.
@@ -46,3 +46,6 @@ class Observer(Protocol):
         int16 has scales without zero point; the others have one. A range that is not finite tells that a value was
         not. Raises ValueError if nothing was observed.
         """
+
+    def method(self, dtype: DType) -> str:
+        """The name of the observer whose way of choosing the range is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -16,19 +17,19 @@ from tersor.observers._extremes import Extremes, Pair
 
 @dataclass(slots=True)
 class Counted:
-    """An observer that keeps a histogram, and chooses a range when it is asked.
+    """A histogram and the extremes.
 
-    Of a large activation a part of the values is counted, each for several; the extremes of each sample are exact and
-    are counted too, so that tails are not missed.
+    Of a large activation a part of the values is counted, each for several; the extremes of each sample are exact, and
+    are counted too so that tails are not missed.
     """
 
     extremes_suffice: ClassVar[bool] = False
-    covers: ClassVar[bool] = False
 
     extremes: Extremes = field(default_factory=Extremes)
     histogram: Histogram = field(default_factory=Histogram)
 
     def observe(self, values: Array, extremes: Pair | None = None, stride: int = 1) -> None:
+        """See the contract."""
         self.extremes.see(values, extremes)
         if values.size:
             self.histogram.add(values, stride)
@@ -36,18 +37,22 @@ class Counted:
             self.histogram.add(np.array(extremes, np.float32))
 
     def merge(self, other: Self) -> None:
+        """See the contract."""
         self.extremes.merge(other.extremes)
         self.histogram.merge(other.histogram)
 
-    def range(self, dtype: DType) -> Pair:
-        low, high = self.extremes.bounds
-        if not (math.isfinite(low) and math.isfinite(high)):
-            return low, high
-        if not self.histogram.is_finite:
-            return -math.inf, math.inf
-        bins = self.histogram.bins(low, high)
-        return self.choose(bins, dtype) if bins.total else (low, high)
+    @property
+    def is_complete(self) -> bool:
+        """Whether values were counted and all were finite."""
+        return self.extremes.is_finite and self.histogram.is_finite and self.histogram.counts.size > 0
 
-    def choose(self, bins: Bins, dtype: DType) -> Pair:
-        """The range for what was counted; the extremes are finite."""
-        raise NotImplementedError
+    def chosen_by(self, way: Callable[[Bins, float, float, DType], Pair], dtype: DType) -> Pair:
+        """The range that a function chooses of what was counted, its extremes and the integer type.
+
+        Where values were not counted, it is the extremes; where some were not finite, it is not either. Raises
+        ValueError if nothing was observed.
+        """
+        low, high = self.extremes.bounds
+        if self.is_complete:
+            return way(self.histogram.bins(low, high), low, high, dtype)
+        return (low, high) if self.histogram.is_finite else (-math.inf, math.inf)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from tersor.ir.dtypes import DType
 from tersor.numerics.clipping import least_divergence_range
-from tersor.numerics.histogram import Bins
 from tersor.observers._counted import Counted
 from tersor.observers._extremes import Pair
 
@@ -25,5 +24,8 @@ class Observer(Counted):
 
     __slots__ = ()
 
-    def choose(self, bins: Bins, dtype: DType) -> Pair:
-        return least_divergence_range(bins, *self.extremes.bounds, dtype)
+    def range(self, dtype: DType) -> Pair:
+        return self.chosen_by(least_divergence_range, dtype)
+
+    def method(self, dtype: DType) -> str:
+        return "entropy"

@@ -19,7 +19,6 @@ class Observer:
     """See the module; the contract is in `observers/_contract.py`."""
 
     extremes_suffice: ClassVar[bool] = True
-    covers: ClassVar[bool] = True
 
     extremes: Extremes = field(default_factory=Extremes)
 
@@ -31,3 +30,6 @@ class Observer:
 
     def range(self, dtype: DType) -> Pair:
         return self.extremes.bounds
+
+    def method(self, dtype: DType) -> str:
+        return "min_max"

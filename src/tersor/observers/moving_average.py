@@ -21,7 +21,6 @@ class Observer:
     """See the module; the contract is in `observers/_contract.py`."""
 
     extremes_suffice: ClassVar[bool] = True
-    covers: ClassVar[bool] = False
 
     extremes: Extremes = field(default_factory=Extremes)
 
@@ -33,3 +32,6 @@ class Observer:
 
     def range(self, dtype: DType) -> Pair:
         return self.extremes.means
+
+    def method(self, dtype: DType) -> str:
+        return "moving_average"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from tersor.ir.dtypes import DType
 from tersor.numerics.clipping import least_error_range
-from tersor.numerics.histogram import Bins
 from tersor.observers._counted import Counted
 from tersor.observers._extremes import Pair
 
@@ -20,5 +19,8 @@ class Observer(Counted):
 
     __slots__ = ()
 
-    def choose(self, bins: Bins, dtype: DType) -> Pair:
-        return least_error_range(bins, *self.extremes.bounds, dtype)
+    def range(self, dtype: DType) -> Pair:
+        return self.chosen_by(least_error_range, dtype)
+
+    def method(self, dtype: DType) -> str:
+        return "mse"

@@ -13,7 +13,11 @@ from tersor.numerics.histogram import Bins
 from tersor.observers._counted import Counted
 from tersor.observers._extremes import Pair
 
-_OUTSIDE = 1e-4
+OUTSIDE = 1e-4
+
+
+def _choose(bins: Bins, low: float, high: float, dtype: DType) -> Pair:
+    return quantile_range(bins, low, high, OUTSIDE)
 
 
 class Observer(Counted):
@@ -21,5 +25,8 @@ class Observer(Counted):
 
     __slots__ = ()
 
-    def choose(self, bins: Bins, dtype: DType) -> Pair:
-        return quantile_range(bins, *self.extremes.bounds, _OUTSIDE)
+    def range(self, dtype: DType) -> Pair:
+        return self.chosen_by(_choose, dtype)
+
+    def method(self, dtype: DType) -> str:
+        return "percentile"

@@ -148,14 +148,14 @@ class Handle:
         self,
         samples: Iterable[Sequence[Array]],
         watch: Watch,
-        new_observer: Callable[[], Any],
+        new_observer: Callable[[str], Any],
     ) -> dict[str, Any]:
         """One pass over the data: what an observer per tensor has seen.
 
         Args:
             samples: inputs of each sample.
             watch: what to look at; values that the runtime does not keep are left out of the answer.
-            new_observer: makes an observer; must be importable in the child.
+            new_observer: makes the observer of a tensor; must be importable in the child.
         """
         self._worker.doing = f"calibrating {self._what}"
         self._worker.send(("observe", self._key, watch, new_observer))

@@ -112,7 +112,7 @@ def _run(channel: Channel, inbox: _Inbox, sessions: list[Session]) -> None:
 
 
 def _observe(
-    channel: Channel, inbox: _Inbox, sessions: list[Session], watch: Watch, new_observer: Callable[[], Any]
+    channel: Channel, inbox: _Inbox, sessions: list[Session], watch: Watch, new_observer: Callable[[str], Any]
 ) -> None:
     """Every session takes samples as they come; observers merge to the same result whoever took which."""
     samples: queue.Queue[list[Array] | None] = queue.Queue(maxsize=len(sessions))
@@ -127,7 +127,7 @@ def _observe(
                 outputs = session.run(sample)
                 for name, values, *known in _values(session, outputs, watch):
                     if name not in part:
-                        part[name] = new_observer()
+                        part[name] = new_observer(name)
                     part[name].observe(values, *known)
                     del values  # the runtime refuses the next run while a view of it is held
             except Exception as error:
