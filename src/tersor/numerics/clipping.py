@@ -13,7 +13,7 @@ from tersor.numerics.histogram import Bins
 
 Range = tuple[float, float]
 
-_PER_OCTAVE, _OCTAVES = 8, 8
+_PER_OCTAVE, _OCTAVES = 4, 8
 """Ends of a range that are tried: so many between one and its half, down to 1/256 of the widest."""
 
 _FINE_BINS = 2048
@@ -109,27 +109,54 @@ def least_divergence_range(bins: Bins, low: float, high: float, dtype: DType) ->
     counts = bins.spread_over(edges)
     counts[-1] += float((bins.below(np.array([np.inf])) - bins.below(edges[-1:])).number[0])
     zeros = bins.below(np.array([0.0, np.finfo(np.float32).tiny])).number
-    counts[_FINE_BINS] -= zeros[1] - zeros[0]
+    counts[_FINE_BINS] = max(counts[_FINE_BINS] - (zeros[1] - zeros[0]), 0.0)
+    if not counts.any():
+        return low, high
     ends = (int(np.ceil(-low / largest * _FINE_BINS)), int(np.ceil(high / largest * _FINE_BINS)))
     tried = range(max(levels // 2, _STEP), _FINE_BINS + 1, _STEP)
-    found = [_divergence(counts, min(size, ends[0]), min(size, ends[1]), levels) for size in tried]
+    divergence = _Divergence(counts, levels)
+    found = [divergence(min(size, ends[0]), min(size, ends[1])) for size in tried]
     size = tried[len(found) - 1 - int(np.argmin(found[::-1]))]
     bound = size * largest / _FINE_BINS
     return max(low, -bound), min(high, bound)
 
 
-def _divergence(counts: Array, below: int, above: int, levels: int) -> float:
-    """Kullback-Leibler divergence of a histogram clipped to some bins below and above 0 from its quantized form."""
-    first, last = _FINE_BINS - below, _FINE_BINS + above
-    inside = counts[first:last]
-    clipped = inside.copy()
-    clipped[0] += counts[:first].sum()
-    clipped[-1] += counts[last:].sum()
-    starts = np.unique(np.arange(levels) * len(inside) // levels)
-    sizes = np.diff([*starts, len(inside)])
-    occupied = inside > 0
-    per_level = np.add.reduceat(inside, starts) / np.maximum(np.add.reduceat(occupied.astype(np.int64), starts), 1)
-    quantized = np.where(occupied, np.repeat(per_level, sizes), 0.0)
-    seen = clipped > 0
-    p, q = clipped[seen] / clipped.sum(), quantized[seen] / max(quantized.sum(), 1.0)
-    return float(np.sum(p * np.log(p / np.maximum(q, 1 / counts.sum()))))
+class _Divergence:
+    """Kullback-Leibler divergence of a clipped histogram from its quantized form, which is even within a level.
+
+    Sums over bins are kept, so that a range costs no more than its levels.
+
+    Args:
+        counts: of `_FINE_BINS` bins below 0 and as many above.
+        levels: of the integer type.
+    """
+
+    def __init__(self, counts: Array, levels: int) -> None:
+        self._counts = counts
+        self._levels = levels
+        self._total = float(counts.sum())
+        self._sums = np.concatenate([[0.0], np.cumsum(counts)])
+        self._occupied = np.concatenate([[0], np.cumsum(counts > 0)])
+        self._entropies = np.concatenate([[0.0], np.cumsum(_entropy(counts))])
+
+    def __call__(self, below: int, above: int) -> float:
+        """For a range that ends so many bins below and above 0."""
+        first, last = _FINE_BINS - below, _FINE_BINS + above
+        inside = float(self._sums[last] - self._sums[first])
+        if last - first < 2 or inside <= 0:
+            return np.inf
+        edges = first + np.unique(np.arange(self._levels + 1) * (last - first) // self._levels)
+        sums, occupied = np.diff(self._sums[edges]), np.diff(self._occupied[edges])
+        even = np.maximum(sums / np.maximum(occupied, 1) / inside, 1 / self._total)
+        ends, levels = np.array([first, last - 1]), np.array([0, -1])
+        own = self._counts[ends]
+        outside = np.array([self._sums[first], self._total - self._sums[last]])
+        original = self._entropies[last] - self._entropies[first] + np.sum(_entropy(own + outside) - _entropy(own))
+        at_ends = np.where(own > 0, even[levels], 1 / self._total)
+        quantized = np.sum(sums * np.log(even)) + np.sum(outside * np.log(at_ends))
+        return float((original - quantized) / self._total - np.log(self._total))
+
+
+def _entropy(counts: Array) -> Array:
+    """``n log n``, 0 for 0."""
+    return np.asarray(counts * np.log(np.where(counts > 0, counts, 1.0)))
