@@ -223,6 +223,7 @@ def test_extremes_know_means_and_deviations() -> None:
     assert observed("min_max", SAMPLES[:1]).extremes.deviations == (0.0, 0.0)
 
 
-def test_command_line_lists_all_observers(cli: Cli) -> None:
+def test_command_line_lists_all_observers(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     told = cli("quantize", "--help").out
     assert all(name in told for name in NAMES)

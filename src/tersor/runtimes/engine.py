@@ -49,15 +49,13 @@ class Watch:
     """What to look at after each run.
 
     Attributes:
-        views: activations whose values are looked at; the model must be loaded with `keep_all`.
         extremes: by activation, the places of its smallest and its largest value among the model's outputs.
         strides: of which activations with `extremes` values are looked at too: every how many-th; the model must be
             loaded with `keep_all`.
         outputs: by activation, its own place among the model's outputs.
-        derived: what is computed from views and outputs.
+        derived: what is computed from outputs, and from other activations where the model is loaded with `keep_all`.
     """
 
-    views: tuple[str, ...] = ()
     extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     strides: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, int] = field(default_factory=dict)

@@ -98,9 +98,7 @@ def calibrate(
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-"))) / "model.tflite"
         graph, watch = _watched(model.graph, extremes_suffice=new_observer.extremes_suffice)
         tflite.write(model.with_graph(graph), path)
-        handle = runner.open(
-            str(path), copies=threads or available_threads(), keep_all=bool(watch.views or watch.strides)
-        )
+        handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.strides))
         size = batch_of(model.graph.tensors[name].shape for name in (*model.graph.inputs, *model.graph.outputs))
         feed = _Feed(handle, samples, size, progress)
         observers = handle.observe(feed, watch, _Choice(new_observer, frozenset(watch.strides)))
@@ -170,7 +168,8 @@ def _stride(graph: Graph, name: str) -> int:
 class _Feed:
     """Fits samples to the model's inputs as they are drawn, counts them, and notes inputs that never vary.
 
-    A batch that the last samples do not fill is filled up with the last one: extremes do not change by it.
+    A batch that the last samples do not fill is filled up with the last one: extremes do not change by it, and what
+    observers count does by less than a batch.
     """
 
     def __init__(

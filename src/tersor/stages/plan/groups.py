@@ -254,9 +254,10 @@ class _Planner:
 
     def _retyped(self, name: str, dtype: DType) -> tuple[QuantParams, str]:
         known = name in self._statistics.observers
-        low, high = self._statistics.range(name, dtype) if known else (-1.0, 1.0)
+        seen = self._statistics.range(name, dtype) if known else (-1.0, 1.0)
+        seen, note = with_margin(self._graph, self._statistics, [name] if known else [], seen, dtype)
         choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
-        return choose(low, high, dtype), f"converted to {dtype} for this operator"
+        return choose(*seen, dtype), f"converted to {dtype} for this operator{note}"
 
 
 def _width(bounds: tuple[float, float]) -> float:
