@@ -1,6 +1,6 @@
 """Measures what the observers do to real networks, and writes the tables of docs/reference/observers.md.
 
-    python benchmarks/observers.py --shared ../shared/data --kws kws.tflite [--repeats 4]
+    python benchmarks/observers.py --shared ../shared/data --kws kws.tflite --mobilenet out/peers/model [--repeats 4]
 
 Networks that are not there are left out. Each repeat draws other samples to calibrate on; all figures are of samples
 that were not calibrated on. SQNR is that of the logits, which tells more than that of the softmax behind them.
@@ -50,11 +50,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--kws", type=Path, help="the keyword network of --shared, converted to a float .tflite")
-    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--mobilenet", type=Path, help="a folder with model.tflite and samples.npy, as of peers.py")
+    parser.add_argument("--repeats", type=int, default=4, help="draws of samples; 0 keeps the figures that are there")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [] if arguments.repeats else json.loads(JSON.read_text())
     with Engine() as engine:
-        for name, model, samples in networks(arguments.shared, arguments.kws):
+        if arguments.mobilenet is not None:
+            rows = [row for row in rows if row["table"] != "costs"] + costs(arguments.mobilenet, 5, engine)
+        for name, model, samples in networks(arguments.shared, arguments.kws) if arguments.repeats else ():
             for trial in range(arguments.repeats):
                 rows += measure(name, optimize(model), samples, trial, engine)
                 print(name, trial, flush=True)
@@ -115,9 +118,8 @@ def measure(name: str, model: Model, samples: Array, trial: int, engine: Engine)
 
     rows: list[dict[str, Any]] = []
     for observer in names("observers"):
-        statistics, seconds = timed(lambda own=observer: calibrate(model, given, own, engine=engine, threads=1))
-        _, bare = timed(lambda: logits(model, model, given))
-        rows.append({"table": "observers", "way": observer, "cost": seconds / bare, **figures(int8, statistics, 100)})
+        seen = calibrate(model, given, observer, engine=engine)
+        rows.append({"table": "observers", "way": observer, **figures(int8, seen, 100)})
     for count in (4, 10, 30, 100):
         seen = calibrate(model, given[:count], engine=engine)
         rows.append({"table": "margins", "way": f"{count} with margin", **figures(int8, seen, count)})
@@ -127,6 +129,26 @@ def measure(name: str, model: Model, samples: Array, trial: int, engine: Engine)
         for way in ("min_max", "mse")
     ]
     return [{"network": name, "trial": trial, "measured": len(unseen), **row} for row in rows]
+
+
+def costs(folder: Path, rounds: int, engine: Engine) -> list[dict[str, Any]]:
+    """Times of calibration and of choosing all ranges, over that of plain inference, one thread, turn by turn."""
+    model = optimize(load(folder / "model.tflite"))
+    samples = [np.ascontiguousarray(sample[None]) for sample in np.load(folder / "samples.npy", mmap_mode="r")]
+    handle = engine.open(str(folder / "model.tflite"))
+    ratios: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        bare = timed(lambda: list(handle.run_all([sample] for sample in samples)))[1]
+        for observer in names("observers"):
+            seen, watching = timed(lambda own=observer: calibrate(model, samples, own, engine=engine, threads=1))
+            _, choosing = timed(lambda own=seen: [own.range(name) for name in own.observers])
+            ratios.setdefault(observer, []).append((watching / bare, choosing / bare))
+    handle.close()
+    return [
+        {"table": "costs", "way": way, "samples": len(samples)}
+        | dict(zip(("watching", "choosing"), np.median(own, axis=0).tolist(), strict=True))
+        for way, own in ratios.items()
+    ]
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -170,6 +192,9 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Means over the repeats: a row per way, a column per network."""
+    if rows[0]["table"] == "costs":
+        cells = [f"| {row['way']} | {row['watching']:.2f} | {row['choosing']:.2f} |" for row in rows]
+        return "\n".join(["| | calibration | choosing the ranges |", "|---|---|---|", *cells])
     nets = list(dict.fromkeys(row["network"] for row in rows))
     lines = ["| | " + " | ".join(nets) + " |", "|---|" + "---|" * len(nets)]
     for way in dict.fromkeys(row["way"] for row in rows):

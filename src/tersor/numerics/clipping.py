@@ -145,14 +145,15 @@ class _Divergence:
         inside = float(self._sums[last] - self._sums[first])
         if last - first < 2 or inside <= 0:
             return np.inf
-        edges = first + np.unique(np.arange(self._levels + 1) * (last - first) // self._levels)
+        levels = min(self._levels, last - first)
+        edges = first + np.arange(levels + 1) * (last - first) // levels
         sums, occupied = np.diff(self._sums[edges]), np.diff(self._occupied[edges])
         even = np.maximum(sums / np.maximum(occupied, 1) / inside, 1 / self._total)
-        ends, levels = np.array([first, last - 1]), np.array([0, -1])
+        ends = np.array([first, last - 1])
         own = self._counts[ends]
         outside = np.array([self._sums[first], self._total - self._sums[last]])
         original = self._entropies[last] - self._entropies[first] + np.sum(_entropy(own + outside) - _entropy(own))
-        at_ends = np.where(own > 0, even[levels], 1 / self._total)
+        at_ends = np.where(own > 0, even[[0, -1]], 1 / self._total)
         quantized = np.sum(sums * np.log(even)) + np.sum(outside * np.log(at_ends))
         return float((original - quantized) / self._total - np.log(self._total))
 

@@ -14,7 +14,7 @@ from tersor.ir.graph import Array
 
 _BINS = 1 << 16
 
-_BATCH = 1 << 16
+_BATCH = 1 << 17
 """Keys that wait to be counted together: counting has a price per bin too."""
 
 

@@ -9,7 +9,7 @@ extremes are kept. The error is that of the tensor itself, see `mse`.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,7 +23,9 @@ from tersor.observers._counted import Counted
 from tersor.observers._extremes import Extremes, Pair
 from tersor.observers.percentile import OUTSIDE
 
-_WAYS: dict[str, Callable[[Bins, float, float, DType], Pair]] = {
+_Way = Callable[[Bins, float, float, DType], Pair]
+
+_WAYS: dict[str, _Way] = {
     "min_max": lambda bins, low, high, dtype: (low, high),
     "percentile": lambda bins, low, high, dtype: quantile_range(bins, low, high, OUTSIDE),
     "entropy": least_divergence_range,
@@ -64,24 +66,25 @@ class Observer:
         if not all(half.is_complete for half in self.halves):
             return "min_max"
         if dtype not in self._chosen:
-            errors = {name: self._error(way, dtype) for name, way in _WAYS.items()}
+            halves = [(half.histogram.bins(*half.extremes.bounds), *half.extremes.bounds) for half in self.halves]
+            errors = {name: _error(way, halves, dtype) for name, way in _WAYS.items()}
             self._chosen[dtype] = min(errors, key=lambda name: errors[name])
         return self._chosen[dtype]
-
-    def _error(self, way: Callable[[Bins, float, float, DType], Pair], dtype: DType) -> float:
-        """What ranges chosen on one half cost on the other."""
-        total = 0.0
-        for half, other in (self.halves, self.halves[::-1]):
-            low, high = half.chosen_by(way, dtype)
-            low, high = min(low, 0.0), max(high, 0.0)
-            if dtype is DType.INT16:
-                low, high = -max(high, -low), max(high, -low)
-            seen = other.histogram.bins(*other.extremes.bounds)
-            total += float(quantization_error(seen, np.array([low]), np.array([high]), dtype)[0])
-        return total
 
     def _whole(self) -> Counted:
         whole = Counted()
         for half in self.halves:
             whole.merge(half)
         return whole
+
+
+def _error(way: _Way, halves: Sequence[tuple[Bins, float, float]], dtype: DType) -> float:
+    """What ranges chosen on one half cost on the other; halves are what was counted and the extremes."""
+    total = 0.0
+    for half, (others, _, _) in (halves, halves[::-1]):
+        low, high = way(*half, dtype)
+        low, high = min(low, 0.0), max(high, 0.0)
+        if dtype is DType.INT16:
+            low, high = -max(high, -low), max(high, -low)
+        total += float(quantization_error(others, np.array([low]), np.array([high]), dtype)[0])
+    return total
