@@ -12,9 +12,10 @@ import argparse
 import csv
 import io
 import json
-import time
+import os
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = [] if arguments.repeats else json.loads(JSON.read_text())
     with Engine() as engine:
         if arguments.mobilenet is not None:
-            rows = [row for row in rows if row["table"] != "costs"] + costs(arguments.mobilenet, 8, engine)
+            rows = [row for row in rows if row["table"] != "costs"] + costs(arguments.mobilenet, 3, engine)
         for name, model, samples in networks(arguments.shared, arguments.kws) if arguments.repeats else ():
             for trial in range(arguments.repeats):
                 rows += measure(name, optimize(model), samples, trial, engine)
@@ -132,34 +133,42 @@ def measure(name: str, model: Model, samples: Array, trial: int, engine: Engine)
 
 
 def costs(folder: Path, rounds: int, engine: Engine) -> list[dict[str, Any]]:
-    """Times of calibration and of choosing all ranges, over that of plain inference, one thread.
-
-    All take turns, and of each the fastest counts: what else the machine does only adds.
-    """
+    """Processor time of calibration and of choosing all ranges, over that of plain inference; medians over turns."""
     model = optimize(load(folder / "model.tflite"))
     samples = [np.ascontiguousarray(sample[None]) for sample in np.load(folder / "samples.npy", mmap_mode="r")]
     handle = engine.open(str(folder / "model.tflite"))
-    bare: list[float] = []
-    seconds: dict[str, list[tuple[float, float]]] = {}
+    ratios: dict[str, list[tuple[float, float]]] = {}
     for _ in range(rounds):
-        bare.append(timed(lambda: list(handle.run_all([sample] for sample in samples)))[1])
+        bare = timed(lambda: list(handle.run_all([sample] for sample in samples)))[1]
         for observer in names("observers"):
             seen, watching = timed(lambda own=observer: calibrate(model, samples, own, engine=engine, threads=1))
             _, choosing = timed(lambda own=seen: [own.range(name) for name in own.observers])
-            seconds.setdefault(observer, []).append((watching, choosing))
+            ratios.setdefault(observer, []).append((watching / bare, choosing / bare))
     handle.close()
     return [
         {"table": "costs", "way": way, "samples": len(samples)}
-        | dict(zip(("watching", "choosing"), (np.min(own, axis=0) / min(bare)).tolist(), strict=True))
-        for way, own in seconds.items()
+        | dict(zip(("watching", "choosing"), np.median(own, axis=0).tolist(), strict=True))
+        for way, own in ratios.items()
     ]
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What a function returns, and the seconds it takes."""
-    start = time.perf_counter()
+    """What a function returns, and the processor time it takes in this process and its children, in seconds."""
+    start = processor_time()
     result = work()
-    return result, time.perf_counter() - start
+    return result, processor_time() - start
+
+
+def processor_time() -> float:
+    """Seconds that this process and the children it has now have computed so far (Linux)."""
+    own = os.getpid()
+    total = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if own in (int(path.parent.name), int(fields[1])):
+                total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def without_margins(seen: Statistics) -> Statistics:
