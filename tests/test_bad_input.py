@@ -372,7 +372,10 @@ MISUSES = {
     "recipe": (quantize_with("x.npy", "--as", "mine.toml"), "mine.toml: cannot be read"),
     "door": (quantize_with("x.npy", "--io", "int32"), "interface is int32: it must be one of float32, int8"),
     "door type": (quantize_with("x.npy", "--io", "byte"), "--io: unknown type 'byte'"),
-    "observer": (quantize_with("x.npy", "--observer", "psychic"), "unknown observer 'psychic': there are min_max"),
+    "observer": (
+        quantize_with("x.npy", "--observer", "psychic"),
+        "unknown observer 'psychic': there are auto, entropy, min_max",
+    ),
     "metric": (quantize_with("x.npy", "--metric", "beauty"), "unknown metric 'beauty': there are top1"),
     "pattern": (quantize_with("x.npy", "--keep-float", "("), "not a regular expression"),
     "mean": (quantize_with("x.npy", "--mean", "a"), "--mean 'a' is not a number"),

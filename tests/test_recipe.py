@@ -90,3 +90,10 @@ def test_options_change_single_keys() -> None:
 def test_unknown_flavour_names_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"unknown flavour 'int9'.*int8_w4"):
         load_recipe("int9")
+
+
+def test_weight_observer_is_checked_and_used() -> None:
+    with pytest.raises(RecipeError, match="weight_observer is median: it must be one of min_max, mse"):
+        parse_recipe('weight_observer = "median"', "mine")
+    assert load_recipe("int8_w4").weight_observer == "mse"
+    assert load_recipe("int8").weight_observer == "min_max"

@@ -22,6 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import functions
 import keras
 import numpy as np
+from keras import layers as L  # noqa: N812
+from sequences import ON_ROWS, ON_SEQUENCES, ROW, SEQUENCE
+from special import SPECIAL, functional
+
 from images import (
     CHANNELS_FIRST,
     IMAGE,
@@ -31,9 +35,6 @@ from images import (
     VOLUME,
     VOLUMES_NOT_IN_TENSORFLOW,
 )
-from keras import layers as L  # noqa: N812
-from sequences import ON_ROWS, ON_SEQUENCES, ROW, SEQUENCE
-from special import SPECIAL, functional
 
 
 def enliven(model: Any, generator: np.random.Generator) -> None:

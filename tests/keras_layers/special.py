@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from images import IMAGE
 from keras import layers as L  # noqa: N812
 from keras import ops
 from sequences import ROW, SEQUENCE
+
+from images import IMAGE
 
 
 def functional(shape: tuple[int, ...], body: Callable[[Any], Any]) -> Any:

@@ -42,7 +42,12 @@ def command(
     eval_samples: Annotated[int, typer.Option(min=1, help="Samples to measure on, at most.")] = 1000,
     metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
     observer: Annotated[
-        str | None, typer.Option(metavar="min_max|moving_average", help="Ranges of activations.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="min_max|percentile|mse|auto|entropy|moving_average",
+            help="How ranges of activations are chosen.",
+            show_default=False,
+        ),
     ] = None,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor.")] = False,
     io: Annotated[

@@ -52,14 +52,15 @@ class Watch:
     """What to look at after each run.
 
     Attributes:
-        views: activations whose values are looked at; the model must be loaded with `keep_all`.
         extremes: by activation, the places of its smallest and its largest value among the model's outputs.
+        strides: of which activations with `extremes` values are looked at too: every how many-th; the model must be
+            loaded with `keep_all`.
         outputs: by activation, its own place among the model's outputs.
-        derived: what is computed from views and outputs.
+        derived: what is computed from outputs, and from other activations where the model is loaded with `keep_all`.
     """
 
-    views: tuple[str, ...] = ()
     extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    strides: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, int] = field(default_factory=dict)
     derived: tuple[Derived, ...] = ()
 
@@ -153,14 +154,14 @@ class Handle:
         self,
         samples: Iterable[Sequence[Array]],
         watch: Watch,
-        new_observer: Callable[[], Any],
+        new_observer: Callable[[str], Any],
     ) -> dict[str, Any]:
         """One pass over the data: what an observer per tensor has seen.
 
         Args:
             samples: inputs of each sample.
             watch: what to look at; values that the runtime does not keep are left out of the answer.
-            new_observer: makes an observer; must be importable in the child.
+            new_observer: makes the observer of a tensor; must be importable in the child.
         """
         self._worker.doing = f"calibrating {self._what}"
         self._worker.send(("observe", self._key, watch, new_observer))
