@@ -97,3 +97,14 @@ def test_weight_observer_is_checked_and_used() -> None:
         parse_recipe('weight_observer = "median"', "mine")
     assert load_recipe("int8_w4").weight_observer == "mse"
     assert load_recipe("int8").weight_observer == "min_max"
+
+
+def test_one_scale_per_tensor_has_algorithms_of_its_own() -> None:
+    recipe = load_recipe("int8")
+    changed = adjusted(recipe, per_tensor=True)
+    assert "cross_layer_equalization" in changed.algorithms
+    assert "cross_layer_equalization" not in recipe.algorithms
+    assert changed.fan_in_limit == recipe.per_tensor_fan_in_limit
+    assert adjusted(recipe, per_tensor=True, algorithms=["gptq"]).algorithms == ("gptq",)
+    plain = parse_recipe('algorithms = ["gptq"]\nactivations = "int8"\nweights = "int8"\ncompute = "integer"', "plain")
+    assert adjusted(plain, per_tensor=True).algorithms == ("gptq",)

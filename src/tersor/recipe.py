@@ -94,6 +94,8 @@ class Recipe:
         weight_observer: how the ranges of weights are chosen, "min_max" or "mse"; layers with state keep "min_max".
         algorithms: what is done about rounding, file names of `algorithms` in the order of their application.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
+        per_tensor_algorithms: the algorithms where one scale per weight tensor is asked for; empty for the same.
+        per_tensor_fan_in_limit: the limit for these.
         minimum_elements: weights with fewer values stay in float where compute is not "integer".
         rules: exceptions; the last that matches wins.
     """
@@ -106,6 +108,8 @@ class Recipe:
     weight_observer: str = "min_max"
     algorithms: tuple[str, ...] = ()
     fan_in_limit: int = 64
+    per_tensor_algorithms: tuple[str, ...] = ()
+    per_tensor_fan_in_limit: int = 64
     minimum_elements: int = 1024
     rules: tuple[Rule, ...] = field(default=())
 
@@ -169,7 +173,7 @@ def adjusted(
     Args:
         recipe: what to start from.
         observer: another observer.
-        per_tensor: one scale per weight tensor.
+        per_tensor: one scale per weight tensor, with the recipe's algorithms for it.
         interface: another type of the model's inputs and outputs; ignored by recipes that quantize no activations.
         allow_float: let operators without an integer kernel stay in float.
         keep_float: operator kinds, or regular expressions of result names, to leave in float (which allows it).
@@ -182,6 +186,9 @@ def adjusted(
         changes["observer"] = observer
     if per_tensor:
         changes["scheme"] = replace(recipe.scheme, granularity="per_tensor")
+        if recipe.per_tensor_algorithms:
+            changes["algorithms"] = recipe.per_tensor_algorithms
+            changes["fan_in_limit"] = recipe.per_tensor_fan_in_limit
     if algorithms is not None and recipe.needs_calibration:
         changes["algorithms"] = tuple(algorithms)
     if interface is not None and recipe.needs_calibration:
@@ -213,7 +220,8 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
             raise RecipeError(f"unknown key {unknown[0]!r}: there are {', '.join(sorted(known | scheme_keys))}, rules")
         _check_types(table)
         table["interface"] = _dtype("interface", table.get("interface", "float32"))
-        table["algorithms"] = _strings("algorithms", table.get("algorithms", []))
+        for key in ("algorithms", "per_tensor_algorithms"):
+            table[key] = _strings(key, table.get(key, []))
         recipe = Recipe(**{"name": name, "scheme": scheme, "rules": rules, **table})
         for rule in rules:
             recipe.scheme_of("", rule.names[0] if rule.names else "")
@@ -228,6 +236,7 @@ _TYPES = {
     "observer": str,
     "weight_observer": str,
     "fan_in_limit": int,
+    "per_tensor_fan_in_limit": int,
     "minimum_elements": int,
 }
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer
+from tersor.algorithms._contract import Layer, damped
 from tersor.ir.graph import Array
 
 _SWEEPS = 8
@@ -30,11 +30,9 @@ def apply(layer: Layer) -> Layer:
     covariance = layer.moments.covariance()
     if covariance is None:
         return layer
-    size = covariance.shape[-1]
-    damping = _DAMPING * np.trace(covariance, axis1=1, axis2=2) / size
-    covariance = covariance + damping[:, None, None] * np.eye(size)
+    covariance = damped(covariance, _DAMPING)
     rounded = _descended(layer, covariance)
-    before, after = (_error(item - layer.weights, covariance) for item in (layer.rounded, rounded))
+    before, after = (_error(item - layer.target, covariance) for item in (layer.rounded, rounded))
     if not after < before:
         return layer
     moved = float(np.mean(np.abs(rounded - layer.rounded) > layer.scales[..., None] / 2))
@@ -49,7 +47,7 @@ def _error(error: Array, covariance: Array) -> float:
 def _descended(layer: Layer, covariance: Array) -> Array:
     steps = layer.scales[..., None]
     integers = np.rint(layer.rounded / steps)
-    slope = (layer.rounded - layer.weights) @ covariance
+    slope = (layer.rounded - layer.target) @ covariance
     for _ in range(_SWEEPS):
         moves = 0
         for place in range(integers.shape[-1]):

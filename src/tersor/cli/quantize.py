@@ -67,8 +67,9 @@ def command(
         str | None,
         typer.Option(
             metavar="A,B,...|none",
-            help="What is done about rounding, in this order, instead of what the flavour does: coordinate_descent, "
-            "bias_correction.",
+            help="What is done about rounding, in this order, instead of what the flavour does: zero_dead_channels, "
+            "cross_layer_equalization, least_squares_refit, fit_scales, gptq, coordinate_descent, bias_correction, "
+            "activation_correction.",
             show_default=False,
         ),
     ] = None,

@@ -82,19 +82,81 @@ def covariance(
         params: see `mean_patch`.
         positions: of all positions in all samples, at most about so many are looked at, spread evenly.
     """
-    total, products, count = None, None, 0
-    for patches in _patches(samples, window, 0 if params is None else params.zero_point, -(-positions // len(samples))):
-        if total is None or products is None:
-            groups, _, size = patches.shape
-            total, products = np.zeros((groups, size)), np.zeros((groups, size, size))
-        total += patches.sum(1, dtype=np.float64)
-        products += patches.transpose(0, 2, 1) @ patches
-        count += patches.shape[1]
-    assert total is not None
-    assert products is not None
-    mean = total / count
-    unit = 1.0 if params is None else params.scale**2
-    return np.asarray((products / count - mean[:, :, None] * mean[:, None, :]) * unit)
+    border = 0 if params is None else params.zero_point
+    sums = _Sums()
+    for own in _patches(samples, window, border, -(-positions // len(samples))):
+        sums.add(own)
+    unit = 1.0 if params is None else params.scale
+    return sums.covariances()[0] * unit**2
+
+
+def covariances(
+    samples: Sequence[Array],
+    others: Sequence[Array],
+    window: Window,
+    params: QuantParams | None = None,
+    positions: int = 4096,
+    folds: int = 2,
+) -> tuple[Array, Array, Array]:
+    """Covariances of the K values of a window in both networks, of each fold of the samples.
+
+    Args:
+        samples: see `mean_patch`.
+        others: the same values of the float network, sample by sample.
+        window: see `mean_patch`.
+        params: of `samples`.
+        positions: see `covariance`.
+        folds: parts of the samples, taken in turns; fewer where there are fewer samples.
+
+    Returns:
+        Of `samples` with themselves, of `others` with `samples`, and of `others` with themselves, each
+        [folds, G, K, K] in float64.
+    """
+    folds = min(folds, len(samples))
+    border = 0 if params is None else params.zero_point
+    each = -(-positions // len(samples))
+    sums = [_Sums() for _ in range(folds)]
+    pairs = zip(_patches(samples, window, border, each), _patches(others, window, 0, each), strict=True)
+    for number, (own, other) in enumerate(pairs):
+        sums[number % folds].add(own, other)
+    unit = 1.0 if params is None else params.scale
+    own, crossed, floats = (np.stack(parts) for parts in zip(*(item.covariances() for item in sums), strict=True))
+    return own * unit**2, crossed * unit, floats
+
+
+class _Sums:
+    """Sums over positions of values x' [G, positions, K] and, if they are given, x, and of their products."""
+
+    _PAIRS = ((0, 0), (1, 0), (1, 1))
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._means: dict[int, Array] = {}
+        self._products: dict[tuple[int, int], Array] = {}
+
+    def add(self, *values: Array) -> None:
+        """x', or x' and x at the same positions."""
+        self._count += values[0].shape[1]
+        for place, own in enumerate(values):
+            self._means[place] = self._means.get(place, 0.0) + own.sum(1, dtype=np.float64)
+        for a, b in self._PAIRS[: 1 if len(values) == 1 else 3]:
+            product = (values[a].transpose(0, 2, 1) @ values[b]).astype(np.float64)
+            self._products[a, b] = self._products.get((a, b), 0.0) + product
+
+    def covariances(self) -> tuple[Array, ...]:
+        """X' with itself; and if there are both, x with x' and x with itself."""
+        means = {place: mean / self._count for place, mean in self._means.items()}
+        return tuple(
+            product / self._count - means[a][:, :, None] * means[b][:, None, :]
+            for (a, b), product in self._products.items()
+        )
+
+
+def rows(samples: Sequence[Array], window: Window, params: QuantParams | None = None, positions: int = 4096) -> Array:
+    """What the weights are multiplied with at some positions, [G, positions, K] in float32; see `covariances`."""
+    border = 0 if params is None else params.zero_point
+    found = np.concatenate(list(_patches(samples, window, border, -(-positions // len(samples)))), axis=1)
+    return found if params is None else np.asarray((found - border) * np.float32(params.scale))
 
 
 def _patches(samples: Sequence[Array], window: Window, border: int, positions: int) -> Iterator[Array]:

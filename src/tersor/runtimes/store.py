@@ -40,12 +40,13 @@ class Store:
         """
         self._ask(f"computing {outputs[0] if outputs else 'nothing'}", "advance", model, inputs, outputs, threads)
 
-    def reduce(self, function: Callable[..., Any], name: str, *arguments: Any) -> Any:
-        """What a function makes of the values of that name: ``function(values, *arguments)``.
+    def reduce(self, function: Callable[..., Any], names: str | tuple[str, ...], *arguments: Any) -> Any:
+        """What a function makes of values by name: ``function(values, ..., *arguments)``, values for each name.
 
         The function must be importable in the child, and its result picklable.
         """
-        return self._ask(f"looking at {name}", "reduce", function, name, arguments)
+        names = (names,) if isinstance(names, str) else names
+        return self._ask(f"looking at {names[0]}", "reduce", function, names, arguments)
 
     def drop(self, names: Iterable[str]) -> None:
         """Keep these values no longer."""
@@ -88,9 +89,9 @@ class Shelves:
         for place, name in enumerate(outputs):
             self._values[name] = [parts[number % copies][number // copies][place] for number in range(count)]
 
-    def reduce(self, function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) -> Any:
+    def reduce(self, function: Callable[..., Any], names: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
         """See `Store.reduce`."""
-        return function(self._values[name], *arguments)
+        return function(*(self._values[name] for name in names), *arguments)
 
     def drop(self, names: Iterable[str]) -> None:
         """See `Store.drop`."""

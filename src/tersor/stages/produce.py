@@ -21,7 +21,7 @@ from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
-from tersor.stages.correct import Corrected, correct
+from tersor.stages.correct import Corrected, correct, rewrite, split_kinds
 from tersor.stages.evaluate import METRICS, Change, Score, Scorer, as_sample
 from tersor.stages.load import refuse_tensorflow_ops, runs_as_it_is
 from tersor.stages.optimize import optimize
@@ -205,9 +205,7 @@ class _Production:
             raise PlanError("these flavours need representative data: give --data")
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
         statistics = self._calibrate(calibration) if needs_data and calibration is not None else None
-        drafts = self._corrected(
-            {recipe: plan(self._model, recipe, statistics) for recipe in self._outputs}, calibration
-        )
+        drafts = self._corrected(calibration, statistics)
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
         with self._written(drafts) as temporary:
@@ -216,33 +214,56 @@ class _Production:
         batch = 1 if self._wide is None else self._wide.batch
         return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch)
 
-    def _calibrate(self, data: Dataset) -> Statistics:
+    def _calibrate(self, data: Dataset, model: Model | None = None) -> Statistics:
         observers = {recipe.observer for recipe in self._outputs if recipe.needs_calibration}
         if len(observers) > 1:
             raise PlanError(f"recipes that are made together need one observer, not {', '.join(sorted(observers))}")
         total = None if data.size is None else len(data)
-        return calibrate(
-            self._model, data, observers.pop(), engine=self._engine, progress=self._report("calibrating", total)
-        )
+        progress = self._report("calibrating", total)
+        return calibrate(model or self._model, data, observers.pop(), engine=self._engine, progress=progress)
 
-    def _corrected(self, plans: Mapping[Recipe, Plan], calibration: Dataset | None) -> dict[Recipe, Corrected]:
+    def _corrected(self, calibration: Dataset | None, statistics: Statistics | None) -> dict[Recipe, Corrected]:
         """What each recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        drafts = self._drafted(calibration, statistics)
         found: dict[Recipe, Corrected] = {}
-        for recipe, decided in plans.items():
-            same = (own for other, own in found.items() if _alike(recipe, decided, other, plans[other]))
+        for recipe, draft in drafts.items():
+            same = (own for other, own in found.items() if _alike(recipe, draft, other, drafts[other]))
             if (twin := next(same, None)) is not None:
-                found[recipe] = replace(twin, plan=replace(decided, operands=twin.plan.operands))
+                found[recipe] = replace(twin, plan=replace(draft.plan, operands=twin.plan.operands))
             elif calibration is None or not recipe.algorithms:
-                found[recipe] = Corrected(self._model, decided)
+                found[recipe] = draft
             else:
-                found[recipe] = self._correct(recipe, decided, calibration)
+                found[recipe] = self._correct(recipe, draft, calibration)
         return found
 
-    def _correct(self, recipe: Recipe, decided: Plan, calibration: Dataset) -> Corrected:
+    def _drafted(self, calibration: Dataset | None, statistics: Statistics | None) -> dict[Recipe, Corrected]:
+        """Each recipe's plan, of the model as its algorithms rewrite it; what is rewritten alike is calibrated once."""
+        seen: dict[tuple[str, ...], tuple[Model, Statistics | None]] = {(): (self._model, statistics)}
+        found = {}
+        for recipe in self._outputs:
+            names = tuple(split_kinds(recipe.algorithms)[0]) if recipe.needs_calibration else ()
+            refused: tuple[str, ...] = ()
+            try:
+                if names not in seen and calibration is not None:
+                    seen[names] = self._rewritten(calibration, names, seen[()])
+            except RuntimeFailure as error:
+                refused = (f"not rewritten by {', '.join(names)}: {error}",)
+            model, own = seen[names if names in seen else ()]
+            decided = plan(model, recipe, own)
+            found[recipe] = Corrected(model, replace(decided, warnings=(*decided.warnings, *refused)))
+        return found
+
+    def _rewritten(
+        self, calibration: Dataset, names: Sequence[str], given: tuple[Model, Statistics | None]
+    ) -> tuple[Model, Statistics | None]:
+        model = rewrite(self._model, calibration, names, engine=self._engine)
+        return given if model is self._model else (model, self._calibrate(calibration, model))
+
+    def _correct(self, recipe: Recipe, draft: Corrected, calibration: Dataset) -> Corrected:
         try:
             return correct(
-                self._model,
-                decided,
+                draft.model,
+                draft.plan,
                 calibration.split(CORRECTION_SAMPLES)[0],
                 recipe.algorithms,
                 fan_in_limit=recipe.fan_in_limit,
@@ -251,7 +272,7 @@ class _Production:
             )
         except RuntimeFailure as error:
             warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
-            return Corrected(self._model, replace(decided, warnings=(*decided.warnings, warning)))
+            return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
 
     @contextmanager
     def _written(self, drafts: Mapping[Recipe, Corrected]) -> Iterator[dict[Recipe, Path]]:
@@ -393,10 +414,12 @@ def _worse(recipe: str, metric: str, change: Change) -> list[str]:
     return [f"{recipe}: {metric} is {text}; tersor debug says why"]
 
 
-def _alike(recipe: Recipe, decided: Plan, other: Recipe, planned: Plan) -> bool:
+def _alike(recipe: Recipe, draft: Corrected, other: Recipe, drafted: Corrected) -> bool:
     """Whether algorithms would come to the same result for two recipes."""
     own, others = ((item.algorithms, item.fan_in_limit) for item in (recipe, other))
-    return own == others and decided.tensors == planned.tensors and decided.operands == planned.operands
+    plans = draft.plan, drafted.plan
+    same = plans[0].tensors == plans[1].tensors and plans[0].operands == plans[1].operands
+    return own == others and same and draft.model is drafted.model
 
 
 def _first(data: Dataset, count: int) -> list[object]:

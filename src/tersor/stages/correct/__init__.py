@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from tersor import registry
-from tersor.algorithms._contract import Layer, nearest
+from tersor.algorithms._contract import Layer
 from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import Plan
@@ -24,11 +24,19 @@ from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.stages.correct.layers import BIAS, WEIGHTS, Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
+from tersor.stages.correct.rewriting import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
 from tersor.stages.quantize import quantize, stored
 
-SAMPLES = 16
-"""Samples to correct on: over all their positions, means are known well enough."""
+__all__ = ["SAMPLES", "Corrected", "correct", "rewrite", "split_kinds"]
+
+SAMPLES = 100
+"""Samples to correct on, at most: covariances of many inputs need many positions."""
+
+_FEW = 32
+"""Samples where no covariance is larger than `_SMALL`: over all their positions, means are known well enough."""
+
+_SMALL = 64
 
 _FEWEST = 4
 
@@ -70,8 +78,9 @@ def correct(
     Args:
         model: the float model that was planned.
         plan: its plan.
-        samples: of the calibration data; at most `SAMPLES` are used, fewer where activations are large.
-        algorithms: names from `algorithms`, applied to each layer in this order.
+        samples: of the calibration data; at most `SAMPLES` are used, fewer for a small `fan_in_limit` and where
+            activations are large.
+        algorithms: names from `algorithms`, applied to each layer in this order; those that `rewrite` are passed over.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         engine: the process to run in; by default one of its own.
         progress: called with the number of layers done.
@@ -81,10 +90,11 @@ def correct(
         DataError: a sample does not fit.
         RuntimeFailure: the runtime refuses a piece of the network.
     """
-    steps = [registry.plugin("algorithms", name).apply for name in algorithms]
+    steps = [registry.plugin("algorithms", name).apply for name in split_kinds(algorithms)[1]]
     prepared, completed = with_biases(model, plan)
     layers = correctable(prepared.graph, completed)
-    drawn = _drawn(prepared.graph, samples) if steps and layers and len(model.graphs) == 1 else []
+    most = _FEW if fan_in_limit <= _SMALL else SAMPLES
+    drawn = _drawn(prepared.graph, samples, most) if steps and layers and len(model.graphs) == 1 else []
     if not drawn:
         return Corrected(model, plan)
     with ExitStack() as stack:
@@ -97,14 +107,14 @@ def correct(
     return Corrected(*walker.result(), len(layers), len(drawn))
 
 
-def _drawn(graph: Graph, samples: Iterable[object]) -> list[list[Array]]:
-    """The samples, as inputs of the float model, as many as memory allows."""
+def _drawn(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
+    """The samples, as inputs of the float model, as many as are wanted and memory allows."""
     allowed = max(_FEWEST, _MEMORY // max(bytes_per_sample(graph), 1))
     tensors = [graph.tensors[name] for name in graph.inputs]
     ports = [
         Port(item.name, item.open_shape or item.shape, np.dtype(item.dtype.numpy).name, 0.0, 0) for item in tensors
     ]
-    return [fit(sample, ports, number) for number, sample in enumerate(islice(samples, min(SAMPLES, allowed)))]
+    return [fit(sample, ports, number) for number, sample in enumerate(islice(samples, min(most, allowed)))]
 
 
 class _Walker:
@@ -122,42 +132,31 @@ class _Walker:
         self._float = Walk(model.graph, self._store, "float/", _inputs(model.graph, samples), threads)
         self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), threads)
         self._tensors: list[Tensor] = []
-        self._notes: dict[tuple[str, int], str] = {}
+        self._operands = dict(plan.operands)
 
     def correct(self, layer: Correctable, steps: Sequence[Callable[[Layer], Layer]]) -> None:
         """Run both networks up to a layer, improve it, and let the quantized network go on with the result."""
         self._float.up_to(layer.op.name)
         self._integer.up_to(layer.op.name)
         limit = 0 if layer.shared else self._fan_in_limit
-        moments = InputMoments(self._store, self._float, self._integer, layer, limit)
-        rounded = nearest(layer.weights, layer.scales, layer.params.dtype.integer_range[1])
-        found = Layer(
-            layer.op.name,
-            layer.weights,
-            layer.bias,
-            layer.scales,
-            layer.params.dtype.integer_range[1],
-            rounded,
-            layer.bias,
-            moments,
-        )
+        given = layer.described(InputMoments(self._store, self._float, self._integer, layer, limit))
+        found = given
         for step in steps:
             found = step(found)
-        if found.rounded is not rounded:
+        if found.scales is not given.scales:
+            self._operands |= layer.scaled(found.scales, self._operands)
+        if found.rounded is not given.rounded:
             self._replace(layer, WEIGHTS, layer.restored(found.rounded, self._shape(layer, WEIGHTS)))
-        if found.shifted is not layer.bias:
+        if found.shifted is not given.shifted or found.scales is not given.scales:
             self._replace(layer, BIAS, found.shifted.reshape(self._shape(layer, BIAS)))
         if found.notes:
-            self._notes[layer.op.name, BIAS] = "; ".join(found.notes)
+            own = self._operands[layer.op.name, BIAS]
+            self._operands[layer.op.name, BIAS] = replace(own, why="; ".join((own.why, *found.notes)))
 
     def result(self) -> tuple[Model, Plan]:
         """The model with all decisions, and the plan with their reasons."""
-        operands = {
-            key: replace(own, why=f"{own.why}; {self._notes[key]}") if key in self._notes else own
-            for key, own in self._plan.operands.items()
-        }
         model = self._model.with_graph(self._model.graph.edit(tensors=self._tensors))
-        return model, replace(self._plan, operands=operands)
+        return model, replace(self._plan, operands=self._operands)
 
     def close(self) -> None:
         """Keep no activations any longer."""
@@ -174,7 +173,7 @@ class _Walker:
         assert tensor is not None
         assert name is not None
         self._tensors.append(tensor.with_data(values.astype(np.float32)))
-        planned = self._plan.operands[layer.op.name, index]
+        planned = self._operands[layer.op.name, index]
         self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == WEIGHTS))
 
 

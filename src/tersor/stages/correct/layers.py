@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tersor.algorithms._contract import Layer, Moments, nearest
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Op, Tensor
 from tersor.ir.plan import INTEGER, Plan, TensorPlan
-from tersor.ir.quant import QuantParams
-from tersor.numerics.affine import bias_params
+from tersor.ir.quant import PerTensor, QuantParams
+from tersor.numerics.affine import SMALLEST_SCALE, bias_params, fit_bias
 from tersor.numerics.packing import values_of
 from tersor.numerics.patches import Window
 
 DATA, WEIGHTS, BIAS = 0, 1, 2
 """Operands of the layers that are read here."""
+
+Operands = Mapping[tuple[str, int], TensorPlan]
+
+_CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+"""What RELU, RELU_N1_TO_1 and RELU6 let pass, by their codes in `schema.fbs`."""
 
 _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -30,6 +37,7 @@ class Correctable:
         weights: as matrices, [G, O, K] in float64.
         bias: [G, O].
         params: of its weights.
+        input_scale: of the values that it reads.
         shared: whether other operators read the same weights.
     """
 
@@ -38,12 +46,45 @@ class Correctable:
     weights: Array
     bias: Array
     params: QuantParams
+    input_scale: float
     shared: bool
 
     @property
     def scales(self) -> Array:
         """The scale of each output's weights, [G, O]."""
         return np.broadcast_to(np.array(self.params.scales), self.bias.size).reshape(self.bias.shape)
+
+    def described(self, moments: Moments) -> Layer:
+        """The layer as algorithms see it, its weights rounded to the nearest integers."""
+        limit = self.params.dtype.integer_range[1]
+        tiny = replace(self.params, scales=(SMALLEST_SCALE,) * len(self.params.scales))
+        least, _ = fit_bias(self.bias, self.input_scale, tiny)
+        return Layer(
+            name=self.op.name,
+            weights=self.weights,
+            bias=self.bias,
+            scales=self.scales,
+            limit=limit,
+            target=self.weights,
+            rounded=nearest(self.weights, self.scales, limit),
+            shifted=self.bias,
+            moments=moments,
+            smallest_scales=np.broadcast_to(np.array(least.scales), self.bias.size).reshape(self.bias.shape),
+            clamp=_CLAMPS.get(self.op.option("fused_activation_function", 0) or 0, (-np.inf, np.inf)),
+            one_scale=isinstance(self.params.granularity, PerTensor),
+        )
+
+    def scaled(self, scales: Array, operands: Operands) -> Operands:
+        """The plan of the weights and of the bias with other scales [G, O] of the weights."""
+        own = scales.reshape(-1)[: len(self.params.scales)]
+        params = replace(self.params, scales=tuple(float(np.float32(scale)) for scale in own))
+        weights, bias = operands[self.op.name, WEIGHTS], operands[self.op.name, BIAS]
+        return {
+            (self.op.name, WEIGHTS): replace(
+                weights, params=params, why=f"{weights.why}, chosen by the output's error"
+            ),
+            (self.op.name, BIAS): replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
+        }
 
     def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
         """Weights as matrices -> as the operator has them."""
@@ -118,7 +159,8 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     else:
         matrices = values.reshape(window.groups, values.shape[0] // window.groups, -1)
     offsets = values_of(bias).astype(np.float64).reshape(matrices.shape[:2])
-    return Correctable(op, window, matrices, offsets, params, len(graph.consumers[weights.name]) > 1)
+    scale = _input_params(op, plan).scale
+    return Correctable(op, window, matrices, offsets, params, scale, len(graph.consumers[weights.name]) > 1)
 
 
 def _window(graph: Graph, op: Op, weights: Tensor) -> Window:

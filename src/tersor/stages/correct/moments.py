@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import numpy as np
+
 from tersor.ir.graph import Array
-from tersor.numerics.patches import covariance, mean_patch
+from tersor.numerics.patches import covariance, covariances, mean_patch, rows
 from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import DATA, Correctable
 from tersor.stages.correct.walk import Walk
@@ -14,6 +16,14 @@ _POSITIONS_PER_INPUT = 32
 """Positions to know a covariance of K inputs from, as a multiple of K."""
 
 _FEWEST_POSITIONS = 4096
+
+_ROWS = 2048
+"""Positions whose inputs are sent to the parent."""
+
+_MOST_VALUES = 16 << 20
+"""Values that are sent at most, and the fewest positions that are worth it."""
+
+_FEWEST_ROWS = 512
 
 
 class InputMoments:
@@ -38,13 +48,16 @@ class InputMoments:
         return self._mean
 
     def float_mean(self) -> Array:
-        name = self._floats.op(self._layer.op.name).inputs[DATA]
-        assert name is not None
-        found: Array = self._store.reduce(mean_patch, self._floats.key(name), self._layer.window)
+        found: Array = self._store.reduce(mean_patch, self._float_input, self._layer.window)
         return found
 
     def covariance(self) -> Array | None:
+        if "_folds" in self.__dict__:  # known already, and a third of the cost
+            return None if self._folds is None else np.asarray(self._folds[0].mean(0))
         return self._covariance
+
+    def folds(self) -> tuple[Array, Array, Array] | None:
+        return self._folds
 
     @cached_property
     def _mean(self) -> Array:
@@ -54,13 +67,42 @@ class InputMoments:
 
     @cached_property
     def _covariance(self) -> Array | None:
-        fan_in = self._layer.weights.shape[2]
-        if fan_in > self._fan_in_limit:
+        if self._positions is None:
             return None
         name, params = self._input
-        positions = max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
-        found: Array = self._store.reduce(covariance, name, self._layer.window, params, positions)
+        found: Array = self._store.reduce(covariance, name, self._layer.window, params, self._positions)
         return found
+
+    @cached_property
+    def _folds(self) -> tuple[Array, Array, Array] | None:
+        if self._positions is None:
+            return None
+        name, params = self._input
+        found: tuple[Array, Array, Array] = self._store.reduce(
+            covariances, (name, self._float_input), self._layer.window, params, self._positions
+        )
+        return found
+
+    @property
+    def _positions(self) -> int | None:
+        """How many positions to look at for a covariance; None if there shall be none."""
+        fan_in = self._layer.weights.shape[2]
+        return None if fan_in > self._fan_in_limit else max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
+
+    def rows(self) -> tuple[Array, Array] | None:
+        groups, _, fan_in = self._layer.weights.shape
+        positions = min(_ROWS, _MOST_VALUES // (groups * fan_in))
+        if positions < _FEWEST_ROWS:
+            return None
+        name, params = self._input
+        own = self._store.reduce(rows, name, self._layer.window, params, positions)
+        return own, self._store.reduce(rows, self._float_input, self._layer.window, None, positions)
+
+    @property
+    def _float_input(self) -> str:
+        name = self._floats.op(self._layer.op.name).inputs[DATA]
+        assert name is not None
+        return self._floats.key(name)
 
     @property
     def _input(self) -> tuple[str, object]:

@@ -1,0 +1,60 @@
+"""Moves each channel's mean behind the activation function back to where it is in the float network.
+
+`bias_correction` keeps the mean of ``W x + b``. What the next layer reads is ``f(W x + b)``, and where f clamps, as
+ReLU and ReLU6 do, rounding errors that widen a distribution push its clamped part: the mean behind f moves although the
+one before it stands. This finds the bias with ``E f(W' x' + b') = E f(W x + b)`` by Newton steps over sampled
+positions. To be used after `bias_correction`; layers without activation function are left alone.
+
+The empirical counterpart of the analytic correction through ReLU in Nagel et al. 2019 (Data-Free Quantization, arXiv
+1906.04721, appendix C). Costs a matrix product per layer over some thousand positions, and nothing in size or latency.
+Hurts where the samples do not stand for the data.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tersor.algorithms._contract import Layer
+from tersor.ir.graph import Array
+
+_STEPS = 10
+
+_STILL = 1e-3
+"""Standard deviations; smaller steps end the search."""
+
+_FEWEST = 0.01
+"""Share of the positions between the clamps below which a channel is left alone: its slope is a matter of chance."""
+
+_FARTHEST = 0.25
+"""Standard deviations of the channel that its bias may move by."""
+
+
+def apply(layer: Layer) -> Layer:
+    """The layer with its bias corrected; as it is where nothing clamps or the inputs are not known."""
+    low, high = layer.clamp
+    found = layer.moments.rows() if np.isfinite(layer.clamp).any() else None
+    if found is None:
+        return layer
+    own, floats = (rows.transpose(0, 2, 1) for rows in found)
+    free = layer.weights @ floats + layer.bias[..., None]
+    wanted = np.clip(free, low, high).mean(-1)
+    given = layer.rounded @ own
+    farthest = _FARTHEST * free.std(-1)
+    shift = np.zeros_like(layer.bias)
+    for _ in range(_STEPS):
+        values = given + (layer.shifted + shift)[..., None]
+        slope = np.mean((values > low) & (values < high), axis=-1)
+        missed = wanted - np.clip(values, low, high).mean(-1)
+        step = np.where(slope > _FEWEST, missed / np.maximum(slope, _FEWEST), 0)
+        before, shift = shift, np.clip(shift + step, -farthest, farthest)
+        if (np.abs(shift - before) <= _STILL / _FARTHEST * farthest).all():
+            break
+    size = _largest(shift, farthest)
+    return layer.with_shifted(
+        layer.shifted + shift, f"by up to {size:.2g} deviations more for the mean behind {low:g}..{high:g}"
+    )
+
+
+def _largest(shift: Array, farthest: Array) -> float:
+    deviation = farthest / _FARTHEST
+    return float(np.max(np.abs(np.divide(shift, deviation, out=np.zeros_like(shift), where=deviation > 0)), initial=0))
