@@ -99,7 +99,7 @@ def accuracy_table() -> str:
             ]
             lines.append(f"| {name}, {title} | {' | '.join(cells)} |")
     note = (
-        "Defaults of every tool, the same float file and samples; which differences are not chance, top-1 and int16x8:\n"
+        "Defaults of every tool, the same float file and samples; which differences are not chance, top-1, int16x8:\n"
         "[all figures](docs/benchmarks/accuracy.md)."
     )
     return "\n".join([*lines, "", note, ""])

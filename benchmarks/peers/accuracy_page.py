@@ -235,7 +235,7 @@ def page(results: dict[str, Any]) -> str:
         f"""Beside a peer's figure: `−` where tersor is better, `+` where tersor is worse, `=` where the samples
         show no difference (exact McNemar for agreement, bootstrap over samples for SQNR; 5 % after Holm over all
         comparisons of the table). ↓: top-1 below float (likewise). TensorFlow: the private functions with which its
-        converter ends{public(networks)}; per tensor is its `_experimental_disable_per_channel`; it has no 4-bit flavour.
+        converter ends{public(networks)}; per tensor is `_experimental_disable_per_channel`; it has no 4-bit flavour.
         litert-quantizer: its static recipes with its own calibration, a moving average, and with the samples' ranges
         united. One judge for all, on XNNPACK's kernels (it has none for int16x8: builtin ones). On the builtin kernels
         agreement differs by {100 * NOTABLE_SHARE:.0f} points or SQNR by {NOTABLE_DB:.0f} dB here:
