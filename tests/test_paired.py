@@ -1,9 +1,8 @@
-"""The benchmark's judgement of what is a difference: `benchmarks/peers/paired.py` and the page's correction."""
+"""What the benchmark calls a difference: `paired.py` and `accuracy_verdicts.py` in `benchmarks/peers`."""
 
 from __future__ import annotations
 
 import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,7 @@ def test_wilson_agrees_with_ours(paired: dict[str, Any]) -> None:
     assert paired["wilson"](np.arange(50) < 48) == pytest.approx(wilson_interval(48, 50))
 
 
-def test_holm_stops_at_the_first_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(PEERS), *sys.path])
-    holm = runpy.run_path(str(PEERS / "accuracy_page.py"))["holm"]
+def test_holm_stops_at_the_first_that_fails() -> None:
+    holm = runpy.run_path(str(PEERS / "accuracy_verdicts.py"))["holm"]
     assert holm({"a": 0.012, "b": 0.001, "c": 0.03, "d": 0.04}) == {"a", "b"}
     assert holm({}) == set()
