@@ -177,6 +177,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "processor": processor(),
         "seed": arguments.seed,
         "seconds": time.perf_counter() - started,
+        "load_average": os.getloadavg()[2],
         "networks": networks,
     }
 

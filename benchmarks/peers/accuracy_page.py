@@ -99,7 +99,7 @@ def goals(networks: dict[str, Any], verdicts: Verdicts) -> Iterator[Goal]:
         if file is not None and file.get("sqnr_db") is not None:
             what = f"MobileNetV1 0.25 {FLAVOURS[flavour]}: {agreement:.0%} and {sqnr_db} dB by default"
             met = file["agreement"] >= agreement and file["sqnr_db"] >= sqnr_db
-            yield Goal(what, f"{100 * file['agreement']:.1f} %, {file['sqnr_db']:.1f} dB", met)
+            yield Goal(what, f"{100 * file['agreement']:.1f} %, {file['sqnr_db']:.2f} dB", met)
     others = {name: network["files"] for name, network in networks.items() if name != "MobileNetV1 0.25"}
     for flavour, what in (
         ("int8", f"int8 top-1 not below float by more than chance (McNemar, p under {LEVEL} alone)"),
@@ -158,18 +158,12 @@ def page(results: dict[str, Any]) -> str:
     floats = ", ".join(f"{name} {top1(network['float'])}" for name, network in networks.items())
     used = {package: version for found in results["versions"].values() for package, version in found.items()}
     packages = ", ".join(f"{name} {used[name]}" for name in ("tensorflow-cpu", "litert-quantizer", "ai-edge-litert"))
-    undecided = ", ".join(
-        f"{title} in {named(verdicts, 'equal', metric).partition(':')[0]} comparisons (tersor's figure is the "
-        f"lower one in {lower(networks, verdicts, metric)} of these)"
-        for metric, title in METRICS.items()
-    )
     paragraphs = [
         f"""What integer flavours cost trained networks, every tool with its defaults: the same float `.tflite` file,
         the same samples to calibrate on, other samples to measure on ({counts}). Made by `python
-        benchmarks/accuracy.py DATA --work DIR` in {results["seconds"] / 60:.0f} minutes, {results["date"]}, tersor
-        source {results["tersor_source"]}, {packages}, one draw (seed {results["seed"]}) of the samples to calibrate
-        on. Each cell: agreement with float (arg-max) · SQNR of the output · top-1 in % [95 %]. Top-1 of float:
-        {floats}.""",
+        benchmarks/accuracy.py DATA --work DIR`, {results["date"]}, tersor source {results["tersor_source"]},
+        {packages}, one draw (seed {results["seed"]}) of the samples to calibrate on. Each cell: agreement with float
+        (arg-max) · SQNR of the output · top-1 in % [95 %]. Top-1 of float: {floats}.""",
         f"""Beside a peer's figure: `−` where tersor is better, `+` where tersor is worse, `=` where the samples
         show no difference (exact McNemar for agreement, bootstrap over samples for SQNR; 5 % after Holm over all
         comparisons of the table). ↓: top-1 below float (likewise). TensorFlow: the private functions with which its
@@ -179,7 +173,10 @@ def page(results: dict[str, Any]) -> str:
         agreement differs by {100 * NOTABLE_SHARE:.0f} points or SQNR by {NOTABLE_DB:.0f} dB here:
         {kernels(networks)}. {refusals(networks)}""",
         f"""**tersor is worse** in agreement in {named(verdicts, "worse", "agreement")}; in SQNR in
-        {named(verdicts, "worse", "sqnr_db")}. **No difference** can be shown in {undecided}.""",
+        {named(verdicts, "worse", "sqnr_db")}. **No difference** can be shown in agreement in
+        {named(verdicts, "equal", "agreement").partition(":")[0]} (tersor's is the lower figure in
+        {lower(networks, verdicts, "agreement")} of these); in SQNR (tersor's is the lower in
+        {lower(networks, verdicts, "sqnr_db")}) in {named(verdicts, "equal", "sqnr_db")}.""",
     ]
     head, legend, verdict = (
         fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) for text in paragraphs
