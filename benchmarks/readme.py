@@ -34,7 +34,14 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     filled = text
-    contents = {"demo": demo_table, "peers": peers_table, "keras": keras_table, "zoo": zoo, "real-models": real_models}
+    contents = {
+        "demo": demo_table,
+        "accuracy": accuracy_table,
+        "peers": peers_table,
+        "keras": keras_table,
+        "zoo": zoo,
+        "real-models": real_models,
+    }
     for name, content in ((name, make()) for name, make in contents.items()):
         block = f"<!-- {name} -->{content}<!-- /{name} -->"
         filled = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", block.replace("\\", r"\\"), filled, flags=re.DOTALL)
@@ -74,6 +81,27 @@ def demo_table() -> str:
             f"| {item['latency_ratio']:.2f}x |"
         )
     note = f"{base['accuracy']['samples']} test images; latency relative to float, one thread of a desktop CPU."
+    return "\n".join([*lines, "", note, ""])
+
+
+def accuracy_table() -> str:
+    """What integer flavours cost trained networks, beside the peers."""
+    result = json.loads((RESULTS / "accuracy.json").read_text())
+    tools = {"tersor": "tersor", "tensorflow": "TensorFlow", "litert_quantizer": "litert-quantizer"}
+    flavours = {"int8": "int8", "int8_per_tensor": "int8, per tensor", "int8_w4": "int8, 4-bit weights"}
+    lines = ["", f"| agreement with float, SQNR | {' | '.join(tools.values())} |", f"|{'---|' * (len(tools) + 1)}"]
+    for name, network in result["networks"].items():
+        for flavour, title in flavours.items():
+            files = [network["files"].get(f"{tool}.{flavour}", {}) for tool in tools]
+            cells = [
+                f"{100 * file['agreement']:.1f} %, {file['sqnr_db']:.1f} dB" if "agreement" in file else ""
+                for file in files
+            ]
+            lines.append(f"| {name}, {title} | {' | '.join(cells)} |")
+    note = (
+        "Defaults of every tool, the same float file and samples; which differences are not chance, top-1, int16x8:\n"
+        "[all figures](docs/benchmarks/accuracy.md)."
+    )
     return "\n".join([*lines, "", note, ""])
 
 
