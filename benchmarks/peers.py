@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import hashlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import venv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,17 +25,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
 from page import page
+
+from environments import REQUIREMENTS, ROOT, environment, fingerprint, processor, source, versions
 from whole_process import CommandFailure, Cost, Memory, measure, measure_memory
 
-ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "benchmarks" / "peers"
-SHARED = ("numpy==2.4.6", "ai-edge-litert==2.3.0")
-REQUIREMENTS = {
-    "tensorflow": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
-    "litert_quantizer": ("litert-quantizer==0.11.0", *SHARED),
-    "tersor": ("-e", str(ROOT), *SHARED),
-}
-PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,39 +81,11 @@ CONTESTANTS = (
 )
 
 
-def environment(work: Path, name: str) -> Path:
-    """The Python of an environment, which is made if it is not there or has other requirements."""
-    folder = work / "environments" / name
-    python, marker = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = "\n".join(REQUIREMENTS[name]) + "\n"
-    if not (marker.exists() and marker.read_text() == wanted):
-        print(f"making the environment of {name}", flush=True)
-        venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS[name]], check=True)
-        marker.write_text(wanted)
-    return python
-
-
-def versions(pythons: Mapping[str, Path]) -> dict[str, dict[str, str]]:
-    """Versions of the packages that matter, by environment."""
-    code = (
-        "import json, sys; from importlib import metadata as m; found = {'python': sys.version.split()[0]}\n"
-        "for name in sys.argv[1:]:\n"
-        "    try: found[name] = m.version(name)\n"
-        "    except m.PackageNotFoundError: pass\n"
-        "print(json.dumps(found))"
-    )
-    return {
-        name: json.loads(subprocess.run([python, "-c", code, *PACKAGES], check=True, capture_output=True).stdout)
-        for name, python in pythons.items()
-    }
-
-
 def model_folder(work: Path, python: Path) -> Path:
     """The folder with the model and the samples, which are made if they are not there or are made otherwise now."""
     folder, script = work / "model", WORKERS / "make_model.py"
     stamp = folder / "made_by.txt"
-    wanted = hashlib.sha256(script.read_bytes()).hexdigest()
+    wanted = fingerprint((script, WORKERS.parent / "images.py"))
     if not (stamp.exists() and stamp.read_text() == wanted):
         print("making the model", flush=True)
         subprocess.run([python, script, folder], check=True, cwd=work, capture_output=True)
@@ -191,20 +155,6 @@ class Run:
 
     def _report(self, name: str) -> Path:
         return self._results / f"{name}.json"
-
-
-def source() -> str:
-    """A hash over tersor's source: figures of two states of it do not belong into one table."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "src").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def processor() -> str:
-    """The processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def parse() -> argparse.Namespace:

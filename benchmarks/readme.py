@@ -27,13 +27,22 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
+    parser.add_argument("--fill", action="store_true", help="fill the README, but do not measure the demo again")
     arguments = parser.parse_args()
-    if not arguments.check:
+    if not (arguments.check or arguments.fill):
         measure_demo()
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     filled = text
-    for name, content in (("demo", demo_table()), ("peers", peers_table()), ("real-models", real_models())):
+    contents = {
+        "demo": demo_table,
+        "accuracy": accuracy_table,
+        "peers": peers_table,
+        "keras": keras_table,
+        "zoo": zoo,
+        "real-models": real_models,
+    }
+    for name, content in ((name, make()) for name, make in contents.items()):
         block = f"<!-- {name} -->{content}<!-- /{name} -->"
         filled = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", block.replace("\\", r"\\"), filled, flags=re.DOTALL)
     if arguments.check:
@@ -75,6 +84,27 @@ def demo_table() -> str:
     return "\n".join([*lines, "", note, ""])
 
 
+def accuracy_table() -> str:
+    """What integer flavours cost trained networks, beside the peers."""
+    result = json.loads((RESULTS / "accuracy.json").read_text())
+    tools = {"tersor": "tersor", "tensorflow": "TensorFlow", "litert_quantizer": "litert-quantizer"}
+    flavours = {"int8": "int8", "int8_per_tensor": "int8, per tensor", "int8_w4": "int8, 4-bit weights"}
+    lines = ["", f"| agreement with float, SQNR | {' | '.join(tools.values())} |", f"|{'---|' * (len(tools) + 1)}"]
+    for name, network in result["networks"].items():
+        for flavour, title in flavours.items():
+            files = [network["files"].get(f"{tool}.{flavour}", {}) for tool in tools]
+            cells = [
+                f"{100 * file['agreement']:.1f} %, {file['sqnr_db']:.1f} dB" if "agreement" in file else ""
+                for file in files
+            ]
+            lines.append(f"| {name}, {title} | {' | '.join(cells)} |")
+    note = (
+        "Defaults of every tool, the same float file and samples; which differences are not chance, top-1, int16x8:\n"
+        "[all figures](docs/benchmarks/accuracy.md)."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
 def peers_table() -> str:
     """Time, memory, file and fidelity beside the peers."""
     result = json.loads((RESULTS / "peers.json").read_text())
@@ -101,6 +131,44 @@ def peers_table() -> str:
         "([all figures](docs/benchmarks/peers.md), `make benchmark`)."
     )
     return "\n".join([*lines, "", note, ""])
+
+
+def keras_table() -> str:
+    """From `.keras` files, beside TensorFlow."""
+    results: dict[str, Any] = json.loads((RESULTS / "keras_files.json").read_text())
+    lines = [
+        "",
+        "| from the `.keras` file | TensorFlow's time over ours | processor time | our peak memory | TensorFlow's |",
+        "|---|---|---|---|---|",
+    ]
+    for result in results.values():
+        is_float = result["kind"] == "float"
+        ours, theirs = ("tersor", "tensorflow_float") if is_float else ("tersor_cli", "tensorflow")
+        own, other = (result["contestants"][name] for name in (ours, theirs))
+        wall, processor = (
+            statistics.median(slow / fast for slow, fast in zip(other[key], own[key], strict=True))
+            for key in ("wall_seconds", "cpu_seconds")
+        )
+        what = "float" if is_float else f"int8, {result['model']['samples']} samples"
+        lines.append(
+            f"| {result['model']['model']} to {what} | {wall:.1f}x | {processor:.1f}x "
+            f"| {own['tree_rss_bytes'] / 1e6:.0f} MB | {other['tree_rss_bytes'] / 1e6:.0f} MB |"
+        )
+    note = "`tersor quantize` with its corrections and checks ([all figures](docs/benchmarks/keras_files.md))."
+    return "\n".join([*lines, "", note, ""])
+
+
+def zoo() -> str:
+    """One sentence about the Keras applications."""
+    found = [json.loads(path.read_text()) for path in sorted((RESULTS / "zoo").glob("*.json"))]
+    networks = [each["columns"] for each in found if "columns" in each]
+    worst = [max(each["float32"][kernels]["to_keras"] for kernels in ("xnnpack", "builtin")) for each in networks]
+    flavours = ("float16", "dynamic", "int8", "int16x8")
+    made = sum(all("error" not in each[name] for name in flavours) for each in networks)
+    return (
+        f"{len(networks)} are read, {sum(value <= 1e-4 for value in worst)} answer within 1e-4 of Keras, and {made} "
+        "become float16, dynamic, int8 and int16x8 files"
+    )
 
 
 def real_models() -> str:

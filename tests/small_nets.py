@@ -11,6 +11,7 @@ import pytest
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.graph import Array, Model
+from tersor.observers._extremes import Extremes
 from tersor.observers.min_max import Observer
 from tersor.stages.calibrate import Statistics
 
@@ -82,4 +83,4 @@ def unknown_operator() -> Model:
 
 def statistics(ranges: Mapping[str, tuple[float, float]]) -> Statistics:
     """What a calibration would know that saw these ranges."""
-    return Statistics({name: Observer(*bounds) for name, bounds in ranges.items()}, 100)
+    return Statistics({name: Observer(Extremes(*bounds, samples=1)) for name, bounds in ranges.items()}, 100)

@@ -13,6 +13,10 @@ from tersor.errors import DataError, RecipeError, RuntimeFailure
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
+from tersor.observers._counted import Counted
+from tersor.observers._extremes import Extremes
+from tersor.observers.min_max import Observer
+from tersor.observers.percentile import Observer as Percentile
 from tersor.registry import names
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
@@ -128,3 +132,50 @@ def test_model_that_the_runtime_refuses(engine: Engine) -> None:
 def test_unknown_observer(engine: Engine) -> None:
     with pytest.raises(RecipeError, match="unknown observer"):
         calibrate(classifier(), images(3), "crystal_ball", engine=engine)
+
+
+@pytest.mark.parametrize("observer", ["percentile", "entropy", "mse", "auto"])
+def test_neither_inputs_nor_vectors_are_clipped(observer: str, engine: Engine) -> None:
+    data = images(24)
+    wide = calibrate(classifier(), data, engine=engine)
+    found = calibrate(classifier(), data, observer, engine=engine)
+    for name in ("x", "mean", "dense", "scores"):
+        assert found.range(name) == wide.range(name)
+    assert not isinstance(found.observers["conv"], Observer)
+
+
+def test_large_activation_is_counted_in_part(engine: Engine) -> None:
+    """Of 40,000 values about 4,096 are counted, each for nine or ten, and the two extremes once more."""
+    builder = Builder()
+    model = through_file(builder.model([builder.op("ABS", [builder.input("x", [1, 100, 100, 4])], [1, 100, 100, 4])]))
+    name = model.graph.outputs[0]
+    data = random([12, 1, 100, 100, 4])
+    found = calibrate(model, data, "percentile", engine=engine)
+    observer = found.observers[name]
+    assert isinstance(observer, Counted)
+    assert observer.extremes.bounds == (np.abs(data).min(), np.abs(data).max())
+    counts = observer.histogram.bins(0.0, 1.0).total
+    assert counts == pytest.approx(data.size, rel=0.01)
+    assert len(observer.histogram.keys) < 12 * 4200
+    assert found.range(name)[1] == pytest.approx(1.0, abs=0.01)
+
+
+def test_values_that_share_a_scale_are_ranged_together() -> None:
+    """A narrow tensor and a wide one of as many values: the percentile of all, not the wider of two percentiles."""
+    narrow, wide = Percentile(), Percentile()
+    narrow.observe(random([100_000]))
+    wide.observe(np.concatenate([random([99_985], low=-1, high=1), np.full(15, 50.0, np.float32)]))
+    both = Statistics({"a": narrow, "b": wide}, 1)
+    assert wide.range(DType.INT8)[1] == 50
+    assert both.range_of(["a", "b"])[1] == 50  # 15 of 200,000 on one side are more than 10
+    wide = Percentile()
+    wide.observe(np.concatenate([random([99_992]), np.full(8, 50.0, np.float32)]))
+    assert wide.range(DType.INT8)[1] == 50
+    assert Statistics({"a": narrow, "b": wide}, 1).range_of(["a", "b"])[1] < 1.01
+    plain = {"a": observer_of(-1, 2), "b": observer_of(-3, 1)}
+    assert Statistics(plain, 1).range_of(["a", "b"]) == (-3, 2)
+
+
+def observer_of(low: float, high: float) -> Observer:
+    """A min/max observer that saw one sample."""
+    return Observer(Extremes(low, high, samples=1))

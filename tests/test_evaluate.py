@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from conftest import Cli
 from small_nets import classifier, images, through_file
 from tersor.data.feed import Sample
 from tersor.errors import DataError, RecipeError
@@ -14,9 +16,9 @@ from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.metrics import wilson_interval
+from tersor.numerics.metrics import paired_proportion_interval, wilson_interval
 from tersor.runtimes.engine import Engine
-from tersor.stages.evaluate import Scorer, evaluate
+from tersor.stages.evaluate import Change, Scorer, evaluate
 
 SCORES = np.array([[0.1, 0.5, 0.2, 0.05, 0.05, 0.05, 0.05]])
 """The order of classes is 1, 2, 0, then the others."""
@@ -125,3 +127,54 @@ def test_integer_doors_are_scaled_by_the_file(tmp_path: Path, engine: Engine) ->
     y = builder.op("ABS", [builder.input("x", [1, 2], DType.INT32)], [1, 2], dtype=DType.INT32, version=4)
     tflite.write(builder.model([y]), tmp_path / "net.tflite")
     assert evaluate(tmp_path / "net.tflite", [(np.array([-3, 1]), [3, 2])], "mse", engine=engine).value == 0.5
+
+
+@pytest.mark.parametrize(("gain", "loss"), [(0.02, 0.02), (0.0, 0.05), (0.01, 0.002)])
+def test_paired_interval_covers_the_true_difference(gain: float, loss: float) -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        gained, lost, _ = generator.multinomial(400, [gain, loss, 1 - gain - loss])
+        low, high = paired_proportion_interval(int(gained), int(lost), 400)
+        covered += low <= gain - loss <= high
+    assert 0.93 < covered / 2000 <= 1
+
+
+def test_paired_interval_is_narrower_than_two_of_their_own() -> None:
+    low, high = paired_proportion_interval(2, 10, 1000)
+    assert low < -0.008 < high < 0
+    alone = wilson_interval(940, 1000)
+    assert high - low < (alone[1] - alone[0]) / 2
+
+
+def test_changes_on_the_same_samples() -> None:
+    labels = [number % 2 for number in range(200)]
+    generator = np.random.default_rng(0)
+    outputs = [np.eye(2, dtype=np.float32)[label] + generator.normal(0, 0.4, 2) for label in labels]
+
+    def scored(metric: str, noise: float) -> Scorer:
+        scorer, own = Scorer(metric), np.random.default_rng(1)
+        for output, label in zip(outputs, labels, strict=True):
+            scorer.add([(output + own.normal(0, noise, 2)).astype(np.float32)], label)
+        return scorer
+
+    for metric in ("top1", "auc"):
+        same = scored(metric, 0).change_from(scored(metric, 0))
+        assert same.value == 0
+        assert not same.is_significant
+        worse = scored(metric, 1.5).change_from(scored(metric, 0))
+        assert worse.is_significant
+        assert worse.interval[0] <= worse.value <= worse.interval[1] < 0
+
+
+def test_command_calls_a_loss_a_loss(cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = ("quantize", "net.tflite", "--data", "labelled.npz", "--samples", "10")
+    data = np.load(place / "x.npy")
+    np.savez(place / "labelled.npz", x=data, y=np.zeros(len(data), np.int64))
+    assert "points below" not in cli(*base).err
+    change = json.loads(cli(*base, "--json").out)["products"][0]["accuracy_change"]
+    assert change["significant"] is False
+    monkeypatch.setattr(Scorer, "change_from", lambda *_: Change(-0.1, (-0.15, -0.05)))
+    answer = cli(*base)
+    assert "-10.0 [-15.0, -5.0]" in answer.out
+    assert "warning: int8: top1 is 10.0 points below float (95 %: 5.0..15.0); tersor debug says why" in answer.err

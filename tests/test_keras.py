@@ -20,24 +20,27 @@ from small_nets import shared_file
 from tersor.errors import FormatError, ModelError, RecipeError, UnsupportedError
 from tersor.formats import keras, tflite
 from tersor.formats.keras.layers import LAYERS
+from tersor.formats.keras.layers.old_functions import FUNCTIONS
 from tersor.formats.keras.weights import snake_case
 from tersor.ir.graph import Array, Model
 from tersor.stages.load import load
 from tersor.stages.optimize import optimize
 
 DEMO = Path(__file__).parents[1] / "demo"
-CASES = Path(__file__).parent / "keras_layers" / "cases.zip"
-NAMES = sorted(name.removesuffix(".keras") for name in zipfile.ZipFile(CASES).namelist() if name.endswith(".keras"))
+CASES = [Path(__file__).parent / "keras_layers" / f"{name}.zip" for name in ("cases", "not_in_tensorflow", "keras_2")]
+PLACES = {name: path for path in CASES for name in zipfile.ZipFile(path).namelist()}
+NAMES = sorted(name.removesuffix(".keras") for name in PLACES if name.endswith(".keras"))
+OLD_NAMES = sorted(name.removesuffix(".h5") for name in zipfile.ZipFile(CASES[2]).namelist() if name.endswith(".h5"))
 
 
 def unpacked(name: str, suffix: str, folder: Path) -> tuple[Path, list[Array], list[Array]]:
     """A model that Keras saved, inputs, and what Keras answers."""
-    with zipfile.ZipFile(CASES) as archive:
+    with zipfile.ZipFile(PLACES[f"{name}{suffix}"]) as archive:
         path = folder / f"{name}{suffix}"
         path.write_bytes(archive.read(f"{name}{suffix}"))
         arrays = np.load(io.BytesIO(archive.read(f"{name}.npz")))
-    inputs = [arrays[key] for key in arrays.files if key.startswith("input")]
-    return path, inputs, [arrays[key] for key in arrays.files if key.startswith("output")]
+    inputs, outputs = ([arrays[key] for key in arrays.files if key.startswith(part)] for part in ("input", "output"))
+    return path, inputs, outputs
 
 
 def assert_close(found: list[Array], wanted: list[Array], tolerance: float = 1e-5) -> None:
@@ -49,10 +52,31 @@ def assert_close(found: list[Array], wanted: list[Array], tolerance: float = 1e-
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("name", NAMES)
 def test_layer_computes_what_keras_computes(name: str, suffix: str, run: Run, tmp_path: Path) -> None:
-    path, inputs, wanted = unpacked(name, suffix, tmp_path)
+    assert_reads(name, suffix, run, tmp_path)
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_keras_2_computes_the_same(name: str, run: Run, tmp_path: Path) -> None:
+    assert_reads(name, ".h5", run, tmp_path)
+
+
+def assert_reads(name: str, suffix: str, run: Run, folder: Path) -> None:
+    path, inputs, wanted = unpacked(name, suffix, folder)
     model = keras.read(path)
     assert_close(run(with_results(model), inputs), wanted)
     assert_close(run(with_results(optimize(model)), inputs), wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_of_a_batch_do_not_see_each_other(name: str, run: Run, tmp_path: Path) -> None:
+    path, inputs, wanted = unpacked(name, ".keras", tmp_path)
+    others = [np.flip(item, -1) for item in inputs]
+    batch = [np.concatenate([other, item, other]) for item, other in zip(inputs, others, strict=True)]
+    found = run(with_results(optimize(keras.read(path, batch=3))), batch)
+    assert_close([item[1:2] for item in found], wanted)
+    again = run(with_results(optimize(keras.read(path))), others)
+    assert_close([item[:1] for item in found], again)
+    assert_close([item[2:] for item in found], again)
 
 
 def with_results(model: Model) -> Model:
@@ -68,16 +92,27 @@ def with_results(model: Model) -> Model:
 
 
 def test_every_layer_has_a_case() -> None:
-    used = set()
+    used, functions = set(), set()
     for name in NAMES:
-        with zipfile.ZipFile(CASES) as archive, zipfile.ZipFile(io.BytesIO(archive.read(f"{name}.keras"))) as inner:
+        with (
+            zipfile.ZipFile(PLACES[f"{name}.keras"]) as archive,
+            zipfile.ZipFile(io.BytesIO(archive.read(f"{name}.keras"))) as inner,
+        ):
             used |= {snake_case(kind) for kind in class_names(json.loads(inner.read("config.json")))}
-    old = {"BatchNormalizationV1", "Convolution1D", "Convolution2D", "Convolution2DTranspose", "SeparableConvolution2D"}
+    for name in OLD_NAMES:
+        with (
+            zipfile.ZipFile(PLACES[f"{name}.h5"]) as archive,
+            h5py.File(io.BytesIO(archive.read(f"{name}.h5"))) as file,
+        ):
+            config = json.loads(file.attrs["model_config"])
+        functions |= {item["config"].get("function") for item in config["config"]["layers"]}
+    assert set(FUNCTIONS) - functions == set()
     zoo = {"LayerScale", "StochasticDepth", "CustomScaleLayer", "SyncBatchNormalization"}
+    old = {name for name in LAYERS if name.startswith(("Convolution", "SeparableConvolution"))}
+    old |= {"BatchNormalizationV1", "GroupedQueryAttention"}
     idle = {name for name, function in LAYERS.items() if getattr(function, "__name__", "") == "identity"}
     missing = {name for name in set(LAYERS) - old - zoo - idle if snake_case(name.removeprefix("ops.")) not in used}
-    assert missing <= {"ops.Divide", "ops.HardSigmoid", "ops.HardSilu", "ops.Relu", "ops.Selu", "ops.Softplus",
-                       "ops.Softsign", "ops.Min", "ops.Sum", "ops.Abs"}  # fmt: skip
+    assert missing == {"ops.BroadcastTo"}  # in Keras 2 only: the shape names the batch
 
 
 def class_names(value: Any) -> set[str]:
@@ -170,28 +205,38 @@ FITTING = {"layers/dense/vars/0": np.zeros((4, 3), np.float32), "layers/dense/va
 
 REFUSED: dict[str, tuple[Layer, str]] = {
     "custom": ({**layer("Dense", units=3), "module": "mine", "registered_name": "mine>Dense"}, "a custom layer"),
-    "unknown": (layer("Attention"), "'it' (Attention): tersor does not read this layer"),
+    "unknown": (layer("ConvLSTM2D"), "'it' (ConvLSTM2D): tersor does not read this layer"),
     "lambda": (layer("Lambda", function={"class_name": "__lambda__", "config": {"code": "4wEA"}}), "not executed"),
     "activation": (layer("Activation", activation="squared"), "its activation 'squared' is not read"),
     "custom activation": (layer("Activation", activation={"class_name": "Mine"}), "is not read"),
-    "channels first": (layer("Flatten", data_format="channels_first"), "channels_first is not read"),
-    "axis": (layer("BatchNormalization", axis=0), "only the last one is read"),
+    "axis": (layer("BatchNormalization", axis=0), "only one, behind the batch, is read"),
     "quantized": ({**layer("Dense", units=3, quantization_config={"dtype": "int8"})}, "save the float model"),
     "quantized policy": (layer("Dense", units=3, dtype={"class_name": "QuantizedDTypePolicy"}), "save the float model"),
-    "another gate": (layer("LSTM", units=3, recurrent_activation="hard_sigmoid"), "'hard_sigmoid' is not read"),
-    "TensorFlow function": (layer("TFOpLambda", function="image.resize"), "image.resize is not read"),
+    "another gate": (layer("LSTM", units=3, recurrent_activation="sharp"), "'sharp' is not read"),
+    "own cell": (
+        layer("RNN", cell={**layer("MyCell", units=3), "module": "mine"}),
+        "'it/it' (MyCell): it is a custom cell",
+    ),
+    "state between samples": (layer("LSTM", units=3, stateful=True), "stateful is not read"),
+    "TensorFlow function": (layer("TFOpLambda", function="fft"), "function fft is not read"),
     "one to add": (layer("Add"), "called with one tensor"),
-    "threshold": (layer("ReLU", threshold=1.0), "threshold 1 is not read"),
+    "window": (layer("MultiHeadAttention", num_heads=2, key_dim=3, sliding_window=2), "sliding_window is not read"),
+    "within": (layer("TimeDistributed", layer=layer("Hashing")), "'it/it' (Hashing): tersor does not read this layer"),
+    "windows": (layer("AdaptiveMaxPooling1D", output_size=2), "windows of different sizes"),
 }
+
+
+SEQUENTIAL = ("LSTM", "RNN", "TimeDistributed", "AdaptiveMaxPooling1D")
 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_not_read_is_refused_by_name(what: str, tmp_path: Path) -> None:
     entry, hint = REFUSED[what]
+    shape = (None, 5, 4) if entry["class_name"] in SEQUENTIAL else (None, 4)
     with pytest.raises(UnsupportedError) as error:
-        load(written(tmp_path / "net.keras", entry, shape=(None, 5, 4) if entry["class_name"] == "LSTM" else (None, 4)))
+        load(written(tmp_path / "net.keras", entry, shape=shape))
     assert hint in str(error.value)
-    assert str(error.value).startswith(f"{tmp_path / 'net.keras'}: layer 'it' (")
+    assert str(error.value).startswith(f"{tmp_path / 'net.keras'}: layer 'it")
     assert "\n" not in str(error.value)
 
 

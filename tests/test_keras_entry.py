@@ -595,19 +595,9 @@ def how_to(place: Path) -> Path:
     return place
 
 
-def skip_without_batches(code: str, folder: Path) -> None:
-    """Skip what needs every layer of the demo to take a batch, where one of them does not yet."""
-    if "batch" in code:
-        try:
-            load(folder / "fashion_mnist.keras", batch=2)
-        except UnsupportedError as error:
-            pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("number", range(len(blocks("console"))))
 def test_commands_of_the_how_to(number: int, how_to: Path, cli: Cli) -> None:
     code = blocks("console")[number]
-    skip_without_batches(code, how_to)
     for line in code.splitlines():
         prompt, command, *arguments = shlex.split(line)
         assert (prompt, command) == ("$", "tersor")
@@ -620,7 +610,6 @@ def test_commands_of_the_how_to(number: int, how_to: Path, cli: Cli) -> None:
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_programs_of_the_how_to(number: int, how_to: Path) -> None:
     code = blocks("python")[number]
-    skip_without_batches(code, how_to)
     if "import keras" in code:
         library("keras")
     exec(compile(code, str(HOW_TO), "exec"), {"__name__": "how_to"})

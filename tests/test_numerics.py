@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Record, Tensor
+from tersor.ir.quant import QuantParams
 from tersor.numerics import affine, metrics
 from tersor.numerics.packing import pack, unpack
 from tersor.numerics.sparse import densify
@@ -145,3 +146,21 @@ def test_wilson_interval_holds_the_proportion(trials: int, data: st.DataObject) 
 
 def test_wilson_interval_of_a_textbook_example() -> None:
     assert metrics.wilson_interval(90, 100) == pytest.approx((0.8256, 0.9448), abs=1e-4)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 3])
+def test_least_error_ranges_of_weights_cost_less_than_whole_ones(axis: int | None) -> None:
+    """Four bits of a bell: clipping its tails saves more than it costs; a channel of zeros stays harmless."""
+    weights = np.random.default_rng(0).normal(0, 1, (8, 3, 3, 16)).astype(np.float32)
+    weights[5], weights[..., 2] = 0, 0
+
+    def error(params: QuantParams) -> float:
+        rounded = affine.dequantize(affine.quantize(weights, params, narrow=True), params)
+        return float(np.sum((rounded - weights) ** 2))
+
+    whole, best = (affine.weight_params(weights, DType.INT4, axis, observer) for observer in ("min_max", "mse"))
+    assert error(best) < 0.85 * error(whole)
+    assert all(0.3 * a < b <= a for a, b in zip(whole.scales, best.scales, strict=True))
+    assert len(best.scales) == (1 if axis is None else weights.shape[axis])
+    twice = affine.weight_params(weights * 2, DType.INT4, axis, "mse")
+    assert twice.scales == pytest.approx([2 * scale for scale in best.scales])

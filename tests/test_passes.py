@@ -24,6 +24,7 @@ from tersor.passes import (
     merge_reshapes,
     move_affine_behind_pad,
     remove_identity,
+    sink_transposes,
 )
 from tersor.stages.optimize import PASSES, optimize
 
@@ -39,6 +40,7 @@ PLAIN = [
     merge_reshapes,
     move_affine_behind_pad,
     remove_identity,
+    sink_transposes,
 ]
 
 
@@ -105,6 +107,16 @@ class Net:
         channels = self.shape(x)[-1]
         return self.binary("ADD", self.binary("MUL", x, self.values(channels)), self.values(channels))
 
+    def row_sum(self, x: str) -> str:
+        shape = (*self.shape(x)[:2], 1, self.shape(x)[3])
+        return self.builder.op("SUM", [x, self.builder.constant("a", [2])], shape, {"keep_dims": True})
+
+    def channels_first(self, x: str) -> str:
+        """A layer, a batch norm and an activation as networks in channels_first order have them."""
+        y = self.transpose(self.conv(self.transpose(self.transpose(x, 0, 3, 1, 2), 0, 2, 3, 1)), 0, 3, 1, 2)
+        y = self.binary("ADD", self.binary("MUL", y, self.values(self.shape(y)[1], 1, 1)), self.values(1, 4, 1, 1))
+        return self.transpose(self.unary("RELU", y), 0, 2, 3, 1)
+
     def hard_swish(self, x: str) -> str:
         clipped = self.unary("RELU6", self.binary("ADD", x, 3.0))
         if self.numbers.integers(2):
@@ -141,6 +153,14 @@ STEPS: dict[str, Callable[[Net, str], str]] = {
     "reshapes": lambda net, x: net.reshape(net.reshape(x, int(np.prod(net.shape(x)))), *net.shape(x)),
     "scalar": lambda net, x: net.binary("MUL", x, 0.5),
     "sub": lambda net, x: net.binary("SUB", x, net.values(net.shape(x)[-1])),
+    "channels_first": lambda net, x: net.channels_first(x),
+    "transposed_reduction": lambda net, x: net.transpose(net.row_sum(net.transpose(x, 0, 3, 1, 2)), 0, 2, 3, 1),
+    "transposed_join": lambda net, x: net.builder.op(
+        "CONCATENATION",
+        [net.transpose(net.unary("TANH", x), 0, 2, 1, 3), net.transpose(x, 0, 2, 1, 3)],
+        (1, net.shape(x)[2], 2 * net.shape(x)[1], net.shape(x)[3]),
+        {"axis": 2},
+    ),
     "transposes": lambda net, x: net.transpose(net.transpose(x, 0, 2, 3, 1), 0, 3, 1, 2),
 }
 
@@ -343,3 +363,18 @@ def test_offsets_that_differ_stay_before_the_pad() -> None:
     graph = net.model(net.conv(net.pad(net.binary("ADD", net.x, net.values(4)), 1, 1), padding=VALID)).graph
     assert move_affine_behind_pad.apply(graph) is graph
     assert "several offsets" in (move_affine_behind_pad.refusal(graph, graph.ops[1]) or "")
+
+
+def test_channels_first_becomes_channels_last() -> None:
+    net = Net(0)
+    graph = optimize(net.model(net.channels_first(net.channels_first(net.x)))).graph
+    assert kinds(graph) == ["CONV_2D", "CONV_2D"]
+    assert [op.option("fused_activation_function") for op in graph.ops] == [1, 1]
+
+
+def test_operands_transposed_differently_stay() -> None:
+    net = Net(0, (1, 4, 4, 4))
+    y = net.builder.op("ADD", [net.transpose(net.x, 0, 3, 1, 2), net.transpose(net.x, 0, 2, 1, 3)], (1, 4, 4, 4))
+    graph = net.model(y).graph
+    assert sink_transposes.apply(graph) is graph
+    assert "transposed differently" in (sink_transposes.refusal(graph, graph.ops[2]) or "")

@@ -92,6 +92,13 @@ def test_unknown_flavour_names_the_known_ones() -> None:
         load_recipe("int9")
 
 
+def test_weight_observer_is_checked_and_used() -> None:
+    with pytest.raises(RecipeError, match="weight_observer is median: it must be one of min_max, mse"):
+        parse_recipe('weight_observer = "median"', "mine")
+    assert load_recipe("int8_w4").weight_observer == "mse"
+    assert load_recipe("int8").weight_observer == "min_max"
+
+
 def test_one_scale_per_tensor_has_algorithms_of_its_own() -> None:
     recipe = load_recipe("int8")
     changed = adjusted(recipe, per_tensor=True)

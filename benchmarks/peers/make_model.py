@@ -18,14 +18,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from images import structured_images
 
 SIDE = 224
 STATISTICS_SAMPLES = 48
@@ -34,41 +37,11 @@ LOGIT_SCALE = 30.0
 """On top of the initial kernel of the classifier."""
 
 
-def structured_images(count: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Images of low-frequency noise, soft blobs and gratings, each with its own brightness, contrast and grain.
-
-    Uniform noise would do injustice to every calibration: its mean over a receptive field hardly varies.
-
-    Returns:
-        ``[count, SIDE, SIDE, 3]`` in [-1, 1].
-    """
-    draw = np.random.default_rng(seed)
-    images = np.empty((count, SIDE, SIDE, 3), np.float32)
-    rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE
-    for image in images:
-        image[:] = 0
-        for cells, strength in ((3, 0.8), (7, 0.4), (21, 0.2)):
-            coarse = draw.normal(0, strength, (cells, cells, 3)).astype(np.float32)
-            image += tf.image.resize(coarse, (SIDE, SIDE), "bicubic").numpy()
-        for _ in range(draw.integers(0, 6)):
-            y, x, radius = draw.uniform(0, 1), draw.uniform(0, 1), draw.uniform(0.02, 0.25)
-            blob = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * radius**2))
-            image += blob[..., None] * draw.uniform(-1.5, 1.5, 3).astype(np.float32)
-        for _ in range(draw.integers(0, 4)):
-            angle, cycles = draw.uniform(0, np.pi), np.exp(draw.uniform(np.log(3), np.log(90)))
-            wave = np.sin(2 * np.pi * cycles * (rows * np.sin(angle) + columns * np.cos(angle)))
-            image += wave[..., None] * draw.uniform(-0.6, 0.6, 3).astype(np.float32)
-        image *= np.float32(draw.uniform(0.3, 1.0))
-        image += draw.uniform(-0.4, 0.4, 3).astype(np.float32)
-        image += draw.normal(0, np.exp(draw.uniform(np.log(0.01), np.log(0.2))), image.shape).astype(np.float32)
-    return np.clip(images, -1, 1, out=images)
-
-
 def make_model(seed: int) -> keras.Model:
     """MobileNetV2 whose activations are alive."""
     keras.utils.set_random_seed(seed)
     model = keras.applications.MobileNetV2(weights=None, input_shape=(SIDE, SIDE, 3))
-    images = structured_images(STATISTICS_SAMPLES, seed + 1)
+    images = structured_images(STATISTICS_SAMPLES, seed + 1, SIDE)
     normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     usual = [layer.momentum for layer in normalizations]
     for layer in normalizations:
@@ -103,8 +76,8 @@ def main() -> None:
     fixed.save(folder / "model.keras")
     fixed.export(folder / "saved_model", verbose=False)
     (folder / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(fixed).convert())
-    np.save(folder / "samples.npy", structured_images(arguments.samples, arguments.seed + 2))
-    evaluation = structured_images(arguments.evaluation, arguments.seed + 3)
+    np.save(folder / "samples.npy", structured_images(arguments.samples, arguments.seed + 2, SIDE))
+    evaluation = structured_images(arguments.evaluation, arguments.seed + 3, SIDE)
     np.save(folder / "evaluation.npy", evaluation)
 
     answers = model.predict(evaluation, verbose=0)

@@ -195,7 +195,7 @@ sum of the resident sets of all processes.
 
 {cost_table(results)}
 
-The ratio is to tersor's library. Time is taken undisturbed. Memory of the tree is watched every 10 ms in runs of
+The ratio is to tersor's library. Time is taken undisturbed. Memory of the tree is watched about every 10 ms in runs of
 their own, largest of {memory_rounds}: RSS counts a page that two processes share twice, PSS once. Samples are
 read when they are needed, except that litert-quantizer lists all of them first; for it they are mapped from a file, and
 the pages count (60 MB). The largest process is the kernel's figure.

@@ -21,10 +21,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("report", type=Path)
+    parser.add_argument("--model", default="model.tflite", help="the file in the folder to start from")
     arguments = parser.parse_args()
 
     marks = [("start", time.perf_counter())]
-    model = tersor.optimize(tersor.load(arguments.folder / "model.tflite"))
+    model = tersor.optimize(tersor.load(arguments.folder / arguments.model))
     data = tersor.load_data(str(arguments.folder / "samples.npy"), model)
     marks.append(("import and load", time.perf_counter()))
     statistics = tersor.calibrate(model, data)

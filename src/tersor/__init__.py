@@ -4,9 +4,10 @@ The stages are functions from values to values; each can be saved, compared and 
 
     model = tersor.optimize(tersor.load("model.keras"))  # or a live keras.Model
     data = tersor.load_data("photos/", model, tersor.Preprocess(mean=(127.5,), std=(127.5,)))
-    statistics = tersor.calibrate(model, data)
-    plan = tersor.plan(model, tersor.load_recipe("int8"), statistics)
-    tersor.save(tersor.quantize(model, plan), "model.int8.tflite")
+    recipe = tersor.load_recipe("int8")
+    plan = tersor.plan(model, recipe, tersor.calibrate(model, data))
+    corrected = tersor.correct(model, plan, data, recipe.algorithms)
+    tersor.save(tersor.quantize(corrected.model, corrected.plan), "model.int8.tflite")
 
 Names are loaded when they are used (PEP 562), so that importing tersor costs nothing.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Conversion": "tersor.formats.saved_model.conversion",
     "Dataset": "tersor.data.dataset",
     "Model": "tersor.ir.graph",
     "Options": "tersor.stages.produce",
@@ -32,6 +34,8 @@ _HOMES = {
     "TersorError": "tersor.errors",
     "analyze": "tersor.stages.analyze",
     "calibrate": "tersor.stages.calibrate",
+    "correct": "tersor.stages.correct",
+    "debug": "tersor.stages.debug",
     "evaluate": "tersor.stages.evaluate",
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
@@ -42,6 +46,7 @@ _HOMES = {
     "quantize": "tersor.stages.quantize",
     "run": "tersor.stages.run",
     "save": "tersor.stages.save",
+    "sensitivity": "tersor.stages.sensitivity",
     "verify": "tersor.stages.verify",
 }
 
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
     from tersor.data.feed import Sample as Sample
     from tersor.data.preprocess import Preprocess as Preprocess
     from tersor.errors import TersorError as TersorError
+    from tersor.formats.saved_model.conversion import Conversion as Conversion
     from tersor.ir.graph import Model as Model
     from tersor.ir.plan import Plan as Plan
     from tersor.recipe import Recipe as Recipe
@@ -59,6 +65,8 @@ if TYPE_CHECKING:
     from tersor.stages.analyze import analyze as analyze
     from tersor.stages.calibrate import Statistics as Statistics
     from tersor.stages.calibrate import calibrate as calibrate
+    from tersor.stages.correct import correct as correct
+    from tersor.stages.debug import debug as debug
     from tersor.stages.evaluate import Score as Score
     from tersor.stages.evaluate import evaluate as evaluate
     from tersor.stages.load import load as load
@@ -71,6 +79,7 @@ if TYPE_CHECKING:
     from tersor.stages.quantize import quantize as quantize
     from tersor.stages.run import run as run
     from tersor.stages.save import save as save
+    from tersor.stages.sensitivity import sensitivity as sensitivity
     from tersor.stages.verify import verify as verify
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from tersor.errors import RecipeError
 from tersor.ir.dtypes import DType
+from tersor.numerics.affine import WEIGHT_OBSERVERS
 
 ACTIVATIONS = (DType.FLOAT32, DType.INT8, DType.INT16)
 WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4)
@@ -90,6 +91,7 @@ class Recipe:
         interface: the type of the model's float inputs and outputs in the result.
         float_fallback: whether operators without an integer kernel may stay in float.
         observer: the observer of activations, a file name of `observers`.
+        weight_observer: how the ranges of weights are chosen, "min_max" or "mse"; layers with state keep "min_max".
         algorithms: what is done about rounding, file names of `algorithms` in the order of their application.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         per_tensor_algorithms: the algorithms where one scale per weight tensor is asked for; empty for the same.
@@ -103,6 +105,7 @@ class Recipe:
     interface: DType = DType.FLOAT32
     float_fallback: bool = True
     observer: str = "min_max"
+    weight_observer: str = "min_max"
     algorithms: tuple[str, ...] = ()
     fan_in_limit: int = 64
     per_tensor_algorithms: tuple[str, ...] = ()
@@ -112,6 +115,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _one_of("interface", self.interface, INTERFACES)
+        _one_of("weight_observer", self.weight_observer, WEIGHT_OBSERVERS)
 
     def scheme_of(self, kind: str, name: str) -> Scheme:
         """The numbers wanted for one operator."""
@@ -230,6 +234,7 @@ _TYPES = {
     "name": str,
     "float_fallback": bool,
     "observer": str,
+    "weight_observer": str,
     "fan_in_limit": int,
     "per_tensor_fan_in_limit": int,
     "minimum_elements": int,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
@@ -14,22 +14,20 @@ def command(
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
     metric: Annotated[str, typer.Option(metavar="top1|top5|mse|auc|module:function")] = "top1",
     kernels: options.Kernels = "xnnpack",
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
-    rescale: options.Rescale = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
 ) -> None:
-    """Measure a .tflite of any flavour, or a Keras file, on labelled data, with a 95 % confidence interval."""
+    """Measure a .tflite of any flavour, or another model, on labelled data, with a 95 % confidence interval."""
     from tersor.cli import console
     from tersor.report.outcome import score_to_dict
     from tersor.stages.evaluate import evaluate
-    from tersor.stages.load import load, runnable
+    from tersor.stages.load import runnable
     from tersor.stages.load_data import load_data
 
-    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
-    dataset = load_data(data, loaded, options.preprocess(rescale, mean, std))
+    loaded = opening.load(model)
+    dataset = load_data(data, loaded, normalization.preprocess)
     for message in dataset.notes:
         console.note(message)
     total = None if dataset.size is None else len(dataset)

@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
     model: options.ModelPath,
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
     text: Annotated[bool, typer.Option("--text", help="Print every tensor and operator.")] = False,
     operators: Annotated[bool, typer.Option("--operators", help="Print a line per operator.")] = False,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
 ) -> None:
     """Print operators, shapes, types, work, memory and quantization of a model. Nothing is run."""
     from rich.markup import escape
@@ -25,20 +25,19 @@ def command(
     from tersor.cli import console
     from tersor.ir.text import dump
     from tersor.stages.analyze import analyze
-    from tersor.stages.load import load
 
-    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
+    loaded = opening.load(model)
     if text:
         console.out.print(dump(loaded), markup=False)
         return
     analysis = analyze(loaded)
     if as_json:
-        console.print_json(asdict(analysis) | {"file_bytes": model.stat().st_size})
+        console.print_json(asdict(analysis) | {"file_bytes": options.stored_bytes(model)})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     kinds = ", ".join(f"{count} {kind}" for kind, count in analysis.kinds.items())
     rows = {
-        "file": f"{model} ({model.stat().st_size:,} bytes)",
+        "file": f"{model} ({options.stored_bytes(model):,} bytes)",
         "made by": loaded.description,
         "input": "\n".join(f"{name}: {what}" for name, what in analysis.inputs.items()),
         "output": "\n".join(f"{name}: {what}" for name, what in analysis.outputs.items()),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from tersor.cli import evaluate, inspect, quantize, run
+from tersor.cli import debug, evaluate, inspect, quantize, run, sensitivity
+from tersor.cli.groups import expanded
 
 app = typer.Typer(
     name="tersor",
@@ -17,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (quantize, evaluate, run, inspect):
-    app.command(name=command.__name__.rpartition(".")[2])(command.command)
+for command in (quantize, evaluate, debug, sensitivity, run, inspect):
+    app.command(name=command.__name__.rpartition(".")[2])(expanded(command.command))
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,10 +56,13 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    from tersor.errors import TersorError
+    from tersor.errors import TersorError, TersorWarning
 
     try:
-        code = int(app(standalone_mode=False) or 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", TersorWarning)
+            warnings.showwarning = _show_warning(warnings.showwarning)
+            code = int(app(standalone_mode=False) or 0)
     except TersorError as error:
         return _failed(str(error), error.exit_code)
     except typer.Abort:
@@ -70,6 +76,21 @@ def _exit_code() -> int:
     if code == _INTERRUPTED:
         typer.echo("interrupted: nothing was written", err=True)
     return code
+
+
+def _show_warning(usual: Callable[..., None]) -> Callable[..., None]:
+    """Show what tersor warns of as a line of the command, and all else as usual."""
+    from tersor.errors import TersorWarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, TersorWarning):
+            usual(message, category, *place, **more)
+            return
+        from tersor.cli import console
+
+        console.warn(str(message))
+
+    return show
 
 
 def _misused(error: Any) -> int:

@@ -11,13 +11,19 @@ from tersor.errors import RecipeError
 
 if TYPE_CHECKING:
     from tersor.data.preprocess import Preprocess
+    from tersor.formats.saved_model.conversion import Conversion
 
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite, .keras or .h5 file.", show_default=False)]
+ModelPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A .tflite, .keras or .h5 file, a SavedModel folder, or a frozen .pb.", show_default=False
+    ),
+]
 InputShape = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]H,W,C",
-        help="Sizes of an input that a Keras file leaves open, without the batch. May be repeated.",
+        help="Sizes of an input that the model leaves open, without the batch. May be repeated.",
         show_default=False,
     ),
 ]
@@ -36,6 +42,58 @@ Mean = Annotated[
 ]
 Std = Annotated[str | None, typer.Option(metavar="S", help="Then divide by: likewise.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+_TENSORFLOW = "What TensorFlow reads (the extra 'tensorflow')"
+Via = Annotated[
+    str | None,
+    typer.Option(
+        "--via",
+        metavar="tensorflow",
+        help="Have TensorFlow convert a Keras file that is not read otherwise.",
+        rich_help_panel=_TENSORFLOW,
+        show_default=False,
+    ),
+]
+SignatureName = Annotated[
+    str | None,
+    typer.Option("--signature", metavar="NAME", help="Of a SavedModel that has several.", rich_help_panel=_TENSORFLOW),
+]
+Tags = Annotated[
+    str | None,
+    typer.Option("--tags", metavar="TAG,...", help="Of the graph in a SavedModel.", rich_help_panel=_TENSORFLOW),
+]
+GraphInputs = Annotated[
+    str | None,
+    typer.Option(
+        "--graph-inputs",
+        metavar="NAME,...",
+        help="Of a frozen graph; by default, its placeholders.",
+        rich_help_panel=_TENSORFLOW,
+        show_default=False,
+    ),
+]
+GraphOutputs = Annotated[
+    str | None,
+    typer.Option(
+        "--graph-outputs",
+        metavar="NAME,...",
+        help="Of a frozen graph; by default, what nothing reads.",
+        rich_help_panel=_TENSORFLOW,
+        show_default=False,
+    ),
+]
+SelectTfOps = Annotated[
+    bool,
+    typer.Option(
+        "--select-tf-ops", help="Leave operators that LiteRT lacks to TensorFlow (Flex).", rich_help_panel=_TENSORFLOW
+    ),
+]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Run Python code and file operators that the model holds.", rich_help_panel=_TENSORFLOW
+    ),
+]
 Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
 
 DATA_HELP = "A folder of images (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or module:function."
@@ -62,6 +120,39 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise RecipeError(f"--input-shape {text!r} is not a shape: give positive integers, as 224,224,3")
         shapes[name] = tuple(int(part) for part in parts)
     return shapes
+
+
+def stored_bytes(model: Path) -> int:
+    """The size of a file, or of all files in a folder."""
+    files = [path for path in model.rglob("*") if path.is_file()] if model.is_dir() else [model]
+    return sum(path.stat().st_size for path in files)
+
+
+def conversion(
+    via: str | None,
+    signature: str | None,
+    tags: str | None,
+    graph_inputs: str | None,
+    graph_outputs: str | None,
+    *,
+    select_tf_ops: bool,
+    trust_code: bool,
+) -> Conversion | None:
+    """What TensorFlow is asked for; None for nothing. Raises RecipeError for another way than TensorFlow."""
+    if via not in (None, "tensorflow"):
+        raise RecipeError(f"--via {via!r}: there is only tensorflow")
+    from tersor.formats.saved_model.conversion import Conversion
+
+    asked = Conversion(
+        via_tensorflow=via is not None,
+        signature=signature,
+        tags=listed(tags) or (),
+        graph_inputs=listed(graph_inputs) or (),
+        graph_outputs=listed(graph_outputs) or (),
+        select_tf_ops=select_tf_ops,
+        trust_code=trust_code,
+    )
+    return asked if asked.options else None
 
 
 def listed(text: str | None) -> tuple[str, ...] | None:

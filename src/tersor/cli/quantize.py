@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
@@ -32,19 +32,22 @@ def command(
     eval_data: Annotated[
         str | None, typer.Option(metavar="DATA", help="Other samples to measure on.", show_default=False)
     ] = None,
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples that the written file takes at once (Keras files).")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Samples that the written file takes at once, where the model leaves that open."
+        ),
     ] = 1,
-    rescale: options.Rescale = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples to calibrate on; the others are measured on.")] = 100,
     eval_samples: Annotated[int, typer.Option(min=1, help="Samples to measure on, at most.")] = 1000,
     metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
     observer: Annotated[
-        str | None, typer.Option(metavar="min_max|moving_average", help="Ranges of activations.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="min_max|percentile|mse|auto|entropy|moving_average",
+            help="How ranges of activations are chosen.",
+            show_default=False,
+        ),
     ] = None,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale per weight tensor.")] = False,
     io: Annotated[
@@ -73,6 +76,9 @@ def command(
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan: every tensor, and why.")] = False,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
 ) -> None:
     """Quantize a float model, verify the result on real kernels, and say what it cost."""
     from tersor.runtimes.engine import Engine
@@ -82,7 +88,6 @@ def command(
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
-        from tersor.stages.load import load
         from tersor.stages.load_data import load_data
         from tersor.stages.produce import Options, produce, warnings
 
@@ -99,10 +104,9 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        shapes = options.input_shapes(input_shape)
-        loaded = load(model, shapes, architecture=architecture)
-        batched = load(model, shapes, batch=batch_size, architecture=architecture) if batch_size > 1 else None
-        preprocess = options.preprocess(rescale, mean, std)
+        loaded = opening.load(model)
+        batched = opening.load(model, batch_size) if batch_size > 1 else None
+        preprocess = normalization.preprocess
         dataset = None if data is None else load_data(data, loaded, preprocess)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
         for message in dataset.notes if dataset is not None else ():
@@ -136,4 +140,7 @@ def output_path(model: Path, output: Path | None, flavour: str, *, several: bool
     """Where a flavour is written: the file that was asked for, or `model.flavour.tflite` in the folder asked for."""
     if output is not None and not several and output.suffix and not output.is_dir():
         return output
-    return (output or model.parent) / f"{model.stem}.{flavour}.tflite"
+    if model.is_dir():
+        model = model.resolve()  # "." has no name
+    name = model.name if model.is_dir() else model.stem
+    return (output or model.parent) / f"{name}.{flavour}.tflite"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tersor.cli import options
+from tersor.cli import groups, options
 
 
 def command(
@@ -19,27 +19,25 @@ def command(
     ] = None,
     kernels: options.Kernels = "xnnpack",
     top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
-    input_shape: options.InputShape = None,
-    architecture: options.Architecture = None,
-    rescale: options.Rescale = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the outputs to a .npz file.", show_default=False)
     ] = None,
     as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
 ) -> None:
-    """Run a .tflite of any flavour, or a Keras file, with any batch size."""
+    """Run a .tflite of any flavour, or another model, with any batch size."""
     import numpy as np
 
     from tersor.cli import console
-    from tersor.stages.load import load, runnable
+    from tersor.stages.load import runnable
     from tersor.stages.load_data import load_inputs
     from tersor.stages.run import run
     from tersor.stages.save import atomic
 
-    loaded = load(model, options.input_shapes(input_shape), architecture=architecture)
-    samples = load_inputs(inputs, loaded, options.preprocess(rescale, mean, std))
+    loaded = opening.load(model)
+    samples = load_inputs(inputs, loaded, normalization.preprocess)
     with runnable(loaded) as path:
         results = list(run(path, samples, kernels=kernels, batch=batch))
     if output is not None:

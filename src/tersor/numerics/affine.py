@@ -19,6 +19,12 @@ SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 _BIAS_LIMIT = 2.0**30
 """Largest bias in units of its scale: half of int32, the other half is for the sum of products."""
 
+WEIGHT_OBSERVERS = ("min_max", "mse")
+"""Ways to choose the range of weights."""
+
+_SHARES = np.linspace(1.0, 0.4, 31)
+"""Ranges of weights that are tried, in parts of the largest; the first of equals is taken."""
+
 _UNIT_RANGE = (-1.0, 1.0)
 """Stands in for the range of a tensor that is zero everywhere, which determines no scale."""
 
@@ -48,21 +54,39 @@ def symmetric_params(low: float, high: float, dtype: DType) -> QuantParams:
     return QuantParams((_float32_scale(bound / dtype.integer_range[1]),), (0,), dtype)
 
 
-def weight_params(weights: Array, dtype: DType, axis: int | None) -> QuantParams:
+def weight_params(weights: Array, dtype: DType, axis: int | None, observer: str = "min_max") -> QuantParams:
     """Symmetric parameters for constant weights, per index along `axis` or for all together.
 
     The narrow range is used ([-127, 127] for int8, [-7, 7] for int4), as the specification demands. A channel of
     zeros takes the largest scale of the others, so that products with it stay in the range kernels handle.
+
+    Args:
+        weights: of any shape.
+        dtype: an integer type.
+        axis: the channels' axis; None for one scale.
+        observer: one of `WEIGHT_OBSERVERS`: "min_max" covers every weight, "mse" minimises the sum of squared errors.
     """
     q_high = dtype.integer_range[1]
-    if axis is None:
-        bounds = np.array([np.max(np.abs(weights), initial=0.0)], np.float64)
-    else:
-        others = tuple(i for i in range(weights.ndim) if i != axis)
-        bounds = np.max(np.abs(weights), axis=others, initial=0.0).astype(np.float64)
+    count = 1 if axis is None else weights.shape[axis]
+    rows = np.moveaxis(weights, axis or 0, 0).reshape(count, weights.size // max(count, 1))
+    bounds = np.max(np.abs(rows), axis=1, initial=0.0).astype(np.float64)
+    if observer == "mse":
+        bounds = bounds * _least_error_shares(rows, bounds / q_high, q_high)
     bounds[bounds == 0] = bounds.max() or _UNIT_RANGE[1]
     scales = tuple(_float32_scale(bound / q_high) for bound in bounds)
     return QuantParams(scales, (0,) * len(scales), dtype, PerTensor() if axis is None else PerChannel(axis))
+
+
+def _least_error_shares(rows: Array, scales: Array, q_high: int) -> Array:
+    """By how much to narrow the scale of each row [rows, weights] for the smallest sum of squared errors."""
+    best, found = np.full(len(rows), np.inf), np.ones(len(rows))
+    for share in _SHARES:
+        own = np.maximum(scales * share, SMALLEST_SCALE).astype(np.float32)[:, None]
+        integers = np.clip(np.rint(rows / own), -q_high, q_high)
+        errors = np.sum((integers * own - rows) ** 2, axis=1, dtype=np.float64)
+        found = np.where(errors < best, share, found)
+        best = np.minimum(best, errors)
+    return found
 
 
 def quantize(values: Array, params: QuantParams, *, narrow: bool = False) -> Array:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol, Self
 
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.observers._extremes import Extremes, Pair
 
 
 class Observer(Protocol):
@@ -22,11 +24,28 @@ class Observer(Protocol):
 
     extremes_suffice: ClassVar[bool]
 
-    def observe(self, values: Array) -> None:
-        """Take note of the values of one sample (float32, any shape). `values` may be a view that changes later."""
+    @property
+    def extremes(self) -> Extremes:
+        """The smallest and largest values of the samples."""
+
+    def observe(self, values: Array, extremes: Pair | None = None, stride: int = 1) -> None:
+        """Take note of the values of one sample.
+
+        Args:
+            values: float32 of any shape; may be a view that changes later.
+            extremes: the smallest and largest value of the sample where `values` are a part of it.
+            stride: how many values of the sample each of `values` stands for.
+        """
 
     def merge(self, other: Self) -> None:
         """Take over what `other` has seen."""
 
-    def range(self) -> tuple[float, float]:
-        """The smallest and largest real number to represent. Raises ValueError if nothing was observed."""
+    def range(self, dtype: DType) -> Pair:
+        """The smallest and largest real number to represent by an integer type.
+
+        int16 has scales without zero point; the others have one. A range that is not finite tells that a value was
+        not. Raises ValueError if nothing was observed.
+        """
+
+    def method(self, dtype: DType) -> str:
+        """The name of the observer whose way of choosing the range is."""

@@ -6,11 +6,12 @@ error of all others. This is what the LiteRT converter does (`RepresentativeData
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.observers._extremes import Extremes, Pair
 
 
 @dataclass(slots=True)
@@ -19,22 +20,16 @@ class Observer:
 
     extremes_suffice: ClassVar[bool] = True
 
-    low: float = math.inf
-    high: float = -math.inf
+    extremes: Extremes = field(default_factory=Extremes)
 
-    def observe(self, values: Array) -> None:
-        if values.size:
-            self._widen(float(values.min()), float(values.max()))
+    def observe(self, values: Array, extremes: Pair | None = None, stride: int = 1) -> None:
+        self.extremes.see(values, extremes)
 
     def merge(self, other: Observer) -> None:
-        self._widen(other.low, other.high)
+        self.extremes.merge(other.extremes)
 
-    def range(self) -> tuple[float, float]:
-        if self.low == math.inf and self.high == -math.inf:
-            raise ValueError("nothing was observed")
-        return self.low, self.high
+    def range(self, dtype: DType) -> Pair:
+        return self.extremes.bounds
 
-    def _widen(self, low: float, high: float) -> None:
-        """Cover another range. A NaN compares false with everything and would vanish: once seen, it stays."""
-        self.low = min(self.low, low) if not (math.isnan(self.low) or math.isnan(low)) else math.nan
-        self.high = max(self.high, high) if not (math.isnan(self.high) or math.isnan(high)) else math.nan
+    def method(self, dtype: DType) -> str:
+        return "min_max"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tersor.stages.evaluate import Score
+from tersor.stages.evaluate import Change, Score
 from tersor.stages.produce import Outcome, Product, warnings
 
 
@@ -35,6 +35,13 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _change(change: Change | None) -> dict[str, Any] | None:
+    if change is None:
+        return None
+    low, high = (finite(bound) for bound in change.interval)
+    return {"value": finite(change.value), "interval": [low, high], "significant": change.is_significant}
+
+
 def _product(product: Product) -> dict[str, Any]:
     timing = product.timing
     left = {} if product.plan is None else product.plan.left_in_float()
@@ -43,6 +50,7 @@ def _product(product: Product) -> dict[str, Any]:
         "file": None if product.path is None else str(product.path),
         "size_bytes": product.size_bytes,
         "accuracy": score_to_dict(product.score),
+        "accuracy_change": _change(product.change),
         "agreement": product.agreement,
         "sqnr_db": finite(product.sqnr_db),
         "exact": product.sqnr_db == math.inf,

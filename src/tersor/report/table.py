@@ -8,7 +8,6 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.stages.evaluate import Score
 from tersor.stages.produce import Outcome, Product
 
 
@@ -18,7 +17,8 @@ def outcome_table(outcome: Outcome) -> Table:
     scored = next((row.score.metric for row in rows if row.score is not None), None)
     columns: list[tuple[str, Callable[[Product], str]]] = [("size", lambda row: _size(row, outcome.reference))]
     if scored is not None:
-        columns.append((f"{scored} [95 %]", lambda row: _score(row.score)))
+        columns.append((scored, lambda row: _score(row)))
+        columns.append(("change [95 %]", _change))
     if any(row.agreement is not None for row in rows):
         columns.append(("agree", _agreement))
     if any(row.distances for row in rows):
@@ -44,6 +44,8 @@ def footnotes(outcome: Outcome) -> list[str]:
     if outcome.evaluation_samples:
         same = "other samples" if outcome.disjoint else "the SAME samples (no others were given: too rosy)"
         notes.append(f"measured on {outcome.evaluation_samples} {same if outcome.calibration_samples else 'samples'}")
+    if any(product.change is not None for product in outcome.products):
+        notes.append("change: from float on the same samples, sample by sample; in the first row float's own interval")
     if any(product.distances for product in outcome.products):
         notes.append("agree: same arg-max as the float model; SQNR: float output over quantization error, in dB")
     if any(product.plan is not None and product.plan.left_in_float() for product in outcome.products):
@@ -66,13 +68,23 @@ def _size(row: Product, reference: Product) -> str:
     return text if row is reference else f"{text} {ratio:.2f}x"
 
 
-def _score(score: Score | None) -> str:
-    if score is None:
+def _score(row: Product) -> str:
+    if row.score is None:
         return "-"
-    if score.metric in ("top1", "top5"):
-        low, high = (100 * bound for bound in score.interval)
-        return f"{100 * score.value:.1f} [{low:.1f}, {high:.1f}]"
-    return f"{score.value:.4g} [{score.interval[0]:.4g}, {score.interval[1]:.4g}]"
+    return f"{100 * row.score.value:.1f}" if row.score.metric in ("top1", "top5") else f"{row.score.value:.4g}"
+
+
+def _change(row: Product) -> str:
+    """The float model's own interval, and what the others gained or lost on the same samples."""
+    if row.score is None:
+        return ""
+    is_share = row.score.metric in ("top1", "top5")
+    low, high = (100 * bound if is_share else bound for bound in (row.change or row.score).interval)
+    if row.change is None:
+        return f"[{low:.1f}, {high:.1f}]" if is_share else f"[{low:.4g}, {high:.4g}]"
+    if is_share:
+        return f"{100 * row.change.value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{row.change.value:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
 def _agreement(row: Product) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # the child is to start before the parent spends time on impo
     from tersor.ir.graph import Array
     from tersor.runtimes.litert import Port
 
+_LARGE = 96 << 20
+"""Bytes of a file from which copies cost more memory than they save time."""
+
 AHEAD = 8
 """Samples that may be on their way to the child, or answered and not read yet."""
 
@@ -49,14 +52,15 @@ class Watch:
     """What to look at after each run.
 
     Attributes:
-        views: activations whose values are looked at; the model must be loaded with `keep_all`.
         extremes: by activation, the places of its smallest and its largest value among the model's outputs.
+        strides: of which activations with `extremes` values are looked at too: every how many-th; the model must be
+            loaded with `keep_all`.
         outputs: by activation, its own place among the model's outputs.
-        derived: what is computed from views and outputs.
+        derived: what is computed from outputs, and from other activations where the model is loaded with `keep_all`.
     """
 
-    views: tuple[str, ...] = ()
     extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    strides: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, int] = field(default_factory=dict)
     derived: tuple[Derived, ...] = ()
 
@@ -77,9 +81,14 @@ class Engine:
     ) -> Handle:
         """Load a model. With several `copies`, as many samples run at the same time.
 
+        Each copy maps the file and packs its weights anew; of a large file there is one, with as many threads.
+
         Raises RuntimeFailure if the runtime refuses it or crashes on it.
         """
         what = f"{Path(path).name} on the {kernels} kernels"
+        with contextlib.suppress(OSError):  # what is wrong with the file is for the child to say
+            if Path(path).stat().st_size > _LARGE:
+                threads, copies = threads * copies, 1
         self._worker.doing = f"loading {what}"
         self._worker.send(("open", path, kernels, threads, copies, keep_all))
         key, inputs, outputs = self._worker.receive()
@@ -145,14 +154,14 @@ class Handle:
         self,
         samples: Iterable[Sequence[Array]],
         watch: Watch,
-        new_observer: Callable[[], Any],
+        new_observer: Callable[[str], Any],
     ) -> dict[str, Any]:
         """One pass over the data: what an observer per tensor has seen.
 
         Args:
             samples: inputs of each sample.
             watch: what to look at; values that the runtime does not keep are left out of the answer.
-            new_observer: makes an observer; must be importable in the child.
+            new_observer: makes the observer of a tensor; must be importable in the child.
         """
         self._worker.doing = f"calibrating {self._what}"
         self._worker.send(("observe", self._key, watch, new_observer))

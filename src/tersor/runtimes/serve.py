@@ -112,7 +112,7 @@ def _run(channel: Channel, inbox: _Inbox, sessions: list[Session]) -> None:
 
 
 def _observe(
-    channel: Channel, inbox: _Inbox, sessions: list[Session], watch: Watch, new_observer: Callable[[], Any]
+    channel: Channel, inbox: _Inbox, sessions: list[Session], watch: Watch, new_observer: Callable[[str], Any]
 ) -> None:
     """Every session takes samples as they come; observers merge to the same result whoever took which."""
     samples: queue.Queue[list[Array] | None] = queue.Queue(maxsize=len(sessions))
@@ -125,10 +125,10 @@ def _observe(
                 continue
             try:
                 outputs = session.run(sample)
-                for name, values in _values(session, outputs, watch):
+                for name, values, *known in _values(session, outputs, watch):
                     if name not in part:
-                        part[name] = new_observer()
-                    part[name].observe(values)
+                        part[name] = new_observer(name)
+                    part[name].observe(values, *known)
                     del values  # the runtime refuses the next run while a view of it is held
             except Exception as error:
                 failures.append(error)
@@ -157,14 +157,18 @@ def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tuple[str, Array]]:
+def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tuple[Any, ...]]:
+    """Names with what observers are given of each."""
     for name, (low, high) in watch.extremes.items():
-        yield name, np.concatenate([outputs[low].ravel(), outputs[high].ravel()])
-    for name in watch.views:
+        pair = np.concatenate([outputs[low].ravel(), outputs[high].ravel()])
+        stride = watch.strides.get(name)
+        if stride is None:
+            yield name, pair
+            continue
         values = _view(session, name)
-        if values is not None:
-            yield name, values
-            del values
+        part = pair[:0] if values is None else values.reshape(-1)[stride // 2 :: stride]
+        yield name, part, (float(pair[0]), float(pair[1])), stride
+        del values, part
     for item in watch.derived:
         sources = [outputs[watch.outputs[n]] if n in watch.outputs else _view(session, n) for n in item.sources]
         if all(source is not None for source in sources):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tersor import registry
@@ -16,6 +17,7 @@ from tersor.errors import DataError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Tensor
+from tersor.observers import min_max
 from tersor.observers._contract import Observer
 from tersor.passes import expose_extremes
 from tersor.runtimes.engine import Engine, Handle, Watch, available_threads
@@ -24,6 +26,9 @@ from tersor.stages.derive import derive
 FEW_SAMPLES = 10
 """Fewer samples than this rarely show the ranges that a network takes; a warning says so."""
 
+_COUNTED = 4096
+"""Values of an activation that are counted in each sample: over 100 samples enough for one in ten thousand."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -31,10 +36,36 @@ class Statistics:
 
     observers: Mapping[str, Observer]
     samples: int
+    _ranges: dict[tuple[frozenset[str], DType], tuple[float, float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def range(self, name: str) -> tuple[float, float]:
-        """The range to represent for one activation. Raises KeyError if it was not observed."""
-        return self.observers[name].range()
+    def range(self, name: str, dtype: DType = DType.INT8) -> tuple[float, float]:
+        """The range to represent for one activation by an integer type. Raises KeyError if it was not observed."""
+        return self.range_of([name], dtype)
+
+    def range_of(self, names: Iterable[str], dtype: DType = DType.INT8) -> tuple[float, float]:
+        """The range to represent for activations that share a scale. Raises KeyError if one was not observed.
+
+        Observers that clip decide on all values together; ranges that cover what was seen are united.
+        """
+        key = frozenset(names), dtype
+        if key not in self._ranges:
+            observers = [self.observers[name] for name in sorted(key[0])]
+            counting = [observer for observer in observers if not observer.extremes_suffice]
+            if len(counting) > 1:
+                observers = [observer for observer in observers if observer.extremes_suffice] + [_together(counting)]
+            ranges = [observer.range(dtype) for observer in observers]
+            self._ranges[key] = min(low for low, _ in ranges), max(high for _, high in ranges)
+        return self._ranges[key]
+
+
+def _together(observers: Iterable[Observer]) -> Observer:
+    first, *others = observers
+    total = copy.deepcopy(first)
+    for other in others:
+        total.merge(other)
+    return total
 
 
 def calibrate(
@@ -67,16 +98,27 @@ def calibrate(
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-"))) / "model.tflite"
         graph, watch = _watched(model.graph, extremes_suffice=new_observer.extremes_suffice)
         tflite.write(model.with_graph(graph), path)
-        handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.views))
+        handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.strides))
         size = batch_of(model.graph.tensors[name].shape for name in (*model.graph.inputs, *model.graph.outputs))
         feed = _Feed(handle, samples, size, progress)
-        observers = handle.observe(feed, watch, new_observer)
+        observers = handle.observe(feed, watch, _Choice(new_observer, frozenset(watch.strides)))
         handle.close()
     if not feed.count:
         raise DataError("the calibration data has no samples")
     _require_finite(observers)
     _require_life(feed)
     return Statistics(observers, feed.count)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The observer of an activation: one that clips only where it may."""
+
+    wanted: type[Observer]
+    may_clip: frozenset[str]
+
+    def __call__(self, name: str) -> Observer:
+        return self.wanted() if self.wanted.extremes_suffice or name in self.may_clip else min_max.Observer()
 
 
 def observable(graph: Graph) -> list[str]:
@@ -90,22 +132,44 @@ def _is_activation(tensor: Tensor) -> bool:
 
 
 def _watched(graph: Graph, *, extremes_suffice: bool) -> tuple[Graph, Watch]:
-    """The graph to run and what to look at: extremes that it computes itself, or all its activations."""
+    """The graph to run and what to look at: extremes that it computes itself, some values where they are wanted."""
     derived = tuple(derive(graph))
     names = observable(graph)
-    if not extremes_suffice:
-        return graph, Watch(views=tuple(names), derived=derived)
     sources = dict.fromkeys(name for item in derived for name in item.sources if name not in graph.outputs)
     shown = graph.edit(outputs=(*graph.outputs, *sources)) if sources else graph
     exposed, extremes = expose_extremes.apply(shown, names)
     outputs = {name: place for place, name in enumerate(shown.outputs)}
-    return exposed, Watch(extremes=extremes, outputs=outputs, derived=derived)
+    strides = {} if extremes_suffice else {name: _stride(graph, name) for name in names if _may_clip(graph, name)}
+    return exposed, Watch(extremes=extremes, strides=strides, outputs=outputs, derived=derived)
+
+
+def _may_clip(graph: Graph, name: str) -> bool:
+    """Whether rare values may be clipped: not in what the model is given, nor where each value is a feature of its own.
+
+    In a vector (logits, pooled features, embeddings) the largest value of a sample carries its answer.
+    """
+    return name not in graph.inputs and not is_vector(graph.tensors[name])
+
+
+def is_vector(tensor: Tensor) -> bool:
+    """Whether a sample has one value per channel, and no positions to repeat it."""
+    return math.prod(tensor.shape[1:-1]) == 1
+
+
+def _stride(graph: Graph, name: str) -> int:
+    """Every how many-th value of an activation is counted; prime to its size, so that all channels have their turn."""
+    elements = graph.tensors[name].elements
+    stride = max(elements // _COUNTED, 1)
+    while math.gcd(stride, elements) > 1:
+        stride += 1
+    return stride
 
 
 class _Feed:
     """Fits samples to the model's inputs as they are drawn, counts them, and notes inputs that never vary.
 
-    A batch that the last samples do not fill is filled up with the last one: extremes do not change by it.
+    A batch that the last samples do not fill is filled up with the last one: extremes do not change by it, and what
+    observers count does by less than a batch.
     """
 
     def __init__(
@@ -137,7 +201,7 @@ class _Feed:
 
 def _require_finite(observers: Mapping[str, Observer]) -> None:
     for name, observer in observers.items():
-        low, high = observer.range()
+        low, high = observer.extremes.bounds
         if not (math.isfinite(low) and math.isfinite(high)):
             raise DataError(
                 f"activation {name!r} takes the range {low}..{high} on the calibration data: the float model does "

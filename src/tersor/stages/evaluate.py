@@ -13,7 +13,14 @@ from tersor.data.feed import Sample
 from tersor.data.python import accepts, find_function
 from tersor.errors import DataError, RecipeError
 from tersor.ir.graph import Array
-from tersor.numerics.metrics import auc_interval, mean_interval, roc_auc, wilson_interval
+from tersor.numerics.metrics import (
+    auc_interval,
+    mean_interval,
+    paired_auc_interval,
+    paired_proportion_interval,
+    roc_auc,
+    wilson_interval,
+)
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.compare import batches, real_outputs, taken_at_once
 
@@ -39,6 +46,25 @@ class Score:
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.metric} {self.value:.4g} [{low:.4g}, {high:.4g}] on {self.samples} samples"
+
+
+@dataclass(frozen=True)
+class Change:
+    """How much a score differs from another one on the same samples.
+
+    Attributes:
+        value: this score less the other.
+        interval: 95 % confidence interval of the difference, sample by sample.
+    """
+
+    value: float
+    interval: tuple[float, float]
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether there is a difference that is more than chance."""
+        low, high = self.interval
+        return not low <= 0 <= high
 
 
 class Scorer:
@@ -99,6 +125,17 @@ class Scorer:
         if self._metric in ("top1", "top5"):
             return Score(self._metric, value, wilson_interval(int(values.sum()), len(values)), len(values))
         return Score(self._metric, value, mean_interval(values), len(values))
+
+    def change_from(self, reference: Scorer) -> Change:
+        """The difference from what another model scored on the very same samples."""
+        own, other = np.asarray(self._values), np.asarray(reference._values)
+        value = self.score().value - reference.score().value
+        if self._metric in ("top1", "top5"):
+            gained, lost = int(np.sum(own > other)), int(np.sum(own < other))
+            return Change(value, paired_proportion_interval(gained, lost, len(own)))
+        if self._metric == "auc":
+            return Change(value, paired_auc_interval(other, own, np.asarray(self._positive)))
+        return Change(value, mean_interval(own - other))
 
 
 def evaluate(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tersor.errors import FormatError, RecipeError
+from tersor.errors import FormatError, RecipeError, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.stages.optimize import optimize
 
-_LATER = {".onnx": "ONNX", ".pb": "SavedModel"}
+if TYPE_CHECKING:
+    from tersor.formats.saved_model.conversion import Conversion
+
+_LATER = {".onnx": "ONNX"}
 
 _KERAS = (".keras", ".h5", ".hdf5")
+_GRAPHS = (".pb", ".pbtxt")
 
-READ = ".tflite, .keras and .h5 files"
+READ = ".tflite, .keras and .h5 files, SavedModels and frozen graphs (.pb)"
 
 BATCH_LIMIT = 65_536
 """Samples of one batch; more is a slip of the finger, and would not fit a device."""
@@ -29,33 +34,45 @@ def load(
     *,
     batch: int = 1,
     architecture: str | Path | None = None,
+    conversion: Conversion | None = None,
 ) -> Model:
     """Read a model file, or a Keras model of this process.
 
     Args:
-        source: the path of a file, whose extension says what it is; or a Functional or Sequential `keras.Model` (on
-            JAX, TensorFlow or PyTorch) or `tf_keras.Model`, whose weights are copied.
-        input_shapes: for an input's name (or "" for any), its sizes without the batch, where a Keras model leaves some
-            open.
-        batch: samples that a Keras model takes at once.
+        source: the path of a file, whose extension says what it is, or of a SavedModel's folder; or a Functional or
+            Sequential `keras.Model` (on JAX, TensorFlow or PyTorch) or `tf_keras.Model`, whose weights are copied.
+        input_shapes: for an input's name (or "" for any), its sizes without the batch, where a model leaves some open.
+        batch: samples that a model takes at once, where it leaves that open.
         architecture: for a Keras file with nothing but weights: a JSON file that `model.to_json()` wrote, or a network
             of `keras.applications`, as "MobileNetV2" or "MobileNet(alpha=0.25)"; the latter needs Keras.
+        conversion: for what TensorFlow has to read (extra `tersor[tensorflow]`), and whether it is to read Keras files.
 
     Raises:
         FormatError: says what the file is if it is not a model tersor reads.
         UnsupportedError: the model holds something that is not read; names it.
         RecipeError: an option does not belong to such a file.
+        RuntimeFailure: TensorFlow crashed; in its own process.
     """
     if not 1 <= batch <= BATCH_LIMIT:
         raise RecipeError(f"a batch has 1 to {BATCH_LIMIT} samples, not {batch}")
     if not isinstance(source, str | Path):
+        if conversion is not None and conversion.options:
+            raise RecipeError(f"{', '.join(conversion.options)}: for files and folders, not for a live model")
         return _load_live(source, input_shapes, batch, architecture)
     path = Path(source)
     if not path.exists():
         raise FormatError(f"{path}: no such file")
-    if path.is_dir():
-        raise FormatError(f"{path}: is a folder; tersor reads {READ}")
     suffix = path.suffix.lower()
+    if path.is_dir() and not _is_saved_model(path):
+        raise FormatError(f"{path}: is a folder, but not a SavedModel (no saved_model.pb); tersor reads {READ}")
+    if path.is_dir() or suffix in _GRAPHS or (suffix in _KERAS and conversion is not None and conversion.is_for_keras):
+        if architecture is not None:
+            raise RecipeError(f"{path}: --architecture is for Keras files with nothing but weights")
+        from tersor.formats.saved_model.read import read
+
+        return read(path, input_shapes, conversion, batch)
+    if conversion is not None and conversion.options:
+        raise RecipeError(f"{path}: {', '.join(conversion.options)}: only for what TensorFlow converts; see --help")
     if suffix in _LATER:
         raise FormatError(f"{path}: {_LATER[suffix]} files are not read; tersor reads {READ}")
     if suffix in _KERAS:
@@ -86,12 +103,28 @@ def _load_live(
 
 def runs_as_it_is(path: Path) -> bool:
     """Whether the runtime loads the file itself, and not one that is made of it."""
-    return path.is_file() and path.suffix.lower() not in _KERAS
+    return path.is_file() and path.suffix.lower() not in (*_KERAS, *_GRAPHS)
+
+
+def _is_saved_model(folder: Path) -> bool:
+    return any((folder / f"saved_model{suffix}").is_file() for suffix in _GRAPHS)
+
+
+def refuse_tensorflow_ops(model: Model) -> None:
+    """Raise UnsupportedError for a model with operators that only TensorFlow has."""
+    codes = Counter(op.custom_code or "" for graph in model.graphs for op in graph.ops if op.kind == "CUSTOM")
+    left = [f"{code.removeprefix('Flex')} x{count}" for code, count in sorted(codes.items()) if code.startswith("Flex")]
+    if left:
+        raise UnsupportedError(
+            f"{model.source or 'the model'}: holds TensorFlow ops ({', '.join(left)}): the LiteRT runtime here has no "
+            "Flex delegate, so neither it nor what is made of it can be run; replace what computes them in the model"
+        )
 
 
 @contextmanager
 def runnable(model: Model) -> Iterator[Path]:
-    """A file that the runtime loads: the model's own, or a temporary one."""
+    """A file that the runtime loads: the model's own, or a temporary one. Raises UnsupportedError if it cannot run."""
+    refuse_tensorflow_ops(model)
     path = Path(model.source)
     if model.source and runs_as_it_is(path):
         yield path

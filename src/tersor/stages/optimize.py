@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,13 +23,15 @@ from tersor.passes import (
     move_affine_behind_pad,
     remove_identity,
     restore_float_weights,
+    sink_transposes,
 )
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     restore_float_weights.apply,
     fold_constants.apply,
-    remove_identity.apply,
+    sink_transposes.apply,
     merge_reshapes.apply,
+    remove_identity.apply,
     form_hard_swish.apply,
     form_spatial_mean.apply,
     move_affine_behind_pad.apply,
@@ -43,7 +48,18 @@ def optimize(model: Model) -> Model:
     graphs = tuple(_optimized(graph, model.source) for graph in model.graphs)
     if all(new is old for new, old in zip(graphs, model.graphs, strict=True)):
         return model
+    _return_freed_memory()
     return replace(model, graphs=graphs)
+
+
+def _return_freed_memory() -> None:
+    """Give the operating system what reading and folding have freed.
+
+    glibc keeps freed arrays of up to 32 MB in its heap: 490 of 790 MB after ResNet152 has been read and optimized.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _optimized(graph: Graph, source: str) -> Graph:

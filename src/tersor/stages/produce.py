@@ -22,8 +22,8 @@ from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, correct, rewrite, split_kinds
-from tersor.stages.evaluate import Score, Scorer, as_sample
-from tersor.stages.load import runs_as_it_is
+from tersor.stages.evaluate import METRICS, Change, Score, Scorer, as_sample
+from tersor.stages.load import refuse_tensorflow_ops, runs_as_it_is
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import refuse_finished
@@ -67,6 +67,7 @@ class Product:
         size_bytes: of the file.
         verified: what was seen when it was loaded and run on each kernel set.
         score: on the evaluation samples, where these have labels.
+        change: how much that differs from the float model's score on the same samples; None for the float model.
         distances: of each output from the float model's, on the evaluation samples.
         timing: on this machine, where asked for.
     """
@@ -79,6 +80,7 @@ class Product:
     score: Score | None = None
     distances: tuple[OutputDistance, ...] = ()
     timing: Timing | None = None
+    change: Change | None = None
 
     @property
     def agreement(self) -> float | None:
@@ -141,6 +143,7 @@ def produce(
     """
     options = options or Options()
     refuse_finished(model)
+    refuse_tensorflow_ops(model)
     _refuse_outputs(model, outputs)
     if options.metric is not None:
         Scorer(options.metric)  # raises for an unknown one before anything is done
@@ -296,11 +299,12 @@ class _Production:
             for recipe, path in files.items():
                 self._wide.require_alike(drafts[recipe].model, drafts[recipe].plan, path, few)
         scores: list[Score | None] = [None] * (len(files) + 1)
+        changes: list[Change | None] = [None] * (len(files) + 1)
         distances: list[list[OutputDistance]] = [[] for _ in files]
         timings: list[Timing | None] = [None] * (len(files) + 1)
         count = 0
         if data is not None and (disjoint or self._options.metric or as_sample(few[0]).label is not None):
-            scores, distances, count = self._compare(self._open(files, self._float_path), data)
+            scores, changes, distances, count = self._compare(self._open(files, self._float_path), data)
         elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
             distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
         if self._options.latency:
@@ -319,6 +323,7 @@ class _Production:
                 score=scores[number],
                 distances=tuple(distances[number - 1]),
                 timing=timings[number],
+                change=changes[number],
             )
             for number, recipe in enumerate(files, start=1)
         )
@@ -326,7 +331,7 @@ class _Production:
 
     def _compare(
         self, handles: Sequence[Handle], data: Dataset
-    ) -> tuple[list[Score | None], list[list[OutputDistance]], int]:
+    ) -> tuple[list[Score | None], list[Change | None], list[list[OutputDistance]], int]:
         """One pass over the data, every model on every sample; the first model is the float one."""
         limit = self._options.evaluation_samples
         sums = [[Accumulator(port.name) for port in handles[0].outputs] for _ in handles[1:]]
@@ -350,8 +355,11 @@ class _Production:
             report(count)
         if not count:
             raise DataError(f"{data.what}: no samples to measure on")
-        scores: list[Score | None] = [scorer.score() for scorer in scorers or []] or [None] * len(handles)
-        return scores, [[item.distance() for item in own] for own in sums], count
+        distances = [[item.distance() for item in own] for own in sums]
+        if not scorers:
+            return [None] * len(handles), [None] * len(handles), distances, count
+        changes = [None, *(scorer.change_from(scorers[0]) for scorer in scorers[1:])]
+        return [scorer.score() for scorer in scorers], changes, distances, count
 
     def _open(self, files: Mapping[Recipe, Path], float_path: Path, copies: int | None = None) -> list[Handle]:
         """The float model and the results, loaded side by side."""
@@ -386,9 +394,24 @@ def warnings(outcome: Outcome) -> list[str]:
         found.append(f"{count}: ranges are unreliable below {FEW_SAMPLES}, 100 is usual")
     for product in outcome.products:
         found += [f"{product.recipe}: {text}" for text in (product.plan.warnings if product.plan is not None else ())]
+        if product.score is not None and product.change is not None and product.change.is_significant:
+            found += _worse(product.recipe, product.score.metric, product.change)
         if product.timing is not None and product.timing.ratio > _SLOWER:
             found.append(f"{product.recipe}: {product.timing.ratio:.1f} times SLOWER than float on this machine")
     return found
+
+
+def _worse(recipe: str, metric: str, change: Change) -> list[str]:
+    """The sentence that says that a score is worse than float's (or other, for a metric of the user's own)."""
+    if metric in METRICS and (change.value > 0) != (metric == "mse"):
+        return []
+    low, high = sorted(abs(bound) for bound in change.interval)
+    if metric in ("top1", "top5"):
+        text = f"{100 * abs(change.value):.1f} points below float (95 %: {100 * low:.1f}..{100 * high:.1f})"
+    else:
+        kind = "worse than" if metric in METRICS else "away from"
+        text = f"{abs(change.value):.4g} {kind} float (95 %: {low:.4g}..{high:.4g})"
+    return [f"{recipe}: {metric} is {text}; tersor debug says why"]
 
 
 def _alike(recipe: Recipe, draft: Corrected, other: Recipe, drafted: Corrected) -> bool:

@@ -16,6 +16,12 @@ _Calls = tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
 _NETWORKS = frozenset({"Sequential", "Functional", "Model"})
 
 
+_TYPED_OPERATIONS = frozenset(
+    {"Cast", "ConvertToTensor", "Cumsum", "FullLike", "OneHot", "OnesLike", "Prod", "ZerosLike"}
+)
+"""Functions of `keras.ops` that have a dtype, as layers do."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """A result of a layer: which one of which call."""
@@ -70,7 +76,7 @@ def network_of(entry: Mapping[str, Any], depth: int = 0) -> Network:
     if not isinstance(config.get("layers"), list):
         raise UnsupportedError(
             f"the model is a subclass ({kind}) whose layers are Python code, which is not executed: "
-            "rebuild it with the functional API, or export it as .tflite"
+            "rebuild it with the functional API, or export it with model.export('folder') and convert that"
         )
     try:
         return _sequential(config, depth) if "output_layers" not in config else _functional(config, depth)
@@ -125,6 +131,14 @@ def _input_of(first: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def layer_inside(entry: Any, depth: int = 1) -> Layer:
+    """The layer that another holds in its configuration. Raises FormatError for what is none."""
+    try:
+        return _layer(entry, (), depth)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"the layer inside is not one ({type(error).__name__}: {error})") from error
+
+
 def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
     kind, module = str(entry["class_name"]), str(entry.get("module") or "")
     config = entry["config"]
@@ -132,8 +146,8 @@ def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
     registered = entry.get("registered_name")
     if module.startswith("keras.src.ops.") or _is_operation(entry):
         kind = f"ops.{kind}"
-    elif registered and ">" in str(registered):
-        module = str(registered)
+    elif registered and (">" in str(registered) or not module):  # Keras's own classes have a module and no such name
+        module = f"custom {registered}"
     is_network = kind in _NETWORKS or isinstance(config.get("layers"), list)
     network = network_of(entry, depth + 1) if is_network else None
     nodes = entry.get("inbound_nodes") or []
@@ -143,8 +157,10 @@ def _layer(entry: Mapping[str, Any], calls: _Calls, depth: int) -> Layer:
 
 def _is_operation(entry: Mapping[str, Any]) -> bool:
     """Whether an entry without a module, as `.h5` files have it, is a function of `keras.ops`: layers have a dtype."""
-    nodes = entry.get("inbound_nodes") or [None]
-    return not entry.get("module") and isinstance(nodes[0], dict) and not {"trainable", "dtype"} & set(entry["config"])
+    config, nodes = entry["config"], entry.get("inbound_nodes") or [None]
+    if entry.get("module") or not isinstance(nodes[0], dict) or "trainable" in config:
+        return False
+    return "dtype" not in config or entry["class_name"] in _TYPED_OPERATIONS
 
 
 def _calls(entry: Mapping[str, Any]) -> _Calls:
@@ -161,13 +177,19 @@ def _old_call(node: list[Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """Keras 2: [[layer, call, index, kwargs], ...], or one such entry bare where a function takes one tensor."""
     entries = [node] if node and isinstance(node[0], str) else node
     kwargs = {key: _old_value(value) for key, value in (entries[0][3] if len(entries[0]) > 3 else {}).items()}
-    refs = [Ref(str(item[0]), int(item[1]), int(item[2])) for item in entries]
-    return (refs[0] if len(refs) == 1 else refs,), kwargs
+    first = [
+        item[2] if item[0] == "_CONSTANT_VALUE" else Ref(str(item[0]), int(item[1]), int(item[2])) for item in entries
+    ]
+    return (first[0] if len(first) == 1 else first,), kwargs
 
 
 def _old_value(value: Any) -> Any:
     is_ref = isinstance(value, list) and len(value) == 3 and isinstance(value[0], str) and isinstance(value[1], int)
-    return Ref(value[0], value[1], int(value[2])) if is_ref else value
+    if is_ref:
+        return Ref(value[0], value[1], int(value[2]))
+    if isinstance(value, list):
+        return [_old_value(item) for item in value]
+    return {key: _old_value(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _resolved(value: Any) -> Any:
@@ -180,6 +202,10 @@ def _resolved(value: Any) -> Any:
     if kind == "__keras_tensor__" and isinstance(config, dict):
         layer, call, index = config["keras_history"]
         return Ref(str(layer), int(call), int(index))
+    if kind == "__slice__" and isinstance(config, dict):
+        return slice(*(_resolved(config.get(key)) for key in ("start", "stop", "step")))
+    if kind == "__ellipsis__":
+        return ...
     if kind in ("__numpy__", "__tensor__", "__tuple__") and "config" in value:
         return _resolved(config["value"] if isinstance(config, dict) else config)
     if kind == "__tuple__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from tersor.errors import FormatError, ModelError, UnsupportedError
 from tersor.formats.keras.architecture import find
 from tersor.formats.keras.archive import Archive, open_archive
-from tersor.formats.keras.call import Call
+from tersor.formats.keras.call import Call, Edge
 from tersor.formats.keras.config import Layer, Network, Ref, network_of
 from tersor.formats.keras.inputs import InputShapes, emit_input
 from tersor.formats.keras.layers import function_of
+from tersor.formats.keras.layers.masks import carry_mask
 from tersor.formats.keras.weights import Weights
 from tersor.ir.build import Builder
 from tersor.ir.graph import Model, Signature
@@ -93,9 +94,10 @@ class _Walker:
 
     def __init__(self, generation: int, input_shapes: InputShapes, batch: int) -> None:
         self.builder = Builder("main")
+        self._batch = batch
+        self._masks: dict[str, Callable[[], str]] = {}
         self._generation = generation
         self._input_shapes = input_shapes
-        self._batch = batch
         self._count = 0
 
     def network(self, network: Network, weights: Weights, given: Sequence[str] | None, prefix: str) -> list[str]:
@@ -157,24 +159,31 @@ class _Walker:
         results: Mapping[tuple[str, int], list[str]],
         prefix: str,
     ) -> list[str]:
-        self._count += 1
-        if self._count > _CALL_LIMIT:
-            raise FormatError(f"the model makes more than {_CALL_LIMIT:,} calls of layers")
         args, kwargs = layer.calls[number]
-        name = f"{prefix}{layer.name}"
         call = Call(
             layer,
-            name,
+            f"{prefix}{layer.name}",
             self.builder,
             tuple(_named(item, results) for item in args),
             {key: _named(item, results) for key, item in kwargs.items()},
             weights,
             self._generation,
+            self._masks,
+            self.enter,
         )
-        if layer.network is not None:
-            return self.network(layer.network, weights, call.inputs(), f"{name}/")
+        return self.enter(call)
+
+    def enter(self, call: Call) -> list[str]:
+        """Emit the call of a layer, or of a model that is used as one."""
+        self._count += 1
+        if self._count > _CALL_LIMIT:
+            raise FormatError(f"the model makes more than {_CALL_LIMIT:,} calls of layers")
+        if call.layer.network is not None:
+            return self.network(call.layer.network, call.weights, call.inputs(), f"{call.name}/")
         found = function_of(call)(call)
-        return [found] if isinstance(found, str) else list(found)
+        results = [found] if isinstance(found, str) else list(found)
+        carry_mask(call, results)
+        return results
 
 
 def _saved(network: Network) -> list[tuple[str, str]]:
@@ -193,7 +202,7 @@ def _refs_in(value: Any) -> list[Ref]:
 def _named(value: Any, results: Mapping[tuple[str, int], list[str]]) -> Any:
     """The argument with tensor names in place of references."""
     if isinstance(value, Ref):
-        return _pick(results, value)
+        return Edge(_pick(results, value))
     if isinstance(value, list):
         return [_named(item, results) for item in value]
     if isinstance(value, dict):

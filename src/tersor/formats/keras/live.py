@@ -18,7 +18,7 @@ from tersor.errors import FormatError, ModelError, UnsupportedError
 from tersor.formats.keras.archive import Archive
 from tersor.formats.keras.graph import model_of
 from tersor.formats.keras.inputs import InputShapes
-from tersor.formats.keras.weights import Shapes, Weights
+from tersor.formats.keras.weights import Shapes, Weights, positions
 from tersor.ir.graph import Array, Model
 
 _PACKAGES = ("keras", "tf_keras")
@@ -65,11 +65,11 @@ class Live:
         own = {item.name: item for item in getattr(self._owner, "layers", ())}
         return [Live(own.get(name)) for _, name in layers]
 
-    def inside(self, part: str, step: str = "") -> Live:  # noqa: ARG002 (attributes are found without names)
-        """See `Weights`."""
+    def inside(self, part: str, *_: str) -> Live:
+        """See `Weights`; attributes are found without the names in files."""
         owner = self._owner
         for attribute in filter(None, part.split("/")):
-            owner = getattr(owner, attribute, None)
+            owner = _attribute(owner, attribute)
         return Live(owner)
 
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
@@ -89,6 +89,14 @@ class Live:
                 )
             found[name] = values
         return found
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """A layer inside a layer: an attribute, private ones under their public name, or one of a list of layers."""
+    if isinstance(owner, list | tuple):
+        return dict(zip(positions([(type(item).__name__, "") for item in owner]), owner, strict=True)).get(name)
+    found = getattr(owner, name, None)
+    return getattr(owner, f"_{name}", None) if found is None else found
 
 
 def _config(live: Any) -> dict[str, Any]:

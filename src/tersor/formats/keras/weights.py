@@ -19,6 +19,9 @@ from tersor.ir.graph import Array
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Layers whose name in a configuration is not that of their class."""
+
 _EXPANSION_LIMIT = 200
 _SMALL = 1 << 20
 
@@ -29,13 +32,22 @@ class Weights(Protocol):
     def layers(self, layers: Sequence[tuple[str, str]]) -> list[Weights]:
         """For each layer of a model, given as (class, name), its own weights."""
 
+    def inside(self, part: str, *steps: str) -> Weights:
+        """The weights of a layer inside a layer.
+
+        Args:
+            part: the path of attributes to it in a `.keras` file (`cell`, `forward_layer`).
+            steps: its name in the variable paths of an `.h5` file, or its beginning (`forward_`), or several of which
+                one is right; none if it need not be told from others.
+        """
+
     def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
         """The arrays by variable name, as float32.
 
         Args:
             where: names the layer in messages.
             shapes: names and shapes of all variables, in the order in which the layer makes them.
-            part: the path of the sub-layer that owns them (`cell`, `forward_layer/cell`).
+            part: the attribute of the sub-layer that owns them (`cell`).
 
         Raises:
             FormatError: one is missing, too many are there, or a shape does not fit the configuration.
@@ -53,11 +65,17 @@ class ByPosition:
         inner = member(self._group, "layers") or member(self._group, "_layer_checkpoint_dependencies")
         return [ByPosition(member(inner, place)) for place in positions(layers)]
 
-    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+    def inside(self, part: str, *_: str) -> Weights:
         """See `Weights`."""
         group = self._group
-        for step in filter(None, part.split("/")):
-            group = member(group, step)
+        for name in filter(None, part.split("/")):
+            found = member(group, name)
+            group = member(group, f"_{name}") if found is None else found  # some attributes are private
+        return ByPosition(group)
+
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
+        """See `Weights`."""
+        group = member(self._group, part) if part else self._group
         variables = member(group, "vars")
         count = 0 if variables is None else len(variables)
         if count != len(shapes):
@@ -73,11 +91,13 @@ class ByName:
 
     Args:
         groups: those of the layers, or the one that holds them.
-        within: the layer of a nested model.
+        within: steps of the variables' paths that must be there, each in one of its spellings.
         in_order: whether variables with other names (Keras 1 wrote `conv1_W`) are taken in the order of the layer's.
     """
 
-    def __init__(self, groups: Sequence[Any], within: str = "", *, in_order: bool = False) -> None:
+    def __init__(
+        self, groups: Sequence[Any], within: tuple[tuple[str, ...], ...] = (), *, in_order: bool = False
+    ) -> None:
         self._groups = groups
         self._within = within
         self._in_order = in_order
@@ -87,29 +107,34 @@ class ByName:
         found: list[Weights] = []
         for _, name in layers:
             own = member(self._groups[0], name) if len(self._groups) == 1 and not self._within else None
-            groups, within = ([own], "") if _has_names(own) else (self._groups, name)
+            groups, within = ([own], ()) if _has_names(own) else (self._groups, ((name,),))
             found.append(type(self)(groups, within, in_order=self._in_order))
         return found
 
-    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:
-        """See `Weights`."""
+    def take(self, where: str, shapes: Shapes, part: str = "") -> dict[str, Array]:  # noqa: ARG002
+        """See `Weights`; the names tell the arrays of parts apart."""
         found: dict[str, Any] = {}
         count = 0
-        owner = part.partition("/")[0].removesuffix("_layer") if "/" in part else ""
         for group in self._groups:
             for path in variable_paths(group):
-                steps = path.split("/")
-                if self._within and self._within not in steps[:-1]:
-                    continue
-                if owner and not any(step.startswith(owner) for step in steps[:-1]):
-                    continue
-                found[steps[-1].partition(":")[0]] = member(group, path)
-                count += 1
+                *steps, name = path.split("/")
+                if all(any(_is_step(step, wanted) for step in steps) for wanted in self._within):
+                    found[name.partition(":")[0]] = member(group, path)
+                    count += 1
         if self._in_order and set(found) != set(shapes) and count == len(found) == len(shapes):
             found = dict(zip(shapes, found.values(), strict=True))
         if count != len(shapes) or set(found) != set(shapes):
             raise FormatError(f"{where}: the file has {_listed(found)} where {_listed(shapes)} are expected")
         return {name: _read(where, name, shape, found[name]) for name, shape in shapes.items()}
+
+    def inside(self, _: str, *steps: str) -> Weights:
+        """See `Weights`."""
+        within = (*self._within, steps) if steps else self._within
+        return type(self)(self._groups, within, in_order=self._in_order)
+
+
+def _is_step(step: str, wanted: tuple[str, ...]) -> bool:
+    return any(step.startswith(name) if name.endswith("_") else step == name for name in wanted)
 
 
 def positions(layers: Sequence[tuple[str, str]]) -> list[str]:
@@ -117,7 +142,7 @@ def positions(layers: Sequence[tuple[str, str]]) -> list[str]:
     seen: dict[str, int] = {}
     places = []
     for kind, _ in layers:
-        name = snake_case(kind)
+        name = snake_case(_CLASSES.get(kind, kind))
         number = seen.get(name, 0)
         seen[name] = number + 1
         places.append(f"{name}_{number}" if number else name)

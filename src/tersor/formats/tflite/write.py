@@ -24,6 +24,10 @@ EXTERNAL_ABOVE = 1_900_000_000
 """Bytes of constants from which they are put behind the flatbuffer, whose own offsets are signed 32 bit."""
 
 
+_PER_TENSOR = 2048
+"""Bytes for a tensor's name, shape and scales and for its operator: 88 in a float ResNet152, more with many scales."""
+
+
 def write(model: Model, path: str | Path) -> None:
     """Write a file in place (see `stages.save` for a safe replacement). Raises OutputError."""
     try:
@@ -101,7 +105,7 @@ class _Packer:
     def constant_bytes(self) -> int:
         return sum(data.nbytes for data in self._buffers if data is not None)
 
-    def flatbuffer(self, external_from: int | None = None) -> bytearray:
+    def flatbuffer(self, external_from: int | None = None) -> memoryview:
         """The flatbuffer; with `external_from`, constants are references to the bytes from there on."""
         table = schema.ModelT()
         table.version = self._model.schema_version
@@ -116,10 +120,11 @@ class _Packer:
             table.metadata.append(entry)
         table.signatureDefs = [self._signature(signature) for signature in self._model.signatures]
         _apply_leftovers(table, self._model.extra)
-        room = 1 << 16 if external_from is not None else self.constant_bytes + (1 << 16)
-        builder = _Builder(room)
+        tensors = sum(len(graph.tensors) for graph in self._model.graphs)
+        room = (1 << 16) + _PER_TENSOR * tensors  # a builder that runs out of room doubles it, constants and all
+        builder = _Builder(room if external_from is not None else self.constant_bytes + room)
         builder.Finish(table.Pack(builder), IDENTIFIER)
-        return builder.Output()  # type: ignore[no-any-return]
+        return memoryview(builder.Bytes)[builder.Head() :]  # `Output` would copy it
 
     def external_data(self) -> Iterator[Array]:
         for data in self._buffers:

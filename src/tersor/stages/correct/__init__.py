@@ -31,11 +31,16 @@ from tersor.stages.quantize import quantize, stored
 __all__ = ["SAMPLES", "Corrected", "correct", "rewrite", "split_kinds"]
 
 SAMPLES = 100
-"""Samples to correct on: over all their positions, means and covariances are known well enough."""
+"""Samples to correct on, at most: covariances of many inputs need many positions."""
+
+_FEW = 32
+"""Samples where no covariance is larger than `_SMALL`: over all their positions, means are known well enough."""
+
+_SMALL = 64
 
 _FEWEST = 4
 
-_MEMORY = 512 << 20
+_MEMORY = 256 << 20
 """Bytes of activations that may be kept at a time; where they are large, fewer samples have as many positions."""
 
 
@@ -73,7 +78,8 @@ def correct(
     Args:
         model: the float model that was planned.
         plan: its plan.
-        samples: of the calibration data; at most `SAMPLES` are used, fewer where activations are large.
+        samples: of the calibration data; at most `SAMPLES` are used, fewer for a small `fan_in_limit` and where
+            activations are large.
         algorithms: names from `algorithms`, applied to each layer in this order; those that `rewrite` are passed over.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         engine: the process to run in; by default one of its own.
@@ -87,7 +93,8 @@ def correct(
     steps = [registry.plugin("algorithms", name).apply for name in split_kinds(algorithms)[1]]
     prepared, completed = with_biases(model, plan)
     layers = correctable(prepared.graph, completed)
-    drawn = _drawn(prepared.graph, samples) if steps and layers and len(model.graphs) == 1 else []
+    most = _FEW if fan_in_limit <= _SMALL else SAMPLES
+    drawn = _drawn(prepared.graph, samples, most) if steps and layers and len(model.graphs) == 1 else []
     if not drawn:
         return Corrected(model, plan)
     with ExitStack() as stack:
@@ -100,14 +107,14 @@ def correct(
     return Corrected(*walker.result(), len(layers), len(drawn))
 
 
-def _drawn(graph: Graph, samples: Iterable[object]) -> list[list[Array]]:
-    """The samples, as inputs of the float model, as many as memory allows."""
+def _drawn(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
+    """The samples, as inputs of the float model, as many as are wanted and memory allows."""
     allowed = max(_FEWEST, _MEMORY // max(bytes_per_sample(graph), 1))
     tensors = [graph.tensors[name] for name in graph.inputs]
     ports = [
         Port(item.name, item.open_shape or item.shape, np.dtype(item.dtype.numpy).name, 0.0, 0) for item in tensors
     ]
-    return [fit(sample, ports, number) for number, sample in enumerate(islice(samples, min(SAMPLES, allowed)))]
+    return [fit(sample, ports, number) for number, sample in enumerate(islice(samples, min(most, allowed)))]
 
 
 class _Walker:

@@ -30,9 +30,9 @@ def plan_constants(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], activ
         scheme = recipe.scheme_of(op.kind, op.name)
         compute = modes[op.name].compute
         if compute == INTEGER and OPS[op.kind].operand_index(WEIGHT) is not None and not OPS[op.kind].is_recurrent:
-            operands |= _integer(graph, op, OPS[op.kind], scheme, activations)
+            operands |= _integer(graph, op, OPS[op.kind], scheme, activations, recipe.weight_observer)
         elif compute == DYNAMIC:
-            operands |= _dynamic(graph, op, scheme)
+            operands |= _dynamic(graph, op, scheme, recipe)
         elif compute == FLOAT and scheme.compute == "float":
             operands |= _stored(graph, op, scheme, recipe)
     return operands
@@ -44,6 +44,7 @@ def _integer(
     spec: OpSpec,
     scheme: Scheme,
     activations: Activations,
+    observer: str,
 ) -> Operands:
     data, weight, bias = (spec.operand_index(role) for role in (DATA, WEIGHT, BIAS))
     assert data is not None
@@ -54,8 +55,10 @@ def _integer(
     assert weights is not None
     dtype = weight_type(spec, scheme)
     axis = spec.weight_axis if scheme.granularity == "per_channel" else None
-    params = weight_params(values_of(weights), dtype, axis)
+    params = weight_params(values_of(weights), dtype, axis, observer)
     why = f"symmetric {dtype} weights, " + ("one scale" if axis is None else f"a scale per channel (axis {axis})")
+    if observer != "min_max":
+        why += f" by {observer}"
     bias_tensor = graph.operand(op, bias)
     if bias_tensor is not None:
         params, note = fit_bias(values_of(bias_tensor), input_params.scale, params)
@@ -68,13 +71,14 @@ def _integer(
     return found
 
 
-def _dynamic(graph: Graph, op: Op, scheme: Scheme) -> Operands:
+def _dynamic(graph: Graph, op: Op, scheme: Scheme, recipe: Recipe) -> Operands:
     spec = OPS[op.kind]
     # The hybrid depthwise kernel reads a scale per channel whatever the file says.
     per_channel = scheme.granularity == "per_channel" or op.kind == "DEPTHWISE_CONV_2D"
     found: Operands = {}
     for index, tensor in weight_operands(graph, op, spec).items():
-        params = weight_params(values_of(tensor), DType.INT8, spec.weight_axis if per_channel else None)
+        axis = spec.weight_axis if per_channel else None
+        params = weight_params(values_of(tensor), DType.INT8, axis, recipe.weight_observer)
         found[op.name, index] = TensorPlan(DType.INT8, params, "int8 weights of a hybrid kernel")
     return found
 
@@ -92,7 +96,7 @@ def _stored(graph: Graph, op: Op, scheme: Scheme, recipe: Recipe) -> Operands:
         axis = spec.weight_axis if scheme.granularity == "per_channel" else None
         for place, weights in weight_operands(graph, op, spec).items():
             if weights.elements >= recipe.minimum_elements:
-                params = weight_params(values_of(weights), scheme.weights, axis)
+                params = weight_params(values_of(weights), scheme.weights, axis, recipe.weight_observer)
                 found[op.name, place] = TensorPlan(scheme.weights, params, f"stored in {scheme.weights}")
     return found
 

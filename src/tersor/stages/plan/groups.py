@@ -24,6 +24,7 @@ from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.disjoint_sets import DisjointSets
+from tersor.stages.plan.margins import with_margin
 from tersor.stages.plan.modes import weight_type
 
 _AVERAGES = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
@@ -154,10 +155,8 @@ class _Planner:
         return own is not None and shared is not None and _width(shared) > _NARROWER * _width(own)
 
     def _seen(self, names: list[str]) -> tuple[float, float] | None:
-        ranges = [self._statistics.range(name) for name in names if name in self._statistics.observers]
-        if not ranges:
-            return None
-        return min(low for low, _ in ranges), max(high for _, high in ranges)
+        known = [name for name in names if name in self._statistics.observers]
+        return self._statistics.range_of(known, self._dtype.get(known[0], DType.INT8)) if known else None
 
     def _group_params(self, members: list[str]) -> tuple[QuantParams, str]:
         dtype = self._dtype[members[0]]
@@ -169,9 +168,13 @@ class _Planner:
         if seen == (0.0, 0.0):
             self._warnings.append(f"{members[0]!r} is 0 in every calibration sample: its range is a guess of -1..1")
         choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
-        why = f"{self._recipe.observer} range {seen[0]:.4g}..{seen[1]:.4g} of {self._statistics.samples} samples"
+        known = [name for name in members if name in self._statistics.observers]
+        methods = sorted({self._statistics.observers[name].method(dtype) for name in known}) or [self._recipe.observer]
+        why = f"{' and '.join(methods)} range {seen[0]:.4g}..{seen[1]:.4g} of {self._statistics.samples} samples"
         if seen != observed:
             why += ", with the constants it is taken from"
+        seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
+        why += note
         if len(members) > 1:
             why += f", shared by {len(members)} values ({members[0]!r} first)"
         return choose(*seen, dtype), why
@@ -250,9 +253,11 @@ class _Planner:
         return None
 
     def _retyped(self, name: str, dtype: DType) -> tuple[QuantParams, str]:
-        low, high = self._seen([name]) or (-1.0, 1.0)
+        known = name in self._statistics.observers
+        seen = self._statistics.range(name, dtype) if known else (-1.0, 1.0)
+        seen, note = with_margin(self._graph, self._statistics, [name] if known else [], seen, dtype)
         choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
-        return choose(low, high, dtype), f"converted to {dtype} for this operator"
+        return choose(*seen, dtype), f"converted to {dtype} for this operator{note}"
 
 
 def _width(bounds: tuple[float, float]) -> float:

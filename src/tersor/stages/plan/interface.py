@@ -51,7 +51,7 @@ def _inner_params(
     if name not in statistics.observers:
         return None
     choose = symmetric_params if inside is DType.INT16 else asymmetric_params
-    return choose(*statistics.range(name), inside)
+    return choose(*statistics.range(name, inside), inside)
 
 
 def _at_door(params: QuantParams, wanted: DType) -> QuantParams:

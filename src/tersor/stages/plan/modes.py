@@ -130,7 +130,7 @@ def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics)
     for index, name in enumerate(op.inputs):
         if name is None or name not in statistics.observers:
             continue
-        low, high = statistics.range(name)
+        low, high = statistics.range(name, scheme.activations)
         steps = scheme.activations.integer_range[1] - scheme.activations.integer_range[0]
         scale = max(high, 0.0, -low) / steps
         if spec.grid is not None and scheme.activations is DType.INT8 and scale < spec.grid:
@@ -191,7 +191,7 @@ def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], stat
         while name is not None and name in statistics.observers and (producer := graph.producers.get(name)) is not None:
             scheme = recipe.scheme_of(producer.kind, producer.name)
             if modes[producer.name].compute != INTEGER or not _rounds_to_zero(
-                statistics.range(name), scheme.activations
+                statistics.range(name, scheme.activations), scheme.activations
             ):
                 break
             why = f"{op.kind} {op.name!r} divides by its result, which would round to 0"

@@ -131,7 +131,7 @@ def _why_not_lstm(graph: Graph, op: Op, statistics: Statistics) -> str | None:
     cell = op.inputs[LSTM_CELL_STATE]
     if cell is None or cell not in statistics.observers:
         return "calibration could not compute its cell state"
-    bound = _bound(statistics.range(cell))
+    bound = _bound(statistics.range(cell, DType.INT16))
     limit = 2.0 ** _CELL_BITS[-1]
     if bound > limit:
         return f"its cell state reaches {bound:.4g}, and the integer kernel holds {limit:g}"
@@ -154,7 +154,7 @@ def _plan_lstm(graph: Graph, op: Op, activations: Activations, statistics: Stati
     assert output.params is not None
     cell_name = op.inputs[LSTM_CELL_STATE]
     assert cell_name is not None
-    cell = _power_of_two_params(statistics.range(cell_name))
+    cell = _power_of_two_params(statistics.range(cell_name, DType.INT16))
     plan.operands[op.name, LSTM_OUTPUT_STATE] = replace(output, why="state: as the result")
     plan.operands[op.name, LSTM_CELL_STATE] = TensorPlan(DType.INT16, cell, "cell state, scale a power of two")
     input_scale = activations.read_by(op, 0).scale
@@ -217,7 +217,7 @@ def _gate_sums(op: Op, statistics: Statistics) -> list[TensorPlan]:
     for index, place in enumerate(LSTM_GATES.values()):
         name = inner_name(op, index)
         if place.norm < len(op.inputs) and op.inputs[place.norm] is not None and name in statistics.observers:
-            params = symmetric_params(*statistics.range(name), DType.INT16)
+            params = symmetric_params(*statistics.range(name, DType.INT16), DType.INT16)
             plans.append(TensorPlan(DType.INT16, params, "gate before normalization"))
         else:
             plans.append(plain)
@@ -231,7 +231,7 @@ def _plan_svdf(graph: Graph, op: Op, statistics: Statistics, plan: Recurrent) ->
     assert state_name is not None
     assert weights is not None
     assert times is not None
-    state_params = symmetric_params(*statistics.range(state_name), DType.INT16)
+    state_params = symmetric_params(*statistics.range(state_name, DType.INT16), DType.INT16)
     plan.operands[op.name, state] = TensorPlan(DType.INT16, state_params, "state: range of the features it remembers")
     _plan_weight(op, feature, weights, DType.INT8, plan)
     time_params = _time_params(times, op.option("rank", 1))

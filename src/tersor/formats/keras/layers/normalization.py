@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tersor.formats.keras.call import Call
-from tersor.formats.keras.layers.reshape import reshaped
+from tersor.formats.keras.layers.reshape import reshaped, transposed
 from tersor.ir.graph import Array
 
 _SMALLEST_DEVIATION = 1e-7
@@ -36,25 +36,26 @@ def _axes(call: Call, rank: int, default: int | Sequence[int] = -1) -> tuple[int
 
 def batch_normalization(call: Call) -> str:
     """``gamma (x - mean) / sqrt(variance + epsilon) + beta``."""
-    call.no_mask()
     tensor = call.input()
     shape = call.shape(tensor)
     axes = _axes(call, len(shape))
-    if axes != (len(shape) - 1,):
-        raise call.refused(f"it normalizes along axis {axes}, and only the last one is read (channels_last)")
-    size = (shape[-1],)
+    if len(axes) != 1 or axes == (0,):
+        raise call.refused(f"it normalizes along axis {axes}, and only one, behind the batch, is read")
+    size = (shape[axes[0]],)
+    spread = (size[0], *[1] * (len(shape) - 1 - axes[0]))
     names = ["gamma"] * bool(call.option("scale", True)) + ["beta"] * bool(call.option("center", True))
     arrays = call.take(dict.fromkeys((*names, "moving_mean", "moving_variance"), size))
     deviation = np.sqrt(arrays["moving_variance"].astype(np.float64) + float(call.option("epsilon", 1e-3)))
     if not np.all(deviation > 0):
         raise call.refused("its variance has values below zero or NaN: the weights are damaged")
     scale = arrays.get("gamma", np.ones(size)) / deviation
-    return affine(call, tensor, scale, arrays.get("beta", np.zeros(size)) - arrays["moving_mean"] * scale)
+    offset = arrays.get("beta", np.zeros(size)) - arrays["moving_mean"] * scale
+    return affine(call, tensor, scale.reshape(spread), offset.reshape(spread))
 
 
 def normalization(call: Call) -> str:
     """`Normalization`: ``(x - mean) / deviation`` with statistics of the configuration or of the weights."""
-    tensor = call.input()
+    tensor = call.real_input()
     shape = call.shape(tensor)
     axes = _axes(call, len(shape))
     kept = tuple(shape[axis] for axis in axes)
@@ -80,7 +81,7 @@ def rescaling(call: Call) -> str:
     scale, offset = (
         np.asarray(call.option(key, default), np.float64) for key, default in (("scale", 1), ("offset", 0))
     )
-    return affine(call, call.input(), scale, offset)
+    return affine(call, call.real_input(), scale, offset)
 
 
 def layer_scale(call: Call) -> str:
@@ -137,18 +138,30 @@ def group_normalization(call: Call) -> str:
         raise call.refused(f"{groups} groups do not divide {channels} channels")
     names = ["gamma"] * bool(call.option("scale", True)) + ["beta"] * bool(call.option("center", True))
     arrays = call.take(dict.fromkeys(names, (channels,))) if names else {}
-    split = (1, int(np.prod(shape[1:-1])), groups, channels // groups)
+    split = (shape[0], int(np.prod(shape[1:-1])), groups, channels // groups)
     result = standardized(call, reshaped(call, tensor, split, "groups"), (1, 3), float(call.option("epsilon", 1e-3)))
     result = reshaped(call, result, shape, "joined")
     return affine(call, result, arrays.get("gamma", np.ones(channels)), arrays.get("beta", np.zeros(channels)))
 
 
 def unit_normalization(call: Call) -> str:
-    """`UnitNormalization` along the last axis: L2_NORMALIZATION."""
+    """`UnitNormalization`: L2_NORMALIZATION, along the last axis."""
     tensor = call.input()
-    if _axes(call, len(call.shape(tensor))) != (len(call.shape(tensor)) - 1,):
-        raise call.refused("only the last axis is read")
-    return call.op("L2_NORMALIZATION", [tensor], call.shape(tensor))
+    axes = _axes(call, len(call.shape(tensor)))
+    if len(axes) != 1:
+        raise call.refused(f"it normalizes along the axes {axes}, and only one is read")
+    return unit_length(call, tensor, axes[0])
+
+
+def unit_length(call: Call, tensor: str, axis: int) -> str:
+    """Vectors along an axis divided by their length; another axis than the last is moved there and back."""
+    rank = len(call.shape(tensor))
+    axis %= rank
+    order = [*(place for place in range(rank) if place != axis), axis]
+    moved = transposed(call, tensor, order, "moved")
+    part = "" if axis == rank - 1 else "normalized"
+    result = call.op("L2_NORMALIZATION", [moved], call.shape(moved), None, part)
+    return transposed(call, result, np.argsort(order).tolist())
 
 
 LAYERS: dict[str, Callable[[Call], str]] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tersor.formats.keras.call import Call
+from tersor.formats.keras.layers.reshape import reshaped, sliced
 
 
 def _pairs(call: Call, key: str, rank: int) -> list[tuple[int, int]]:
@@ -22,65 +23,108 @@ def _pairs(call: Call, key: str, rank: int) -> list[tuple[int, int]]:
 
 
 def zero_padding(call: Call) -> str:
-    """`ZeroPadding1D` and `2D`: PAD."""
-    call.channels_last()
-    rank = 1 if call.layer.kind == "ZeroPadding1D" else 2
+    """`ZeroPadding1D` to `3D`: PAD."""
+    rank = int(call.layer.kind[-2])
     tensor = call.input(rank + 2)
     pairs = [(0, 0), *_pairs(call, "padding", rank), (0, 0)]
-    if not any(map(any, pairs)):
-        return tensor
-    shape = [size + before + after for size, (before, after) in zip(call.shape(tensor), pairs, strict=True)]
-    return call.op("PAD", [tensor, call.integers("paddings", pairs)], shape)
+    return padded(call, tensor, pairs)
 
 
 def cropping(call: Call) -> str:
-    """`Cropping1D` and `2D`: SLICE."""
-    call.channels_last()
-    rank = 1 if call.layer.kind == "Cropping1D" else 2
+    """`Cropping1D` to `3D`: SLICE."""
+    rank = int(call.layer.kind[-2])
     tensor = call.input(rank + 2)
     pairs = [(0, 0), *_pairs(call, "cropping", rank), (0, 0)]
-    if not any(map(any, pairs)):
-        return tensor
     shape = [size - before - after for size, (before, after) in zip(call.shape(tensor), pairs, strict=True)]
-    begin = call.integers("begin", [before for before, _ in pairs])
-    return call.op("SLICE", [tensor, begin, call.integers("size", shape)], shape)
+    return sliced(call, tensor, [before for before, _ in pairs], shape)
 
 
 def up_sampling(call: Call) -> str:
-    """`UpSampling2D`, nearest or bilinear."""
-    call.channels_last()
-    tensor = call.input(4)
-    factors = call.sizes("size", 2)
-    _, height, width, channels = call.shape(tensor)
-    return _resized(call, tensor, (1, height * factors[0], width * factors[1], channels))
+    """`UpSampling1D` to `3D`: rows are repeated; images also bilinear."""
+    rank = int(call.layer.kind[-2])
+    tensor = call.input(rank + 2)
+    factors = call.sizes("size", rank)
+    batch, *places, channels = call.shape(tensor)
+    sizes = [size * factor for size, factor in zip(places, factors, strict=True)]
+    if rank == 2:
+        return resized(call, tensor, (sizes[0], sizes[1]), str(call.option("interpolation", "nearest")))
+    if rank == 1:
+        image = reshaped(call, tensor, (batch, 1, places[0], channels), "image")
+        return reshaped(call, resized(call, image, (1, sizes[0]), "nearest", "repeated"), (batch, sizes[0], channels))
+    depth, height, width = sizes
+    images = reshaped(call, tensor, (batch * places[0], *places[1:], channels), "images")
+    images = resized(call, images, (height, width), "nearest", "larger_images")
+    columns = reshaped(call, images, (batch, places[0], height * width, channels), "columns")
+    columns = resized(call, columns, (depth, height * width), "nearest", "longer_columns")
+    return reshaped(call, columns, (batch, depth, height, width, channels))
 
 
 def resizing(call: Call) -> str:
-    """`Resizing` to a fixed size, without cropping or antialiasing."""
-    call.channels_last()
-    tensor = call.input(4)
-    for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
-        if call.option(key, False):
-            raise call.refused(f"{key} is not read")
-    return _resized(call, tensor, (1, call.size("height"), call.size("width"), call.shape(tensor)[3]))
+    """`Resizing` to a fixed size, also of the largest part, or of the padded image, of the same aspect ratio."""
+    tensor = call.real_input(4)
+    size = (call.size("height"), call.size("width"))
+    if call.option("antialias", False):
+        raise call.refused("antialias is not read: LiteRT has no such kernel")
+    if call.option("crop_to_aspect_ratio", False):
+        tensor = cropped_to(call, tensor, size)
+    if call.option("pad_to_aspect_ratio", False):
+        tensor = padded_to(call, tensor, size)
+    return resized(call, tensor, size, str(call.option("interpolation", "bilinear")))
 
 
-def _resized(call: Call, tensor: str, shape: tuple[int, int, int, int]) -> str:
-    if call.shape(tensor) == shape:
+def cropped_to(call: Call, tensor: str, size: tuple[int, int]) -> str:
+    """The largest part in the middle of an image that has the aspect ratio of a size."""
+    batch, height, width, channels = call.shape(tensor)
+    rows = max(min(height, int(width * size[0] / size[1])), 1)
+    columns = max(min(width, int(height * size[1] / size[0])), 1)
+    begin = [0, (height - rows) // 2, (width - columns) // 2, 0]
+    return sliced(call, tensor, begin, (batch, rows, columns, channels), "cropped")
+
+
+def padded_to(call: Call, tensor: str, size: tuple[int, int]) -> str:
+    """An image with rows or columns around it, as many on either side, to the aspect ratio of a size."""
+    _, height, width, _ = call.shape(tensor)
+    rows = (max(height, int(width * size[0] / size[1])) - height) // 2
+    columns = (max(width, int(height * size[1] / size[0])) - width) // 2
+    if call.option("fill_value", 0.0):
+        raise call.refused("fill_value is not read: only zeros are")
+    pads = [(0, 0), (rows, rows), (columns, columns), (0, 0)]
+    return padded(call, tensor, pads, "padded")
+
+
+def padded(call: Call, tensor: str, pads: list[tuple[int, int]], part: str = "") -> str:
+    """A PAD with zeros, where it adds something."""
+    if not any(map(any, pads)):
+        return tensor
+    shape = [size + before + after for size, (before, after) in zip(call.shape(tensor), pads, strict=True)]
+    return call.op("PAD", [tensor, call.integers("paddings", pads)], shape, None, part)
+
+
+def resized(
+    call: Call,
+    tensor: str,
+    size: tuple[int, int],
+    method: str,
+    part: str = "",
+    *,
+    aligned: bool = False,
+    middles: bool = True,
+) -> str:
+    """Images of another size, where it differs; pixels are aligned at their middles, or at the image's corners."""
+    batch, height, width, channels = call.shape(tensor)
+    if (height, width) == size:
         return tensor
     kinds = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "bilinear": "RESIZE_BILINEAR"}
-    method = str(call.option("interpolation", "bilinear"))
     if method not in kinds:
         raise call.refused(f"interpolation {method!r} is not read: use nearest or bilinear")
-    options = {"align_corners": False, "half_pixel_centers": True}
-    return call.op(kinds[method], [tensor, call.integers("size", shape[1:3])], shape, options, version=3)
+    options = {"align_corners": aligned, "half_pixel_centers": middles}
+    wanted = call.integers(f"{part}_size".lstrip("_"), size)
+    return call.op(kinds[method], [tensor, wanted], (batch, *size, channels), options, part, version=3)
 
 
 LAYERS: dict[str, Callable[[Call], str]] = {
-    "Cropping1D": cropping,
-    "Cropping2D": cropping,
+    **{f"Cropping{n}D": cropping for n in (1, 2, 3)},
+    **{f"UpSampling{n}D": up_sampling for n in (1, 2, 3)},
+    **{f"ZeroPadding{n}D": zero_padding for n in (1, 2, 3)},
     "Resizing": resizing,
-    "UpSampling2D": up_sampling,
-    "ZeroPadding1D": zero_padding,
-    "ZeroPadding2D": zero_padding,
 }

@@ -7,7 +7,7 @@ from tersor.formats.keras.call import Call
 
 def identity(call: Call) -> str:
     """The result is the input."""
-    return call.input()
+    return call.any_input()
 
 
 LAYERS = dict.fromkeys(

@@ -15,7 +15,10 @@ from pathlib import Path
 
 KIB = 1024
 INTERVAL = 0.01
-"""Seconds between two looks at the memory of a tree of processes."""
+"""Seconds between two looks at the memory of a tree of processes, at least."""
+
+SHARE = 0.1
+"""Part of the time that looking may take: the kernel counts the pages of a large process for 30 ms."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,15 @@ class _Sampler:
             self._thread.join()
 
     def _watch(self, root: int) -> None:
-        while not self._done.wait(INTERVAL):
+        pause = INTERVAL
+        while not self._done.wait(pause):
+            started = time.perf_counter()
             sizes = [size for size in map(_resident, _tree(root)) if size is not None]
             self.rss = max(self.rss, sum(rss for rss, _ in sizes))
             self.pss = max(self.pss, sum(pss for _, pss in sizes))
             self.processes = max(self.processes, len(sizes))
             self.samples += 1
+            pause = max(INTERVAL, (time.perf_counter() - started) / SHARE)
 
 
 def _tree(root: int) -> Iterator[int]:

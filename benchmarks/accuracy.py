@@ -1,0 +1,186 @@
+"""What int8 and its kin cost trained networks: tersor, TensorFlow's converter and litert-quantizer, as they come.
+
+    python benchmarks/accuracy.py DATA --work DIR
+
+DATA holds ``imagenet_mobilenetv1_025/mobilenet_v1_0.25_224.h5`` (Keras Applications) with ``photos_500/``, and of
+MLPerf Tiny ``cifar10_resnet8/`` (``pretrainedResnet.h5``, ``ic01_200.npz``) and ``kws_dscnn/`` (``kws_ref_model``, a
+SavedModel, and ``kws_mfcc_500.npz``). What is not there is left out; the demo's network always takes part. All start
+from one float `.tflite` file and the same samples. Writes ``docs/benchmarks/accuracy.json`` and ``.md``. Runs on Python
+alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+
+from accuracy_page import page
+
+from environments import ROOT, environment, processor, source, versions
+
+WORKERS = ROOT / "benchmarks" / "peers"
+DEMO = ROOT / "demo"
+SAMPLES = 100
+FLAVOURS = {
+    "int8": ("--as", "int8"),
+    "int8_per_tensor": ("--as", "int8", "--per-tensor"),
+    "int16x8": ("--as", "int16x8"),
+    "int8_w4": ("--as", "int8_w4"),
+}
+"""What `tersor quantize` is told; everything else is its default."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trained network and its data.
+
+    Attributes:
+        model: a Keras file or a SavedModel.
+        data: labelled samples.
+        calibration: others to calibrate on; None to take them from `data`.
+        rescale: what raw values are multiplied by.
+    """
+
+    model: Path
+    data: Path
+    calibration: Path | None = None
+    rescale: float = 1.0
+
+
+def cases(data: Path) -> dict[str, Case]:
+    """What is there."""
+    tiny = Path("cifar10_resnet8"), Path("kws_dscnn")
+    known = {
+        "MobileNetV1 0.25": Case(data / "imagenet_mobilenetv1_025/mobilenet_v1_0.25_224.h5", data / "photos_500"),
+        "ResNet-8": Case(data / tiny[0] / "pretrainedResnet.h5", data / tiny[0] / "ic01_200.npz"),
+        "KWS DS-CNN": Case(data / tiny[1] / "kws_ref_model", data / tiny[1] / "kws_mfcc_500.npz"),
+        "demo": Case(
+            DEMO / "fashion_mnist.keras", DEMO / "fashion_mnist.npz", DEMO / "fashion_mnist_calibration.npz", 1 / 255
+        ),
+    }
+    return {name: case for name, case in known.items() if case.model.exists() and case.data.exists()}
+
+
+class Bench:
+    """Runs the workers for one network, each in its environment."""
+
+    def __init__(self, case: Case, folder: Path, pythons: Mapping[str, Path]) -> None:
+        self._case = case
+        self._folder = folder
+        self._pythons = pythons
+        self._float = folder / "float.tflite"
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.*"):
+            old.unlink()
+
+    def measure(self, seed: int) -> dict[str, Any]:
+        """Everything about the network."""
+        case = self._case
+        drawn = [case.data, self._folder, "--samples", SAMPLES, "--rescale", case.rescale, "--seed", seed]
+        self._worker("tersor", "accuracy_samples.py", *drawn, *self._given("--calibration", case.calibration))
+        saved_model = case.model if case.model.is_dir() else None
+        if saved_model is None:
+            self._tersor(str(case.model), "--as", "float32", "--output", self._float)
+        else:
+            self._worker("tensorflow", "accuracy_tensorflow.py", "float", saved_model, self._float)
+        made = {"tersor": self._by_tersor()}
+        public = self._given("--saved-model", saved_model)
+        for program, *command in (
+            ("tensorflow", "accuracy_tensorflow.py", "quantize", self._folder, *public),
+            ("litert_quantizer", "accuracy_litert_quantizer.py", self._folder),
+        ):
+            self._worker(program, *command)
+        for tool in ("tensorflow", "litert_quantizer", "litert_quantizer_min_max"):
+            made[tool] = json.loads((self._folder / f"{tool}.json").read_text())
+        self._worker("tersor", "accuracy_judge.py", self._folder)
+        report = json.loads((self._folder / "report.json").read_text())
+        return {"file": case.model.name, "data": case.data.name, **report, "made": made}
+
+    def _by_tersor(self) -> dict[str, Any]:
+        """Every flavour by the command line; seconds of the whole process, or the error, by flavour."""
+        found: dict[str, Any] = {}
+        data = ("--data", self._folder / "calibration.npy", "--samples", SAMPLES, "--eval-samples", 10)
+        for flavour, asked in FLAVOURS.items():
+            started = time.perf_counter()
+            output = self._folder / f"tersor.{flavour}.tflite"
+            try:
+                self._tersor(self._float, *data, *asked, "--output", output)
+            except subprocess.CalledProcessError as error:
+                found[flavour] = {"error": error.stderr.decode().strip().splitlines()[-1]}
+                continue
+            found[flavour] = {"seconds": time.perf_counter() - started}
+        return found
+
+    def _given(self, option: str, path: Path | None) -> tuple[Any, ...]:
+        return () if path is None else (option, path)
+
+    def _tersor(self, *arguments: object) -> None:
+        self._run("tersor", "-c", "from tersor.cli.main import main; main()", "quantize", *arguments)
+
+    def _worker(self, program: str, worker: str, *arguments: object) -> None:
+        try:
+            self._run(program, WORKERS / worker, *arguments)
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"{worker}: {error}\n{error.stderr.decode()}")
+
+    def _run(self, program: str, *arguments: object) -> None:
+        """A process; tersor is the one of this source tree, whatever its environment has."""
+        settings = {**os.environ, "PYTHONPATH": str(ROOT / "src")} if program == "tersor" else dict(os.environ)
+        command = [self._pythons[program], *map(str, arguments)]
+        subprocess.run(command, check=True, cwd=self._folder, env=settings, capture_output=True)
+
+
+def main() -> None:
+    """Make what is missing, measure what is there, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="folder for environments and results")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of the samples to calibrate on")
+    parser.add_argument("--only", action="append", metavar="NETWORK", help="for a look; the page has those only then")
+    parser.add_argument("--page-only", action="store_true", help="measure nothing; write the page again")
+    for name in ("tensorflow", "litert-quantizer", "tersor"):
+        parser.add_argument(f"--{name}-python", type=Path, help=f"use this Python instead of an environment for {name}")
+    arguments = parser.parse_args()
+    target = arguments.output / "accuracy.json"
+    if not arguments.page_only:
+        target.write_text(json.dumps(measure(arguments), indent=1) + "\n")
+    target.with_suffix(".md").write_text(page(json.loads(target.read_text())))
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All networks, one after the other."""
+    work = arguments.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    given = {name: getattr(arguments, f"{name}_python") for name in ("tensorflow", "litert_quantizer", "tersor")}
+    pythons = {name: path.absolute() if path else environment(work, name) for name, path in given.items()}
+    started, networks = time.perf_counter(), {}
+    for name, case in cases(arguments.data.resolve()).items():
+        if not arguments.only or name in arguments.only:
+            print(name, flush=True)
+            networks[name] = Bench(case, work / "accuracy" / name.replace(" ", "_"), pythons).measure(arguments.seed)
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "tersor_source": source(),
+        "versions": versions(pythons),
+        "processor": processor(),
+        "seed": arguments.seed,
+        "seconds": time.perf_counter() - started,
+        "load_average": os.getloadavg()[2],
+        "networks": networks,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Virtual environments of the benchmarks, and what a result was made with. Runs on Python alone, without packages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import venv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ("numpy==2.4.6", "ai-edge-litert==2.3.0")
+REQUIREMENTS = {
+    "tensorflow": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
+    "keras_2": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
+    "litert_quantizer": ("litert-quantizer==0.11.0", *SHARED),
+    "tersor": ("-e", str(ROOT), *SHARED),
+}
+ALONE = {"keras_2": ("tf-keras==2.21.0",)}
+"""Installed without what they ask for: tf-keras wants the package `tensorflow`; `tensorflow-cpu` stands in for it."""
+
+PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "tf-keras", "torch", "ai-edge-litert", "numpy")
+
+
+def environment(work: Path, name: str) -> Path:
+    """The Python of an environment, which is made if it is not there or has other requirements."""
+    folder = work / "environments" / name
+    python, marker = folder / "bin" / "python", folder / "requirements.txt"
+    alone = ALONE.get(name, ())
+    wanted = "\n".join((*REQUIREMENTS[name], *alone)) + "\n"
+    if not (marker.exists() and marker.read_text() == wanted):
+        print(f"making the environment of {name}", flush=True)
+        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS[name]], check=True)
+        if alone:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *alone], check=True)
+        marker.write_text(wanted)
+    return python
+
+
+def versions(pythons: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Versions of the packages that matter, by environment."""
+    code = (
+        "import json, sys; from importlib import metadata as m; found = {'python': sys.version.split()[0]}\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: found[name] = m.version(name)\n"
+        "    except m.PackageNotFoundError: pass\n"
+        "print(json.dumps(found))"
+    )
+    return {
+        name: json.loads(subprocess.run([python, "-c", code, *PACKAGES], check=True, capture_output=True).stdout)
+        for name, python in pythons.items()
+    }
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """A hash over files: figures that were made by two states of them do not belong into one table."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def source() -> str:
+    """The fingerprint of tersor's source."""
+    return fingerprint((ROOT / "src").rglob("*.py"))
+
+
+def processor() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

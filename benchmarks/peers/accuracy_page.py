@@ -1,0 +1,195 @@
+"""The page about accuracy, from the results: one table, where tersor is worse or equal, and the goals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import fill
+from typing import Any
+
+from accuracy_verdicts import FLAVOURS, LEVEL, METRICS, TOOLS, Verdicts
+from page import Goal, table
+
+MARKS = {"better": "−", "worse": "+", "equal": "="}
+"""Said of the peer, by what tersor is."""
+
+NOTABLE_SHARE, NOTABLE_DB = 0.02, 1.0
+"""From here on a difference between the two kernel sets is mentioned."""
+
+REPAIRED = {"int8": (0.92, 20), "int8_per_tensor": (0.85, 15), "int16x8": (0.96, 27), "int8_w4": (0.68, 7)}
+"""What MobileNetV1 is to reach by default: agreement, and SQNR in decibel."""
+
+DROP_W4 = 0.02
+
+
+def top1(file: dict[str, Any]) -> str:
+    """A share with its interval."""
+    low, high = (100 * bound for bound in file["top1_interval"])
+    return f"{100 * file['top1']:.1f} [{low:.0f}, {high:.0f}]"
+
+
+def cell(network: dict[str, Any], name: str, tool: str, flavour: str, verdicts: Verdicts) -> str:
+    """Agreement, SQNR and top-1 of one file."""
+    key = f"{tool}.{flavour}"
+    file = network["files"].get(key)
+    if file is None:
+        return "refused" if "error" in network["made"][tool].get(flavour, {}) else "–"
+    if "error" in file:
+        return file["error"]
+    marks = [verdicts.of(metric, name, key) for metric in METRICS]
+    agreement, sqnr = (f" {MARKS[mark]}" if mark else "" for mark in marks)
+    sqnr_db = "no error" if file["sqnr_db"] is None else f"{file['sqnr_db']:.1f} dB"
+    dropped = " ↓" if verdicts.dropped(name, key) else ""
+    return f"{100 * file['agreement']:.1f} %{agreement} · {sqnr_db}{sqnr} · {top1(file)}{dropped}"
+
+
+def rows(networks: dict[str, Any], verdicts: Verdicts) -> Iterator[list[str]]:
+    """One row per network and flavour."""
+    for name, network in networks.items():
+        for flavour, title in FLAVOURS.items():
+            cells = (cell(network, name, tool, flavour, verdicts) for tool in ("tersor", *TOOLS))
+            yield [name if flavour == "int8" else "", title, *cells]
+
+
+def named(verdicts: Verdicts, wanted: str, metric: str) -> str:
+    """Where that is the verdict: how often, and a list by network, flavour and peer."""
+    own = [item for item in verdicts.all() if item[0] == metric]
+    places: dict[tuple[str, str], list[str]] = {}
+    for _, name, flavour, tool, verdict in own:
+        if verdict == wanted:
+            places.setdefault((name, flavour), []).append(TOOLS[tool])
+    listed = "; ".join(f"{name} {FLAVOURS[flavour]} ({', '.join(tools)})" for (name, flavour), tools in places.items())
+    return f"{sum(map(len, places.values()))} of {len(own)}" + (f": {listed}" if listed else "")
+
+
+def lower(networks: dict[str, Any], verdicts: Verdicts, metric: str) -> int:
+    """In how many comparisons without a verdict tersor's figure is the lower one."""
+    undecided = [item for item in verdicts.all() if item[0] == metric and item[-1] == "equal"]
+    return sum(
+        networks[name]["files"][f"{tool}.{flavour}"]["tersor_less_this"][metric]["difference"] < 0
+        for _, name, flavour, tool, _ in undecided
+    )
+
+
+def kernels(networks: dict[str, Any]) -> str:
+    """Where the builtin kernels give notably other figures."""
+    found = []
+    for name, network in networks.items():
+        for key, file in network["files"].items():
+            if "error" in file or ".public." in key:
+                continue
+            if "builtin" not in file:
+                continue
+            other = file["builtin"]
+            tool, _, flavour = key.partition(".")
+            what = f"{name} {FLAVOURS[flavour]}, {TOOLS.get(tool, tool)}"
+            if other is None:
+                found.append(f"{what}: does not run")
+                continue
+            moved = abs(other["agreement"] - file["agreement"]) >= NOTABLE_SHARE
+            if moved or abs((other["sqnr_db"] or 0) - (file["sqnr_db"] or 0)) >= NOTABLE_DB:
+                found.append(f"{what}: {100 * other['agreement']:.1f} %, {other['sqnr_db']:.1f} dB")
+    return "; ".join(found) if found else "nowhere"
+
+
+def goals(networks: dict[str, Any], verdicts: Verdicts) -> Iterator[Goal]:
+    """Every goal."""
+    repaired = networks.get("MobileNetV1 0.25", {"files": {}})["files"]
+    for flavour, (agreement, sqnr_db) in REPAIRED.items():
+        file = repaired.get(f"tersor.{flavour}")
+        if file is not None and file.get("sqnr_db") is not None:
+            what = f"MobileNetV1 0.25 {FLAVOURS[flavour]}: {agreement:.0%} and {sqnr_db} dB by default"
+            met = file["agreement"] >= agreement and file["sqnr_db"] >= sqnr_db
+            yield Goal(what, f"{100 * file['agreement']:.1f} %, {file['sqnr_db']:.2f} dB", met)
+    others = {name: network["files"] for name, network in networks.items() if name != "MobileNetV1 0.25"}
+    for flavour, what in (
+        ("int8", f"int8 top-1 not below float by more than chance (McNemar, p under {LEVEL} alone)"),
+        ("int8_w4", f"4-bit weights within {100 * DROP_W4:.0f} points of float"),
+    ):
+        drops = {name: files.get(f"tersor.{flavour}", {}).get("to_float") for name, files in others.items()}
+        measured = ", ".join(
+            f"{name} {100 * drop['difference']:+.1f} (p {drop['p']:.2g})" if drop else f"{name}: no file"
+            for name, drop in drops.items()
+        )
+        met = all(drop is not None and not _too_far(flavour, drop) for drop in drops.values())
+        yield Goal(f"{', '.join(others)}: {what}", measured, met)
+    for metric, title in METRICS.items():
+        own = [item[-1] for item in verdicts.all() if item[0] == metric]
+        counts = [own.count(verdict) for verdict in MARKS]
+        measured = f"better in {counts[0]}, worse in {counts[1]}, no difference in {counts[2]} of {len(own)}"
+        yield Goal(f"better {title} than every peer everywhere", measured, counts[0] == len(own))
+
+
+def _too_far(flavour: str, drop: dict[str, float]) -> bool:
+    if flavour == "int8_w4":
+        return drop["difference"] < -DROP_W4 - 1e-9
+    return drop["difference"] < 0 and drop["p"] < LEVEL
+
+
+def refusals(networks: dict[str, Any]) -> str:
+    """What could not be made, and why."""
+    found = [
+        f"{TOOLS.get(tool, tool)}, {name} {FLAVOURS[flavour]}: {made['error']}"
+        for name, network in networks.items()
+        for tool, flavours in network["made"].items()
+        for flavour, made in flavours.items()
+        if "error" in made and flavour in FLAVOURS
+    ]
+    return f"Refused: {'; '.join(found)}" if found else ""
+
+
+def public(networks: dict[str, Any]) -> str:
+    """How TensorFlow's public way compares with its private functions."""
+    for name, network in networks.items():
+        files = network["files"]
+        if "tensorflow.public.int8" in files and "error" not in files["tensorflow.public.int8"]:
+            file = files["tensorflow.public.int8"]
+            return (
+                f", from the float file (its public converter, from the SavedModel of {name} to int8: "
+                f"{100 * file['agreement']:.1f} %, {file['sqnr_db']:.1f} dB)"
+            )
+    return ", from the float file"
+
+
+def page(results: dict[str, Any]) -> str:
+    """The whole page in Markdown."""
+    networks = results["networks"]
+    verdicts = Verdicts(networks)
+    counts = ", ".join(f"{name} {network['calibrated']} / {network['measured']}" for name, network in networks.items())
+    floats = ", ".join(f"{name} {top1(network['float'])}" for name, network in networks.items())
+    used = {package: version for found in results["versions"].values() for package, version in found.items()}
+    packages = ", ".join(f"{name} {used[name]}" for name in ("tensorflow-cpu", "litert-quantizer", "ai-edge-litert"))
+    paragraphs = [
+        f"""What integer flavours cost trained networks, every tool with its defaults: the same float `.tflite` file,
+        the same samples to calibrate on, other samples to measure on ({counts}). Made by `python
+        benchmarks/accuracy.py DATA --work DIR`, {results["date"]}, tersor source {results["tersor_source"]},
+        {packages}, one draw (seed {results["seed"]}) of the samples to calibrate on. Each cell: agreement with float
+        (arg-max) · SQNR of the output · top-1 in % [95 %]. Top-1 of float: {floats}.""",
+        f"""Beside a peer's figure: `−` where tersor is better, `+` where tersor is worse, `=` where the samples
+        show no difference (exact McNemar for agreement, bootstrap over samples for SQNR; 5 % after Holm over all
+        comparisons of the table). ↓: top-1 below float (likewise). TensorFlow: the private functions with which its
+        converter ends{public(networks)}; per tensor is `_experimental_disable_per_channel`; it has no 4-bit flavour.
+        litert-quantizer: its static recipes with its own calibration, a moving average, and with the samples' ranges
+        united. One judge for all, on XNNPACK's kernels (it has none for int16x8: builtin ones). On the builtin kernels
+        agreement differs by {100 * NOTABLE_SHARE:.0f} points or SQNR by {NOTABLE_DB:.0f} dB here:
+        {kernels(networks)}. {refusals(networks)}""",
+        f"""**tersor is worse** in agreement in {named(verdicts, "worse", "agreement")}; in SQNR in
+        {named(verdicts, "worse", "sqnr_db")}. **No difference** can be shown in agreement in
+        {named(verdicts, "equal", "agreement").partition(":")[0]} (tersor's is the lower figure in
+        {lower(networks, verdicts, "agreement")} of these); in SQNR (tersor's is the lower in
+        {lower(networks, verdicts, "sqnr_db")}) in {named(verdicts, "equal", "sqnr_db")}.""",
+    ]
+    head, legend, verdict = (
+        fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) for text in paragraphs
+    )
+    return f"""# Accuracy
+
+{head}
+
+{table(["network", "flavour", "tersor", *TOOLS.values()], rows(networks, verdicts))}
+
+{legend}
+
+{verdict}
+
+{table(["goal", "measured", ""], (goal.row() for goal in goals(networks, verdicts)))}
+"""

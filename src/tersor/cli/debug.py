@@ -1,0 +1,67 @@
+"""`tersor debug`: what is wrong with a quantized model, operator by operator, why, and what cures it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tersor.cli import groups, options
+
+
+def command(
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[FLOAT] QUANTIZED",
+            help="The float model, and a .tflite made of it by any tool. Without the float model only what activations "
+            "lose is seen.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="Operators to print.")] = 10,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all operators there.")] = None,
+    kernels: options.Kernels = "xnnpack",
+    as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
+) -> None:
+    """Say which operators a quantized model gets wrong, why, and what cures it."""
+    from tersor.cli import console
+    from tersor.errors import RecipeError
+    from tersor.report.diagnosis import diagnosis_notes, diagnosis_table, diagnosis_to_csv, diagnosis_to_dict
+    from tersor.stages.debug import SAMPLES, debug
+    from tersor.stages.load import load
+    from tersor.stages.load_data import load_data
+    from tersor.stages.save import atomic
+
+    if len(models) > 2:
+        raise RecipeError(f"{len(models)} files are given; debug takes a float model and a quantized one")
+    quantized = load(models[-1])
+    reference = opening.load(models[0]) if len(models) == 2 else None
+    dataset = load_data(data, reference or quantized, normalization.preprocess)
+    for message in dataset.notes:
+        console.note(message)
+    chosen = dataset.split(SAMPLES)[0]
+    with console.progress() as report:
+        diagnosis = debug(
+            reference,
+            quantized,
+            chosen,
+            kernels=kernels,
+            progress=lambda done: report("comparing", done, SAMPLES),
+        )
+    if csv is not None:
+        with atomic(csv) as temporary:
+            temporary.write_text(diagnosis_to_csv(diagnosis), "utf-8")
+    if as_json:
+        console.print_json(diagnosis_to_dict(diagnosis))
+        return
+    console.out.print(diagnosis_table(diagnosis, top))
+    for message in diagnosis_notes(diagnosis, top):
+        console.note(message)
+    for message in diagnosis.remarks:
+        console.warn(message)

@@ -1,0 +1,242 @@
+"""Why an operator is wrong, and what cures it: one function per cause, whose docstring is the rule.
+
+Each gets a `Case` and returns what was seen, or None. Thresholds are where the effect is large enough to act on; they
+were set on MobileNetV1 0.25 by TensorFlow's converter, whose causes are known, and on networks made to have each fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tersor.ir.graph import Array, Graph, Op
+from tersor.ir.quant import PerTensor, QuantParams
+from tersor.ops import BIAS, OPS, WEIGHT
+from tersor.stages.debug.errors import Errors, ValueSums
+from tersor.stages.debug.match import real_values
+
+_GOOD_DB = 25.0
+"""An error this far below the signal's variance needs no cause."""
+
+_COARSE_STEPS = 0.5
+"""Root mean square error in steps of the result from which more than its own rounding is at work (that makes 0.289)."""
+
+_DEEP_DB = 6.0
+"""An operator's own error this far below the error of its result is not what makes it wrong."""
+
+Seen = tuple[str, str] | None
+"""What was seen, and the cure; None if the cause does not apply."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known of an operator.
+
+    Attributes:
+        op: of the quantized graph.
+        graph: the quantized graph.
+        floats: the float values of its result.
+        params: of its result.
+        own: its own error, on rounded but otherwise right operands; None where it could not be measured.
+        total: the error of its result in the quantized network.
+    """
+
+    op: Op
+    graph: Graph
+    floats: ValueSums
+    params: QuantParams
+    own: Errors | None
+    total: Errors
+
+    @property
+    def error(self) -> Errors:
+        """Its own error, or that of its result where that is not known."""
+        return self.own or self.total
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there is nothing to explain."""
+        return self.error.ac_sqnr_db >= _GOOD_DB
+
+    def operand(self, role: str) -> tuple[Array | None, QuantParams | None]:
+        """The real values and the numbers of the constant operand of a role."""
+        index = OPS[self.op.kind].operand_index(role) if self.op.kind in OPS else None
+        tensor = None if index is None else self.graph.operand(self.op, index)
+        if tensor is None or not tensor.is_constant:
+            return None, None
+        return real_values(tensor), tensor.quant
+
+    @property
+    def weight_axis(self) -> int:
+        """The axis of output channels in the weights."""
+        return OPS[self.op.kind].weight_axis or 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause.
+
+    Attributes:
+        cause: its name: that of the function that found it.
+        seen: what was seen, with figures.
+        cure: what to do.
+    """
+
+    cause: str
+    seen: str
+    cure: str
+
+
+def shifted_means(case: Case) -> Seen:
+    """A large part of the error is a constant shift of whole channels.
+
+    Rounding errors of weights do not cancel where inputs have a mean, and the shifts accumulate from layer to layer.
+    """
+    error = case.error
+    if error.steps < _COARSE_STEPS or error.shift_share < 0.4 or error.shifts.size < 2:
+        return None
+    if case.operand(WEIGHT)[0] is None:
+        return None
+    worst = np.argsort(-np.abs(error.shifts))[:3]
+    shifts = ", ".join(f"{place} by {error.shifts[place] / case.params.scale:+.1f}" for place in worst)
+    seen = f"{error.shift_share:.0%} of its error is a shift of channel means (channels {shifts} steps)"
+    return seen, "bias_correction (tersor does it by default)"
+
+
+def coarse_weights(case: Case) -> Seen:
+    """The error is several times what rounding the result costs: that of large weights whose products cancel."""
+    error, (weights, _) = case.error, case.operand(WEIGHT)
+    if weights is None or error.steps < 3 * _COARSE_STEPS or error.shift_share >= 0.4:
+        return None
+    seen = f"its error of {error.steps:.1f} steps is that of its rounded weights (rounding the result makes 0.3)"
+    return seen, "coordinate_descent or another rounding on data, with a larger fan_in_limit; bias_correction"
+
+
+def spread_of_channels(case: Case) -> Seen:
+    """One scale serves channels whose largest weights differ by more than a factor of 16.
+
+    The small ones keep four bits or fewer.
+    """
+    weights, params = case.operand(WEIGHT)
+    if weights is None or params is None or not isinstance(params.granularity, PerTensor):
+        return None
+    bounds = _largest(weights, case.weight_axis)
+    alive = bounds[bounds > 0]
+    if case.is_good or alive.size < 2 or alive.max() < 16 * np.median(alive):
+        return None
+    seen = f"one scale for weights whose channels reach from {alive.min():.2g} to {alive.max():.2g}"
+    return seen, "a scale per channel; if the device has none: zero_dead_channels, cross_layer_equalization"
+
+
+def dead_channels(case: Case) -> Seen:
+    """Channels that never change on the data have the largest weights, and set the scale that all share."""
+    weights, params = case.operand(WEIGHT)
+    if weights is None or params is None or not isinstance(params.granularity, PerTensor):
+        return None
+    bounds, variance = _largest(weights, case.weight_axis), case.floats.variance
+    if bounds.size != variance.size or not variance.max():
+        return None
+    dead = variance <= 1e-10 * variance.max()
+    if not dead.any() or dead.all() or bounds[dead].max() < 2 * bounds[~dead].max():
+        return None
+    largest, others = bounds[dead].max(), bounds[~dead].max()
+    seen = f"{int(dead.sum())} channels never change, with weights up to {largest:.3g}; the others' reach {others:.3g}"
+    return seen, "zero_dead_channels"
+
+
+def clipped_values(case: Case) -> Seen:
+    """More than one value in a thousand lies beyond what the integers can stand for."""
+    if case.total.clipped < 1e-3:
+        return None
+    low, high = case.params.real_range
+    seen = f"{case.total.clipped:.2%} of its float values lie beyond {low:.3g}..{high:.3g}"
+    return seen, "more, or more typical, calibration samples; the min_max observer"
+
+
+def range_of_outliers(case: Case) -> Seen:
+    """Nearly all values lie in a small part of the range, which few outliers stretch."""
+    used = case.floats.levels_of_most()
+    if case.is_good or used > 1 / 6 or case.op.kind == "SOFTMAX":
+        return None
+    seen = f"99.9 % of its values take {used * 256:.0f} of 256 levels"
+    return seen, "an observer that clips, or 16-bit activations for this operator"
+
+
+def unfolded_batch_norm(case: Case) -> Seen:
+    """A product or sum with a constant per channel: a batch normalization that was not folded into a layer.
+
+    That happens where an activation function comes before it.
+    """
+    if case.is_good or case.op.kind not in ("MUL", "ADD", "SUB"):
+        return None
+    constants = [case.graph.tensors[name] for name in case.op.present_inputs if case.graph.tensors[name].is_constant]
+    if not constants or constants[0].elements < 2:
+        return None
+    seen = f"{case.op.kind} with a constant per channel, in integers of one scale: a batch norm that did not fold"
+    return seen, "normalize before the activation function (layer, batch norm, activation), and train again"
+
+
+def overflowing_bias(case: Case) -> Seen:
+    """Biases need more than half of 32 bits in units of input scale x weight scale."""
+    index = OPS[case.op.kind].operand_index(BIAS) if case.op.kind in OPS else None
+    tensor = None if index is None else case.graph.operand(case.op, index)
+    if tensor is None or tensor.data is None or tensor.data.dtype != np.int32:
+        return None
+    largest = int(np.abs(tensor.data.astype(np.int64)).max(initial=0))
+    if largest <= 5 << 28:  # five eighths of the limit; tersor stays below a half
+        return None
+    return f"a bias of {largest:,} is near the limit of 32 bits", "wider scales of these weights, as tersor makes them"
+
+
+def unbounded_product(case: Case) -> Seen:
+    """A product of two activations, as x sigmoid(x), is unbounded: its largest values set the scale."""
+    if case.is_good or case.op.kind != "MUL":
+        return None
+    if any(case.graph.tensors[name].is_constant for name in case.op.present_inputs) or len(case.op.present_inputs) != 2:
+        return None
+    seen = f"a product of activations, {case.floats.smallest:.3g}..{case.floats.largest:.3g}"
+    return seen, "a bounded activation (hard swish, ReLU6) at training; 16-bit activations for it"
+
+
+def small_probabilities(case: Case) -> Seen:
+    """Results of a fixed scale of 1/256 or 1/128: smaller ones become 0."""
+    if case.is_good or case.op.kind not in ("SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION"):
+        return None
+    seen = f"its scale is fixed at {case.params.scale:.4g}, its largest value is {case.floats.largest:.3g}"
+    return seen, "leave it in float (--keep-float), or take the values before it"
+
+
+def accumulated_error(case: Case) -> Seen:
+    """Its own error is small: what reaches it is wrong already."""
+    if case.own is None or case.total.ac_sqnr_db >= _GOOD_DB or case.own.sqnr_db < case.total.sqnr_db + _DEEP_DB:
+        return None
+    seen = f"by itself it would reach {case.own.sqnr_db:.0f} dB: the error comes from before"
+    return seen, "cure the operators before it"
+
+
+CAUSES: tuple[Callable[[Case], Seen], ...] = (
+    shifted_means,
+    coarse_weights,
+    dead_channels,
+    spread_of_channels,
+    clipped_values,
+    range_of_outliers,
+    unfolded_batch_norm,
+    overflowing_bias,
+    unbounded_product,
+    small_probabilities,
+)
+
+
+def findings(case: Case) -> tuple[Finding, ...]:
+    """All causes that apply, the likeliest first; the error of others only if it has none of its own."""
+    found = [Finding(cause.__name__, *seen) for cause in CAUSES if (seen := cause(case)) is not None]
+    inherited = accumulated_error(case)
+    return tuple(found) if found or inherited is None else (Finding(accumulated_error.__name__, *inherited),)
+
+
+def _largest(weights: Array, axis: int) -> Array:
+    """The largest weight of each channel."""
+    return np.asarray(np.abs(weights).max(axis=tuple(place for place in range(weights.ndim) if place != axis)))
