@@ -6,6 +6,7 @@ These tests need TensorFlow, which `pip install '.[dev,tensorflow]'` brings alon
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -294,7 +295,7 @@ def test_keyword_network_is_converted_exactly_and_quantized_without_loss(run: Ru
     ours = np.concatenate([run(optimize(load(folder)), [samples])[0]])
     assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
     assert (ours.argmax(1) == labels).mean() == (theirs.argmax(1) == labels).mean() > 0.9
-    answer = cli("quantize", folder, "--data", data, "--output", tmp_path / "out")
+    answer = cli("quantize", folder, "--data", data, "--output", tmp_path / "out", "--json")
     assert answer.code == 0
-    accuracy = {line.split()[0]: float(line.split("[")[0].split()[-1]) for line in answer.out.splitlines()[1:]}
-    assert accuracy["int8"] > accuracy["float"] - 1
+    outcome = json.loads(answer.out)
+    assert outcome["products"][0]["accuracy"]["value"] > outcome["float"]["accuracy"]["value"] - 0.01
