@@ -484,7 +484,11 @@ def test_interrupt_while_calibrating_leaves_nothing_behind(whole_group: bool, pl
     scratch = place / "scratch"
     scratch.mkdir()
     before = listing(place) | {"drawn"}
-    command = [sys.executable, "-c", "from tersor.cli.main import main; main()", *quantize_with("slow_feed:samples")]
+    listen = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in a shell's background
+    )
+    start = f"{listen}; from tersor.cli.main import main; main()"
+    command = [sys.executable, "-c", start, *quantize_with("slow_feed:samples")]
     environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
         [*command, "--samples", "1000"],
