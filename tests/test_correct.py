@@ -24,7 +24,8 @@ from tersor.ir.plan import Plan
 from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.metrics import sqnr_db
-from tersor.numerics.patches import Window, covariance, covariances, mean_patch
+from tersor.numerics.patch_sums import mean_patch
+from tersor.numerics.patches import Window, covariance, covariances
 from tersor.recipe import Recipe, adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate

@@ -113,7 +113,11 @@ class Layer:
 def nearest(weights: Array, scales: Array, limit: int) -> Array:
     """Weights rounded to the nearest integer times their scale, [G, O, K]."""
     steps = scales[..., None]
-    return np.asarray(np.clip(np.rint(weights / steps), -limit, limit) * steps)
+    found = np.asarray(weights / steps)
+    np.rint(found, out=found)
+    np.clip(found, -limit, limit, out=found)
+    found *= steps
+    return found
 
 
 def damped(covariance: Array, share: float) -> Array:

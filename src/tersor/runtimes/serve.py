@@ -169,6 +169,11 @@ def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tu
         part = pair[:0] if values is None else values.reshape(-1)[stride // 2 :: stride]
         yield name, part, (float(pair[0]), float(pair[1])), stride
         del values, part
+    for name in watch.whole:
+        values = _view(session, name)
+        if values is not None:
+            yield name, values
+        del values
     for item in watch.derived:
         sources = [outputs[watch.outputs[n]] if n in watch.outputs else _view(session, n) for n in item.sources]
         if all(source is not None for source in sources):

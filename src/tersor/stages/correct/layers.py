@@ -30,8 +30,9 @@ class Correctable:
     Attributes:
         op: its operator.
         window: how it moves over its input.
-        weights: as matrices, [G, O, K] in float64.
-        bias: [G, O].
+        shape: G, O, K.
+        weights: its weights.
+        bias: its bias.
         params: of its weights.
         input_scale: of the values that it reads.
         shared: whether other operators read the same weights.
@@ -39,33 +40,31 @@ class Correctable:
 
     op: Op
     window: Window
-    weights: Array
-    bias: Array
+    shape: tuple[int, int, int]
+    weights: Tensor
+    bias: Tensor
     params: QuantParams
     input_scale: float
     shared: bool
 
-    @property
-    def scales(self) -> Array:
-        """The scale of each output's weights, [G, O]."""
-        return np.broadcast_to(np.array(self.params.scales), self.bias.size).reshape(self.bias.shape)
-
     def described(self, moments: Moments) -> Layer:
         """The layer as algorithms see it, its weights rounded to the nearest integers."""
         limit = self.params.dtype.integer_range[1]
+        weights, bias = self._matrices(), values_of(self.bias).astype(np.float64).reshape(self.shape[:2])
         tiny = replace(self.params, scales=(SMALLEST_SCALE,) * len(self.params.scales))
-        least, _ = fit_bias(self.bias, self.input_scale, tiny)
+        least, _ = fit_bias(bias, self.input_scale, tiny)
+        scales = self._per_output(self.params)
         return Layer(
             name=self.op.name,
-            weights=self.weights,
-            bias=self.bias,
-            scales=self.scales,
+            weights=weights,
+            bias=bias,
+            scales=scales,
             limit=limit,
-            target=self.weights,
-            rounded=nearest(self.weights, self.scales, limit),
-            shifted=self.bias,
+            target=weights,
+            rounded=nearest(weights, scales, limit),
+            shifted=bias,
             moments=moments,
-            smallest_scales=np.broadcast_to(np.array(least.scales), self.bias.size).reshape(self.bias.shape),
+            smallest_scales=self._per_output(least),
             clamp=_CLAMPS.get(self.op.option("fused_activation_function", 0) or 0, (-np.inf, np.inf)),
             one_scale=isinstance(self.params.granularity, PerTensor),
         )
@@ -82,11 +81,24 @@ class Correctable:
             (self.op.name, LAYER_BIAS): replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
         }
 
-    def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
+    def restored(self, matrices: Array) -> Array:
         """Weights as matrices -> as the operator has them."""
+        shape = self.weights.shape
         if self.op.kind == "DEPTHWISE_CONV_2D":
             return np.ascontiguousarray(matrices.reshape(shape[3], -1).T.reshape(shape))
         return matrices.reshape(shape)
+
+    def _matrices(self) -> Array:
+        """The weights, [G, O, K] in float64."""
+        values = values_of(self.weights).astype(np.float64)
+        if self.op.kind == "DEPTHWISE_CONV_2D":
+            values = values.reshape(-1, values.shape[3]).T
+        return values.reshape(self.shape)
+
+    def _per_output(self, params: QuantParams) -> Array:
+        """The scale of each output's weights, [G, O]."""
+        groups, outputs, _ = self.shape
+        return np.broadcast_to(np.array(params.scales), groups * outputs).reshape(groups, outputs)
 
 
 def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
@@ -149,14 +161,10 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     assert bias is not None
     assert params is not None
     window = _window(graph, op, weights)
-    values = values_of(weights).astype(np.float64)
-    if op.kind == "DEPTHWISE_CONV_2D":
-        matrices = values.reshape(-1, values.shape[3]).T.reshape(window.groups, -1, values[0, :, :, 0].size)
-    else:
-        matrices = values.reshape(window.groups, values.shape[0] // window.groups, -1)
-    offsets = values_of(bias).astype(np.float64).reshape(matrices.shape[:2])
+    outputs = weights.shape[3 if op.kind == "DEPTHWISE_CONV_2D" else 0]
+    shape = (window.groups, outputs // window.groups, weights.elements // outputs)
     scale = _input_params(op, plan).scale
-    return Correctable(op, window, matrices, offsets, params, scale, len(graph.consumers[weights.name]) > 1)
+    return Correctable(op, window, shape, weights, bias, params, scale, len(graph.consumers[weights.name]) > 1)
 
 
 def _window(graph: Graph, op: Op, weights: Tensor) -> Window:
