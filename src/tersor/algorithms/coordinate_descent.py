@@ -44,13 +44,12 @@ def _descended(layer: Layer, covariance: Array) -> Array:
     steps = layer.scales[..., None]
     integers = np.rint(layer.rounded / steps)
     slope = (layer.rounded - layer.target) @ covariance
+    widths = np.diagonal(covariance, axis1=1, axis2=2)[:, None] * steps  # the slope over a step, [G, O, K]
     for _ in range(_SWEEPS):
         moves = 0
         for place in range(integers.shape[-1]):
-            variance = covariance[:, place, place][:, None]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                wish = np.rint(-slope[..., place] / (variance * layer.scales))
-            wish = np.where(np.isfinite(wish), wish, 0)
+            width = widths[..., place]
+            wish = np.rint(np.divide(-slope[..., place], width, out=np.zeros_like(width), where=width > 0))
             move = np.clip(integers[..., place] + wish, -layer.limit, layer.limit) - integers[..., place]
             if not move.any():
                 continue

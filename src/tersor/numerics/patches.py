@@ -188,32 +188,32 @@ def _taps(samples: Sequence[Array], window: Window, border: int, positions: int)
     """For each sample, windows at some positions, tap by tap: [taps, positions, channels]."""
     assert window.kernel is not None
     generator = np.random.default_rng(0)
+    taps = np.indices(window.kernel).reshape(2, -1, 1)
     for values in samples:
-        padded, (height, width) = _padded(values, window, border)
-        chosen = _some(generator, padded.shape[0] * height * width, positions)
-        batch, place = np.divmod(chosen, height * width)
-        top, left = np.divmod(place, width)
-        taps = np.indices(window.kernel).reshape(2, -1, 1)
-        rows = top * window.strides[0] + taps[0] * window.dilation[0]
-        columns = left * window.strides[1] + taps[1] * window.dilation[1]
-        places = (batch * padded.shape[1] + rows) * padded.shape[2] + columns
-        yield padded.reshape(-1, padded.shape[3]).take(places, axis=0)
+        batch, *sizes, channels = values.shape
+        pads, counts = zip(*(_steps(size, window, axis) for axis, size in enumerate(sizes)), strict=True)
+        image, place = np.divmod(_some(generator, batch * counts[0] * counts[1], positions), counts[0] * counts[1])
+        outside, flat = np.array(False), image
+        for axis, start in enumerate(np.divmod(place, counts[1])):
+            own = start * window.strides[axis] + taps[axis] * window.dilation[axis] - pads[axis]
+            inside = np.clip(own, 0, sizes[axis] - 1)
+            outside, flat = outside | (inside != own), flat * sizes[axis] + inside
+        found = values.reshape(-1, channels).take(flat, axis=0)
+        found[outside] = border
+        yield found
+
+
+def _steps(size: int, window: Window, axis: int) -> tuple[int, int]:
+    """How many zeros stand before an axis, and how many positions the window takes along it."""
+    assert window.kernel is not None
+    kernel, stride, dilation = window.kernel[axis], window.strides[axis], window.dilation[axis]
+    before, after = same_padding(size, kernel, stride, dilation) if window.same else (0, 0)
+    return before, (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
 
 
 def _some(generator: np.random.Generator, total: int, wanted: int) -> Array:
     """At most `wanted` of `total` places, in order."""
     return np.arange(total) if total <= wanted else np.sort(generator.choice(total, wanted, replace=False))
-
-
-def _padded(values: Array, window: Window, border: int = 0) -> tuple[Array, tuple[int, int]]:
-    """The input with its border of that value, and how many positions the window takes along each axis."""
-    assert window.kernel is not None
-    pads, counts = [(0, 0)], []
-    for axis, size in enumerate(values.shape[1:3]):
-        kernel, stride, dilation = window.kernel[axis], window.strides[axis], window.dilation[axis]
-        pads.append(same_padding(size, kernel, stride, dilation) if window.same else (0, 0))
-        counts.append((size + sum(pads[-1]) - (kernel - 1) * dilation - 1) // stride + 1)
-    return np.pad(values, (*pads, (0, 0)), constant_values=border), (counts[0], counts[1])
 
 
 def grouped(patches: Array, groups: int) -> Array:
