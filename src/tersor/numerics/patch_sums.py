@@ -41,7 +41,7 @@ class PatchSums:
         """
         if self._window.kernel is None:
             rows = values.reshape(-1, self._window.inputs)
-            sums, inside = _column_sums(rows), np.array(len(rows))
+            sums, inside = _middle_sums(rows[None])[0], np.array(len(rows))
             positions = len(rows)
         else:
             sums, inside, positions = _tap_sums(values, self._window)
@@ -122,11 +122,8 @@ def _tap_sums(values: Array, window: Window) -> tuple[Array, Array, int]:
         _reads(size, window.kernel[axis], window.strides[axis], window.dilation[axis], same=window.same)
         for axis, size in enumerate((height, width))
     )
-    if rows.are_all and columns.are_all:
-        sums = np.broadcast_to(_column_sums(values.reshape(-1, channels)), (rows.taps * columns.taps, channels))
-    else:
-        added = rows.summed(values.reshape(batch, height, -1)).sum(0)
-        sums = columns.summed(added.reshape(rows.taps, width, channels)).reshape(-1, channels)
+    added = rows.summed(values.reshape(batch, height, -1)).sum(0)
+    sums = columns.summed(added.reshape(rows.taps, width, channels)).reshape(-1, channels)
     inside = batch * rows.inside[:, None] * columns.inside
     return sums, inside.reshape(-1), batch * rows.positions * columns.positions
 
@@ -151,11 +148,6 @@ class _Reads:
     def taps(self) -> int:
         """The size of the kernel."""
         return len(self.read)
-
-    @property
-    def are_all(self) -> bool:
-        """Whether every tap reads every place."""
-        return self.read.shape[1] == 1 and bool(self.read.all())
 
     def summed(self, values: Array) -> Array:
         """[before, size, after] -> [before, taps, after] in float64: for each tap, the sum over what it reads."""
@@ -188,10 +180,3 @@ def _middle_sums(values: Array) -> Array:
     """[before, size, after] -> [before, after] in float64."""
     parts = [values[:, at : at + _ROWS].sum(1).astype(np.float64) for at in range(0, values.shape[1], _ROWS)]
     return np.asarray(sum(parts[1:], start=parts[0]))
-
-
-def _column_sums(rows: Array) -> Array:
-    """[rows, columns] -> [columns] in float64."""
-    whole = len(rows) - len(rows) % _ROWS
-    parts = rows[:whole].reshape(-1, _ROWS, rows.shape[1]).sum(1)
-    return np.asarray(parts.sum(0, dtype=np.float64) + rows[whole:].sum(0, dtype=np.float64))

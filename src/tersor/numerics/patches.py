@@ -151,7 +151,7 @@ class _ChannelSums:
         self._count += count
         for start in range(0, count, _CHUNK):
             part = values[:, start : start + _CHUNK].astype(np.float32)
-            self._means = self._means + part.sum(1, dtype=np.float64)
+            self._means = self._means + part.sum(1).astype(np.float64)
             products = np.zeros((len(part), *part.shape[::2]), np.float32)
             for tap, own in enumerate(part):
                 np.einsum("ng,kng->kg", own, part[tap:], out=products[tap, tap:])
