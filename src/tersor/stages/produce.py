@@ -268,6 +268,7 @@ class _Production:
                 recipe.algorithms,
                 fan_in_limit=recipe.fan_in_limit,
                 engine=self._engine,
+                written=self._float_path if draft.model is self._model else None,
                 progress=self._report(f"correcting {recipe.name}", None),
             )
         except RuntimeFailure as error:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -72,6 +73,7 @@ def correct(
     *,
     fan_in_limit: int = 64,
     engine: Engine | None = None,
+    written: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Corrected:
     """Apply algorithms to every layer with integer weights, in the order in which the network computes them.
@@ -86,6 +88,7 @@ def correct(
         algorithms: names from `algorithms`, applied to each layer in this order; those that `rewrite` are passed over.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         engine: the process to run in; by default one of its own.
+        written: the float model's `.tflite` file, where there is one; it is not written again then.
         progress: called with the number of layers done.
 
     Raises:
@@ -102,7 +105,7 @@ def correct(
         return Corrected(model, plan)
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
-        walker = _Walker(prepared, completed, layers, drawn, runner, fan_in_limit)
+        walker = _Walker(prepared, completed, layers, drawn, runner, fan_in_limit, written)
         stack.callback(walker.close)
         for number, layer in enumerate(layers, start=1):
             walker.correct(layer, steps)
@@ -132,6 +135,7 @@ class _Walker:
         samples: Sequence[Sequence[Array]],
         engine: Engine,
         fan_in_limit: int,
+        written: Path | None,
     ) -> None:
         self._model = model
         self._plan = plan
@@ -139,6 +143,7 @@ class _Walker:
         self._samples = samples
         self._engine = engine
         self._fan_in_limit = fan_in_limit
+        self._written = written
         self._store = engine.store()
         integers = quantize(model, plan).graph
         self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), available_threads())
@@ -183,7 +188,7 @@ class _Walker:
 
     @cached_property
     def _float_means(self) -> dict[str, Array]:
-        return float_means(self._model, self._layers, self._samples, self._engine)
+        return float_means(self._written or self._model, self._layers, self._samples, self._engine)
 
     def _replace(self, layer: Correctable, index: int, tensor: Tensor, values: Array) -> None:
         name = self._integer.op(layer.op.name).inputs[index]

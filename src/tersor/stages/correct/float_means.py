@@ -16,9 +16,15 @@ from tersor.stages.correct.layers import Correctable
 
 
 def float_means(
-    model: Model, layers: Iterable[Correctable], samples: Iterable[Sequence[Array]], engine: Engine
+    model: Model | Path, layers: Iterable[Correctable], samples: Iterable[Sequence[Array]], engine: Engine
 ) -> dict[str, Array]:
     """The mean of each layer's input, [G, K], by the operator's name; without layers whose input is not shown.
+
+    Args:
+        model: the float network, or its `.tflite` file.
+        layers: of it.
+        samples: its inputs in each sample.
+        engine: the process to run in.
 
     One copy of the network sees all samples in order, so that sums do not depend on the number of processors.
 
@@ -29,8 +35,9 @@ def float_means(
     for name, window in read.values():
         windows.setdefault(name, set()).add(window)
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
-        path = Path(folder) / "float.tflite"
-        tflite.write(model, path)
+        path = model if isinstance(model, Path) else Path(folder) / "float.tflite"
+        if isinstance(model, Model):
+            tflite.write(model, path)
         handle = engine.open(str(path), threads=available_threads(), keep_all=True)
         new_observer = PatchObservers({name: tuple(own) for name, own in windows.items()})
         found = handle.observe(samples, Watch(whole=tuple(windows)), new_observer)
