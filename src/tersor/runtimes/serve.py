@@ -21,6 +21,7 @@ from tersor.ir.graph import Array
 from tersor.runtimes.engine import AHEAD, Watch
 from tersor.runtimes.isolation import Channel
 from tersor.runtimes.litert import Session
+from tersor.runtimes.memory import return_freed_memory
 from tersor.runtimes.store import Shelves
 
 
@@ -42,6 +43,7 @@ def serve(channel: Channel) -> None:
                 channel.send(("ok", models[key][0].time(sample, seconds)))
             elif command == "close":
                 models[arguments[0]] = []
+                return_freed_memory()
             elif command == "store":
                 key, method, given = arguments
                 channel.send(("ok", getattr(stores.setdefault(key, Shelves()), method)(*given)))

@@ -25,6 +25,7 @@ from tersor.numerics.affine import quantize as to_integers
 from tersor.ops import LAYER_BIAS, LAYER_WEIGHTS
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
+from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.correct.float_means import float_means
 from tersor.stages.correct.layers import Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
@@ -111,7 +112,10 @@ def correct(
             walker.correct(layer, steps)
             if progress is not None:
                 progress(number)
-    return Corrected(*walker.result(), len(layers), len(drawn))
+        found = Corrected(*walker.result(), len(layers), len(drawn))
+        del walker
+    return_freed_memory()
+    return found
 
 
 def _drawn(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
