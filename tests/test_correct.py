@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
 
 from conftest import Cli, Run
 from small_nets import classifier, images, random, shared_file, through_file
@@ -24,11 +26,13 @@ from tersor.ir.plan import Plan
 from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.metrics import sqnr_db
-from tersor.numerics.patches import Window, covariance, covariances, mean_patch
+from tersor.numerics.patch_sums import PatchObserver, mean_patch
+from tersor.numerics.patches import Window, covariance, covariances, same_padding
 from tersor.recipe import Recipe, adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import Corrected, correct
+from tersor.stages.correct.float_means import float_means
 from tersor.stages.correct.layers import correctable, with_biases
 from tersor.stages.correct.walk import Walk
 from tersor.stages.load import load
@@ -37,6 +41,7 @@ from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
 
 NAMES = [name for name in registry.names("algorithms") if hasattr(registry.plugin("algorithms", name), "apply")]
+KINDS = ["plain", "grouped", "multiplied", "bare", "shared"]
 BOTH = ("coordinate_descent", "bias_correction")
 
 
@@ -178,6 +183,71 @@ def test_windows_are_those_of_a_convolution(window: Window, seed: int) -> None:
         assert np.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_sums_of_long_axes_and_of_several_samples(same: bool) -> None:
+    """Axes longer than what is added up in float32 at a time; the same sums in parts."""
+    window = Window(kernel=(3, 2), strides=(2, 1), same=same, groups=1)
+    samples = [1e3 + random([2, 300, 7, 3], seed) for seed in range(3)]
+    rows = [sliding_window_view(pad(values, window), (3, 2), axis=(1, 2))[:, ::2] for values in samples]
+    wanted = np.mean([row.astype(np.float64).mean((0, 1, 2)) for row in rows], axis=0)
+    first, second = (PatchObserver([window]) for _ in range(2))
+    first.observe(samples[0])
+    for values in samples[1:]:
+        second.observe(values)
+    first.merge(second)
+    for found in (mean_patch(samples, window), first.sums[window].mean()):
+        assert np.allclose(found.reshape(3, 2, 3), wanted.transpose(1, 2, 0), rtol=1e-6)
+
+
+def pad(values: Array, window: Window) -> Array:
+    pads = (
+        [same_padding(values.shape[axis + 1], window.kernel[axis], window.strides[axis], 1) for axis in range(2)]
+        if window.same and window.kernel
+        else [(0, 0)] * 2
+    )
+    return np.pad(values, ((0, 0), *pads, (0, 0)))
+
+
+def test_sums_of_many_samples_of_integers() -> None:
+    """More samples than a sum of 16 bits holds, all at the ends of the range; and rows of a dense layer."""
+    params = asymmetric_params(0.0, 1.0, DType.INT8)
+    samples = [np.full((1, 2, 2, 1), -128 if number % 4 else 127, np.int8) for number in range(400)]
+    assert np.allclose(mean_patch(samples, Window(kernel=(1, 1)), params), 0.25, atol=1e-6)
+    assert np.allclose(mean_patch([values.reshape(1, 4) for values in samples], Window(inputs=2), params), 0.25)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float_means_of_one_run_are_those_of_the_walk(kind: str, engine: Engine, tmp_path: Path) -> None:
+    model = optimize(network(kind=kind))
+    prepared, completed = with_biases(model, planned(model, load_recipe("int8"), engine))
+    layers = correctable(prepared.graph, completed)
+    given = samples(5)
+    store = engine.store()
+    walk = Walk(prepared.graph, store, "", {prepared.graph.inputs[0]: given}, threads=2)
+    path = tmp_path / "float.tflite"
+    tflite.write(model, path)
+    for found in (float_means(source, layers, [[x] for x in given], engine) for source in (prepared, path)):
+        assert found.keys() == {layer.op.name for layer in layers}
+    for layer in layers:
+        walk.up_to(layer.op.name)
+        wanted = store.reduce(mean_patch, layer.op.inputs[0] or "", layer.window)
+        assert np.allclose(found[layer.op.name], wanted, rtol=1e-5, atol=1e-6)
+    store.close()
+
+
+def test_means_that_one_run_does_not_show_come_from_the_walk(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = optimize(network())
+    decided = planned(model, load_recipe("int8"), engine)
+    usual = correct(model, decided, samples(30), BOTH, engine=engine)
+    monkeypatch.setattr("tersor.stages.correct.float_means", lambda *_: {})
+    walked = correct(model, decided, samples(30), BOTH, engine=engine)
+    for name, tensor in usual.model.graph.tensors.items():
+        if tensor.data is not None:
+            other = walked.model.graph.tensors[name].data
+            assert other is not None
+            assert np.allclose(tensor.data, other, rtol=1e-4, atol=1e-6)
+
+
 def unfolded(values: Array, window: Window) -> Array:
     """[G, positions, K], position by position."""
     assert window.kernel is not None
@@ -239,8 +309,6 @@ def planned(model: Model, recipe: Recipe, engine: Engine) -> Plan:
 
 GAIN = {"int8": -0.3, "int16x8": 1, "int8_w4": 3, "per_tensor": 0.5}
 """Decibel at least; at int8 most of the error is the rounding of activations, which none of these touches."""
-
-KINDS = ["plain", "grouped", "multiplied", "bare", "shared"]
 
 
 @pytest.mark.parametrize("recipe", GAIN)

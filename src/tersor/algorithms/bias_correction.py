@@ -30,4 +30,4 @@ def apply(layer: Layer) -> Layer:
 
 def _response(weights: Array, mean: Array) -> Array:
     """The mean of the outputs without the bias, [G, O]."""
-    return np.asarray((weights @ mean[..., None])[..., 0])
+    return np.asarray(np.einsum("gok,gk->go", weights, mean))

@@ -102,8 +102,11 @@ def quantize(values: Array, params: QuantParams, *, narrow: bool = False) -> Arr
     """
     low, high = params.dtype.integer_range
     scales, zero_points = _broadcast(params, values.ndim)
-    scaled = np.rint(values.astype(np.float64) / scales) + zero_points
-    return np.asarray(np.clip(scaled, low + narrow, high), params.dtype.numpy)
+    scaled = np.array(values, np.float64)  # worked on in place: weights are large
+    scaled /= scales
+    np.rint(scaled, out=scaled)
+    scaled += zero_points
+    return np.clip(scaled, low + narrow, high, out=scaled).astype(params.dtype.numpy)
 
 
 def dequantize(values: Array, params: QuantParams) -> Array:

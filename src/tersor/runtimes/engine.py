@@ -55,12 +55,14 @@ class Watch:
         extremes: by activation, the places of its smallest and its largest value among the model's outputs.
         strides: of which activations with `extremes` values are looked at too: every how many-th; the model must be
             loaded with `keep_all`.
+        whole: activations of which every value is looked at; the model must be loaded with `keep_all`.
         outputs: by activation, its own place among the model's outputs.
         derived: what is computed from outputs, and from other activations where the model is loaded with `keep_all`.
     """
 
     extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     strides: Mapping[str, int] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
     outputs: Mapping[str, int] = field(default_factory=dict)
     derived: tuple[Derived, ...] = ()
 

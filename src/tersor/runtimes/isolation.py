@@ -27,6 +27,13 @@ from tersor.errors import RuntimeFailure, TersorError
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<Q")
+_THRIFT = {"OPENBLAS_THREAD_TIMEOUT": "12", "MALLOC_ARENA_MAX": "1"}
+"""For libraries in the child, unless the user says otherwise.
+
+NumPy's idle threads sleep after 2**12 clock ticks, and do not take the runtime's processors for 2**26; glibc keeps one
+heap, of which what is freed can be returned, and not one per thread.
+"""
+
 _WATCH_INTERVAL = 0.25
 """Seconds between two looks of the watchdog at the clock."""
 
@@ -82,7 +89,7 @@ class Worker:
         self._closed = threading.Event()
         self._watchdog: threading.Thread | None = None
         code = f"from tersor.runtimes.isolation import child_main; child_main({target!r})"
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = _THRIFT | os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", code],
             stdin=subprocess.PIPE,

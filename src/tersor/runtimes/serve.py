@@ -21,6 +21,7 @@ from tersor.ir.graph import Array
 from tersor.runtimes.engine import AHEAD, Watch
 from tersor.runtimes.isolation import Channel
 from tersor.runtimes.litert import Session
+from tersor.runtimes.memory import return_freed_memory
 from tersor.runtimes.store import Shelves
 
 
@@ -42,6 +43,7 @@ def serve(channel: Channel) -> None:
                 channel.send(("ok", models[key][0].time(sample, seconds)))
             elif command == "close":
                 models[arguments[0]] = []
+                return_freed_memory()
             elif command == "store":
                 key, method, given = arguments
                 channel.send(("ok", getattr(stores.setdefault(key, Shelves()), method)(*given)))
@@ -169,6 +171,11 @@ def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tu
         part = pair[:0] if values is None else values.reshape(-1)[stride // 2 :: stride]
         yield name, part, (float(pair[0]), float(pair[1])), stride
         del values, part
+    for name in watch.whole:
+        values = _view(session, name)
+        if values is not None:
+            yield name, values
+        del values
     for item in watch.derived:
         sources = [outputs[watch.outputs[n]] if n in watch.outputs else _view(session, n) for n in item.sources]
         if all(source is not None for source in sources):

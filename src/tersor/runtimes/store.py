@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from tersor.runtimes.isolation import Worker
+from tersor.runtimes.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from tersor.ir.graph import Array
@@ -101,3 +102,4 @@ class Shelves:
     def clear(self) -> None:
         """See `Store.close`."""
         self._values.clear()
+        return_freed_memory()

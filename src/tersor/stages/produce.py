@@ -17,6 +17,7 @@ from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine, Handle, available_threads
+from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
@@ -268,6 +269,7 @@ class _Production:
                 recipe.algorithms,
                 fan_in_limit=recipe.fan_in_limit,
                 engine=self._engine,
+                written=self._float_path if draft.model is self._model else None,
                 progress=self._report(f"correcting {recipe.name}", None),
             )
         except RuntimeFailure as error:
@@ -283,6 +285,7 @@ class _Production:
                 written[recipe] = stack.enter_context(atomic(self._outputs[recipe]))
                 whole = draft.model if self._wide is None else self._wide.with_constants_of(draft.model)
                 tflite.write(quantize(whole, draft.plan), written[recipe])
+            return_freed_memory()
             yield written
 
     def _measure(

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -20,9 +22,12 @@ from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import Plan
 from tersor.numerics.affine import quantize as to_integers
+from tersor.ops import LAYER_BIAS, LAYER_WEIGHTS
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
-from tersor.stages.correct.layers import BIAS, WEIGHTS, Correctable, correctable, with_biases
+from tersor.runtimes.memory import return_freed_memory
+from tersor.stages.correct.float_means import float_means
+from tersor.stages.correct.layers import Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.rewriting import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
@@ -69,6 +74,7 @@ def correct(
     *,
     fan_in_limit: int = 64,
     engine: Engine | None = None,
+    written: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Corrected:
     """Apply algorithms to every layer with integer weights, in the order in which the network computes them.
@@ -83,6 +89,7 @@ def correct(
         algorithms: names from `algorithms`, applied to each layer in this order; those that `rewrite` are passed over.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         engine: the process to run in; by default one of its own.
+        written: the float model's `.tflite` file, where there is one; it is not written again then.
         progress: called with the number of layers done.
 
     Raises:
@@ -98,13 +105,17 @@ def correct(
     if not drawn:
         return Corrected(model, plan)
     with ExitStack() as stack:
-        walker = _Walker(prepared, completed, drawn, engine or stack.enter_context(Engine()), fan_in_limit)
+        runner = engine or stack.enter_context(Engine())
+        walker = _Walker(prepared, completed, layers, drawn, runner, fan_in_limit, written)
         stack.callback(walker.close)
         for number, layer in enumerate(layers, start=1):
             walker.correct(layer, steps)
             if progress is not None:
                 progress(number)
-    return Corrected(*walker.result(), len(layers), len(drawn))
+        found = Corrected(*walker.result(), len(layers), len(drawn))
+        del walker
+    return_freed_memory()
+    return found
 
 
 def _drawn(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
@@ -121,37 +132,48 @@ class _Walker:
     """Both networks side by side, and what has been decided so far."""
 
     def __init__(
-        self, model: Model, plan: Plan, samples: Sequence[Sequence[Array]], engine: Engine, fan_in_limit: int
+        self,
+        model: Model,
+        plan: Plan,
+        layers: Sequence[Correctable],
+        samples: Sequence[Sequence[Array]],
+        engine: Engine,
+        fan_in_limit: int,
+        written: Path | None,
     ) -> None:
         self._model = model
         self._plan = plan
+        self._layers = layers
+        self._samples = samples
+        self._engine = engine
         self._fan_in_limit = fan_in_limit
+        self._written = written
         self._store = engine.store()
         integers = quantize(model, plan).graph
-        threads = available_threads()
-        self._float = Walk(model.graph, self._store, "float/", _inputs(model.graph, samples), threads)
-        self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), threads)
+        self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), available_threads())
         self._tensors: list[Tensor] = []
         self._operands = dict(plan.operands)
 
     def correct(self, layer: Correctable, steps: Sequence[Callable[[Layer], Layer]]) -> None:
-        """Run both networks up to a layer, improve it, and let the quantized network go on with the result."""
-        self._float.up_to(layer.op.name)
+        """Run the quantized network up to a layer, improve it, and go on with the result."""
         self._integer.up_to(layer.op.name)
         limit = 0 if layer.shared else self._fan_in_limit
-        given = layer.described(InputMoments(self._store, self._float, self._integer, layer, limit))
+        moments = InputMoments(
+            self._store, lambda: self._floats, self._integer, layer, limit, lambda: self._float_means
+        )
+        given = layer.described(moments)
         found = given
         for step in steps:
             found = step(found)
         if found.scales is not given.scales:
             self._operands |= layer.scaled(found.scales, self._operands)
         if found.rounded is not given.rounded:
-            self._replace(layer, WEIGHTS, layer.restored(found.rounded, self._shape(layer, WEIGHTS)))
+            self._replace(layer, LAYER_WEIGHTS, layer.weights, layer.restored(found.rounded))
         if found.shifted is not given.shifted or found.scales is not given.scales:
-            self._replace(layer, BIAS, found.shifted.reshape(self._shape(layer, BIAS)))
+            self._replace(layer, LAYER_BIAS, layer.bias, found.shifted.reshape(layer.bias.shape))
         if found.notes:
-            own = self._operands[layer.op.name, BIAS]
-            self._operands[layer.op.name, BIAS] = replace(own, why="; ".join((own.why, *found.notes)))
+            own = self._operands[layer.op.name, LAYER_BIAS]
+            self._operands[layer.op.name, LAYER_BIAS] = replace(own, why="; ".join((own.why, *found.notes)))
 
     def result(self) -> tuple[Model, Plan]:
         """The model with all decisions, and the plan with their reasons."""
@@ -162,19 +184,22 @@ class _Walker:
         """Keep no activations any longer."""
         self._store.close()
 
-    def _shape(self, layer: Correctable, index: int) -> tuple[int, ...]:
-        tensor = self._model.graph.operand(layer.op, index)
-        assert tensor is not None
-        return tensor.shape
+    @cached_property
+    def _floats(self) -> Walk:
+        """The float network beside the quantized one; its activations take four times the memory of the other's."""
+        graph = self._model.graph
+        return Walk(graph, self._store, "float/", _inputs(graph, self._samples), available_threads())
 
-    def _replace(self, layer: Correctable, index: int, values: Array) -> None:
-        tensor = self._model.graph.operand(layer.op, index)
+    @cached_property
+    def _float_means(self) -> dict[str, Array]:
+        return float_means(self._written or self._model, self._layers, self._samples, self._engine)
+
+    def _replace(self, layer: Correctable, index: int, tensor: Tensor, values: Array) -> None:
         name = self._integer.op(layer.op.name).inputs[index]
-        assert tensor is not None
         assert name is not None
         self._tensors.append(tensor.with_data(values.astype(np.float32)))
         planned = self._operands[layer.op.name, index]
-        self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == WEIGHTS))
+        self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == LAYER_WEIGHTS))
 
 
 def _inputs(graph: Graph, samples: Sequence[Sequence[Array]]) -> dict[str, list[Array]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
 
 from tersor.ir.graph import Array
-from tersor.numerics.patches import covariance, covariances, mean_patch, rows
+from tersor.numerics.patch_sums import mean_patch
+from tersor.numerics.patches import covariance, covariances, rows
+from tersor.ops import LAYER_DATA
 from tersor.runtimes.store import Store
-from tersor.stages.correct.layers import DATA, Correctable
+from tersor.stages.correct.layers import Correctable
 from tersor.stages.correct.walk import Walk
 
 _POSITIONS_PER_INPUT = 32
@@ -31,25 +34,37 @@ class InputMoments:
 
     Args:
         store: where the activations are.
-        floats: the float network, run up to the layer.
-        integers: the quantized network, likewise.
+        floats: gives the float network, which is run up to the layer if its activations are asked for.
+        integers: the quantized network, run up to the layer.
         layer: the layer.
         fan_in_limit: the largest K for which a covariance is computed.
+        float_means: gives means in the float network by operator, as far as they are known without a walk through it.
     """
 
-    def __init__(self, store: Store, floats: Walk, integers: Walk, layer: Correctable, fan_in_limit: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        floats: Callable[[], Walk],
+        integers: Walk,
+        layer: Correctable,
+        fan_in_limit: int,
+        float_means: Callable[[], Mapping[str, Array]],
+    ) -> None:
         self._store = store
         self._floats = floats
         self._integers = integers
         self._layer = layer
         self._fan_in_limit = fan_in_limit
+        self._float_means = float_means
 
     def mean(self) -> Array:
         return self._mean
 
     def float_mean(self) -> Array:
-        found: Array = self._store.reduce(mean_patch, self._float_input, self._layer.window)
-        return found
+        found = self._float_means().get(self._layer.op.name)
+        if found is None:
+            found = self._store.reduce(mean_patch, self._float_input, self._layer.window)
+        return np.asarray(found)
 
     def covariance(self) -> Array | None:
         if "_folds" in self.__dict__:  # known already, and a third of the cost
@@ -86,11 +101,11 @@ class InputMoments:
     @property
     def _positions(self) -> int | None:
         """How many positions to look at for a covariance; None if there shall be none."""
-        fan_in = self._layer.weights.shape[2]
+        fan_in = self._layer.shape[2]
         return None if fan_in > self._fan_in_limit else max(_FEWEST_POSITIONS, _POSITIONS_PER_INPUT * fan_in)
 
     def rows(self) -> tuple[Array, Array] | None:
-        groups, _, fan_in = self._layer.weights.shape
+        groups, _, fan_in = self._layer.shape
         positions = min(_ROWS, _MOST_VALUES // (groups * fan_in))
         if positions < _FEWEST_ROWS:
             return None
@@ -100,13 +115,15 @@ class InputMoments:
 
     @property
     def _float_input(self) -> str:
-        name = self._floats.op(self._layer.op.name).inputs[DATA]
+        floats = self._floats()
+        floats.up_to(self._layer.op.name)
+        name = self._layer.op.inputs[LAYER_DATA]
         assert name is not None
-        return self._floats.key(name)
+        return floats.key(name)
 
     @property
     def _input(self) -> tuple[str, object]:
         """Where the quantized input is kept, and its numbers."""
-        name = self._integers.op(self._layer.op.name).inputs[DATA]
+        name = self._integers.op(self._layer.op.name).inputs[LAYER_DATA]
         assert name is not None
         return self._integers.key(name), self._integers.params(name)
