@@ -26,6 +26,7 @@ from tersor.stages.correct.layers import BIAS, WEIGHTS, Correctable, correctable
 from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.rewriting import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
+from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.quantize import quantize, stored
 
 __all__ = ["SAMPLES", "Corrected", "correct", "rewrite", "split_kinds"]
@@ -98,7 +99,9 @@ def correct(
     if not drawn:
         return Corrected(model, plan)
     with ExitStack() as stack:
-        walker = _Walker(prepared, completed, drawn, engine or stack.enter_context(Engine()), fan_in_limit)
+        runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(model, runner)
+        walker = _Walker(prepared, completed, drawn, runner, fan_in_limit)
         stack.callback(walker.close)
         for number, layer in enumerate(layers, start=1):
             walker.correct(layer, steps)
