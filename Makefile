@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := -m pip --quiet --disable-pip-version-check
 TENSORFLOW := .venv-tensorflow
+FLEX := .venv-flex
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit test-tensorflow benchmark constraints clean
@@ -23,6 +24,11 @@ $(TENSORFLOW)/ready: pyproject.toml constraints-tensorflow.txt
 	$(TENSORFLOW)/bin/python $(PIP) install --constraint constraints-tensorflow.txt --no-deps tf-keras
 	@touch $@
 
+$(FLEX)/ready: constraints-flex.txt
+	$(PYTHON) -m venv $(FLEX)
+	$(FLEX)/bin/python $(PIP) install --constraint constraints-flex.txt tensorflow-cpu
+	@touch $@
+
 demo: $(VENV)/ready ## make every flavour of the embedded sample and print what each costs
 	$(BIN)/tersor quantize demo/fashion_mnist.keras --as all --latency --rescale 1/255 \
 	    --data demo/fashion_mnist_calibration.npz --samples 200 --eval-data demo/fashion_mnist.npz --output out/demo
@@ -38,8 +44,9 @@ lint: $(VENV)/ready ## check style, types and import rules
 unit: $(VENV)/ready ## run the tests
 	$(BIN)/pytest -n auto
 
-test-tensorflow: $(TENSORFLOW)/ready ## run the tests that need TensorFlow or Keras, in an environment of their own
+test-tensorflow: $(TENSORFLOW)/ready $(FLEX)/ready ## run the tests that need TensorFlow or Keras, in an environment of their own
 	$(TENSORFLOW)/bin/pytest -n auto tests/test_saved_model.py tests/test_keras_entry.py
+	TERSOR_TENSORFLOW_PYTHON=$(FLEX)/bin/python $(TENSORFLOW)/bin/pytest tests/test_tensorflow_ops.py
 
 benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of their own) and rewrite docs and README
 	$(BIN)/python benchmarks/peers.py --work out/peers
@@ -55,6 +62,8 @@ constraints: ## write the versions installed now to constraints.txt
 	   $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
 	@{ echo '# The same for the tests that need TensorFlow or Keras.'; \
 	   $(TENSORFLOW)/bin/python -m pip freeze --exclude-editable; } > constraints-tensorflow.txt
+	@{ echo '# The last TensorFlow whose interpreter runs TensorFlow operators, for the tests of these.'; \
+	   $(FLEX)/bin/python -m pip freeze; } > constraints-flex.txt
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) $(TENSORFLOW) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TENSORFLOW) $(FLEX) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,6 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+if "child_main" in sys.argv[-1]:  # asked to run a model, it is a Python like any other
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+
 request = json.loads(sys.stdin.readline())
 folder = Path(request["folder"])
 case = Path(request["path"]).name

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -268,3 +271,29 @@ def test_many_large_inputs_and_outputs_do_not_deadlock(tmp_path: Path, engine: E
 def test_missing_file_is_a_failure_of_the_runtime(tmp_path: Path, engine: Engine) -> None:
     with pytest.raises(RuntimeFailure, match="refuse the model"):
         engine.open(str(tmp_path / "missing.tflite"))
+
+
+# The other end may have another NumPy
+
+
+@pytest.mark.parametrize("inside", [b"numpy.core.", b"numpy._core."])
+def test_arrays_of_another_numpy_are_read(inside: bytes) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    body = pickle.dumps(values, protocol=0)  # the one protocol that names modules without their length
+    assert b"numpy._core." in body
+    body = body.replace(b"numpy._core.", inside)
+    message = (1).to_bytes(4, "little") + len(body).to_bytes(8, "little") + body
+    np.testing.assert_array_equal(Channel(io.BytesIO(message), io.BytesIO()).receive(), values)
+
+
+def unreadable_to_the_child() -> None:
+    """Stands for something that the child cannot import."""
+
+
+def test_what_the_child_cannot_read_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unreadable_to_the_child, "__module__", "tersor.nowhere")
+    module = ModuleType("tersor.nowhere")
+    module.unreadable_to_the_child = unreadable_to_the_child  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tersor.nowhere", module)
+    with Engine(time_limit=30) as engine, pytest.raises(RuntimeFailure, match=r"No module named 'tersor\.nowhere'"):
+        engine.store().reduce(unreadable_to_the_child, "x")

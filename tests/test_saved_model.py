@@ -145,17 +145,18 @@ def test_recurrent_layer_with_an_open_batch_says_what_helps(models: Path) -> Non
         load(models / "recurrent")
 
 
-def test_tensorflow_ops_are_inspected_but_not_run(models: Path, cli: Cli, place: Path) -> None:
+def test_tensorflow_ops_need_a_tensorflow_that_runs_them(models: Path, cli: Cli, place: Path) -> None:
     answer = cli("inspect", models / "select", "--select-tf-ops")
     assert answer.code == 0
     assert "2 FlexCumprod" in answer.out
     assert "warning:" in answer.err
-    assert "stay TensorFlow ops: Cumprod x2; such a file needs the Flex delegate" in answer.err
+    assert "stay TensorFlow ops: Cumprod x2; such a file needs the Flex delegate on the device" in answer.err
     np.save(place / "four.npy", np.ones((20, 4), np.float32))
     for command in (("quantize", "--data", "four.npy"), ("quantize", "--as", "float16"), ("run", "four.npy")):
         answer = cli(command[0], models / "select", "--select-tf-ops", *command[1:])
         assert answer.code == ModelError.exit_code
-        assert "holds TensorFlow ops (Cumprod x2): the LiteRT runtime here has no Flex delegate" in answer.err
+        assert "holds TensorFlow ops, and TensorFlow 2." in answer.err
+        assert "is built without the Flex delegate that runs them; 2.18 has it: set TERSOR_TENSORFLOW_PY" in answer.err
     assert not list(place.glob("select*"))
 
 

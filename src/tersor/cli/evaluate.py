@@ -22,14 +22,23 @@ def command(
     """Measure a .tflite of any flavour, or another model, on labelled data, with a 95 % confidence interval."""
     from tersor.cli import console
     from tersor.report.outcome import score_to_dict
+    from tersor.runtimes.engine import Engine
     from tersor.stages.evaluate import evaluate
-    from tersor.stages.load import runnable
+    from tersor.stages.load import admit_tensorflow_ops, runnable
 
     loaded = opening.load(model)
     dataset = normalization.load(data, loaded)
     total = None if dataset.size is None else len(dataset)
-    with runnable(loaded) as path, console.progress() as report:
-        score = evaluate(path, dataset, metric, kernels, progress=lambda done: report("evaluating", done, total))
+    with runnable(loaded) as path, Engine() as engine, console.progress() as report:
+        admit_tensorflow_ops(loaded, engine)
+        score = evaluate(
+            path,
+            dataset,
+            metric,
+            kernels,
+            engine=engine,
+            progress=lambda done: report("evaluating", done, total),
+        )
     if as_json:
         console.print_json(score_to_dict(score))
         return

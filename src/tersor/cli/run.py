@@ -31,15 +31,17 @@ def command(
     import numpy as np
 
     from tersor.cli import console
-    from tersor.stages.load import runnable
+    from tersor.runtimes.engine import Engine
+    from tersor.stages.load import admit_tensorflow_ops, runnable
     from tersor.stages.load_data import load_inputs
     from tersor.stages.run import run
     from tersor.stages.save import atomic
 
     loaded = opening.load(model)
     samples = load_inputs(inputs, loaded, normalization.preprocess)
-    with runnable(loaded) as path:
-        results = list(run(path, samples, kernels=kernels, batch=batch))
+    with runnable(loaded) as path, Engine() as engine:
+        admit_tensorflow_ops(loaded, engine)
+        results = list(run(path, samples, kernels=kernels, batch=batch, engine=engine))
     if output is not None:
         stacked = {name: np.concatenate([np.atleast_1d(result[name]) for result in results]) for name in results[0]}
         with atomic(output) as temporary, temporary.open("wb") as file:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tersor.errors import RuntimeFailure, UnsupportedError
 from tersor.runtimes.isolation import Worker
 from tersor.runtimes.store import Store
 
@@ -70,13 +71,22 @@ class Watch:
 class Engine:
     """A child process with loaded models. Use as a context manager; it starts at once, while the parent goes on.
 
+    Models with TensorFlow's own operators go to a second child, which has TensorFlow, once that is admitted.
+
     Args:
         time_limit: seconds that one answer may take.
     """
 
     def __init__(self, time_limit: float = 600.0) -> None:
+        self._time_limit = time_limit
         self._worker = Worker("tersor.runtimes.serve:serve", time_limit)
+        self._with_tensorflow: Worker | None = None
+        self._admits_tensorflow = False
         self._stores = 0
+
+    def admit_tensorflow(self) -> None:
+        """From now on, run models with TensorFlow's operators, too: whoever calls this has looked at which they are."""
+        self._admits_tensorflow = True
 
     def open(
         self, path: str, kernels: str = "xnnpack", *, threads: int = 1, copies: int = 1, keep_all: bool = False
@@ -85,25 +95,48 @@ class Engine:
 
         Each copy maps the file and packs its weights anew; of a large file there is one, with as many threads.
 
-        Raises RuntimeFailure if the runtime refuses it or crashes on it.
+        Raises RuntimeFailure if the runtime refuses it or crashes on it, UnsupportedError for TensorFlow's operators
+        where these are not admitted or TensorFlow is missing.
         """
         what = f"{Path(path).name} on the {kernels} kernels"
         with contextlib.suppress(OSError):  # what is wrong with the file is for the child to say
             if Path(path).stat().st_size > _LARGE:
                 threads, copies = threads * copies, 1
-        self._worker.doing = f"loading {what}"
-        self._worker.send(("open", path, kernels, threads, copies, keep_all))
-        key, inputs, outputs = self._worker.receive()
-        return Handle(self._worker, key, what, inputs, outputs)
+        command = ("open", path, kernels, threads, copies, keep_all)
+        worker = self._worker
+        try:
+            answer = _ask(worker, f"loading {what}", command)
+        except RuntimeFailure as error:
+            from tersor.runtimes.litert import TensorFlowOps
+
+            if not isinstance(error, TensorFlowOps):
+                raise
+            worker = self._tensorflow_worker(Path(path).name)
+            try:
+                answer = _ask(worker, f"loading {what}", command)
+            except TensorFlowOps as without:
+                raise UnsupportedError(f"{Path(path).name}: {without}") from error
+        return Handle(worker, answer[0], what, *answer[1:])
 
     def store(self) -> Store:
         """A place in the child where activations of many samples are kept; see `Store`."""
         self._stores += 1
-        return Store(self._worker, self._stores)
+        worker = self._tensorflow_worker("the model") if self._admits_tensorflow else self._worker
+        return Store(worker, self._stores)
 
     def close(self) -> None:
         """End the child."""
         self._worker.close()
+        if self._with_tensorflow is not None:
+            self._with_tensorflow.close()
+
+    def _tensorflow_worker(self, name: str) -> Worker:
+        if not self._admits_tensorflow:
+            raise UnsupportedError(f"{name}: holds TensorFlow ops, which are run only for models that were looked at")
+        if self._with_tensorflow is None:
+            target = "tersor.runtimes.serve:serve_with_tensorflow"
+            self._with_tensorflow = Worker(target, self._time_limit, with_tensorflow=True)
+        return self._with_tensorflow
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +145,12 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _ask(worker: Worker, doing: str, command: tuple[Any, ...]) -> Any:
+    worker.doing = doing
+    worker.send(command)
+    return worker.receive()
 
 
 class Handle:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import math
 import os
 import pickle
@@ -24,6 +25,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tersor.errors import RuntimeFailure, TersorError
+from tersor.tensorflow_python import child_command, child_environment
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<Q")
@@ -33,6 +35,9 @@ _THRIFT = {"OPENBLAS_THREAD_TIMEOUT": "12", "MALLOC_ARENA_MAX": "1"}
 NumPy's idle threads sleep after 2**12 clock ticks, and do not take the runtime's processors for 2**26; glibc keeps one
 heap, of which what is freed can be returned, and not one per thread.
 """
+
+_NUMPY_INSIDE = ("numpy.core.", "numpy._core.")
+"""Where NumPy 1 and NumPy 2 keep what pickled arrays name."""
 
 _WATCH_INTERVAL = 0.25
 """Seconds between two looks of the watchdog at the clock."""
@@ -60,7 +65,7 @@ class Channel:
         (count,) = _HEADER.unpack(self._read(_HEADER.size))
         sizes = [_SIZE.unpack(self._read(_SIZE.size))[0] for _ in range(count)]
         body, *buffers = (self._read(size) for size in sizes)
-        return pickle.loads(body, buffers=buffers)  # noqa: S301 (both ends are this program)
+        return _Unpickler(io.BytesIO(body), buffers=buffers).load()
 
     def _read(self, size: int) -> bytearray:
         data = bytearray(size)
@@ -73,30 +78,51 @@ class Channel:
         return data
 
 
+class _Unpickler(pickle.Unpickler):
+    """Reads what the other end wrote, which is this program, but maybe with NumPy 1 here and NumPy 2 there."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith(_NUMPY_INSIDE):
+            from numpy.lib import NumpyVersion
+
+            inside = (
+                "numpy._core" if NumpyVersion(importlib.import_module("numpy").__version__) >= "2.0.0" else "numpy.core"
+            )
+            module = ".".join((inside, *module.split(".")[2:]))
+        return super().find_class(module, name)
+
+
 class Worker:
     """A child process that runs `target` ("module:function"); use as a context manager.
 
     Args:
         target: the function to run in the child; called with the child's `Channel`.
         time_limit: seconds that one wait for an answer may take before the child is killed.
+        with_tensorflow: run it by the Python in whose environment TensorFlow lies.
+
+    Raises RuntimeFailure if that cannot be started.
     """
 
-    def __init__(self, target: str, time_limit: float = 600.0) -> None:
+    def __init__(self, target: str, time_limit: float = 600.0, *, with_tensorflow: bool = False) -> None:
         self._time_limit = time_limit
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._timed_out = False
         self._deadline = math.inf
         self._closed = threading.Event()
         self._watchdog: threading.Thread | None = None
-        code = f"from tersor.runtimes.isolation import child_main; child_main({target!r})"
-        environment = _THRIFT | os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=environment,
-        )
+        if with_tensorflow:
+            command, environment = child_command("tersor.runtimes.isolation:child_main", target), child_environment()
+        else:
+            code = f"from tersor.runtimes.isolation import child_main; child_main({target!r})"
+            command = [sys.executable, "-P", "-c", code]
+            environment = _THRIFT | os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, env=environment
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise RuntimeFailure(f"{command[0]}: cannot be started: {error.strerror or error}") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)

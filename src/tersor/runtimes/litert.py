@@ -14,10 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from tersor.errors import RecipeError, RuntimeFailure
+from tersor.errors import RecipeError, RuntimeFailure, UnsupportedError
 from tersor.ir.graph import Array
+from tersor.tensorflow_python import PYTHON, missing
 
 KERNEL_SETS = ("xnnpack", "builtin")
+
+_NO_FLEX = "Select TensorFlow op"
+"""How LiteRT's complaint about an operator begins that only TensorFlow has."""
+
+
+class TensorFlowOps(RuntimeFailure):
+    """The model holds TensorFlow's operators, which LiteRT alone does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +55,33 @@ class Session:
         kernels: one of `KERNEL_SETS`.
         threads: threads of one run.
         keep_all: keep every activation after a run, for `view`.
+        with_tensorflow: take TensorFlow's build of the interpreter, which has TensorFlow's operators, too.
 
-    Raises RuntimeFailure if the runtime refuses the model, RecipeError for unknown kernels.
+    Raises RuntimeFailure if the runtime refuses the model (`TensorFlowOps` if it is for these), RecipeError for unknown
+    kernels, UnsupportedError where TensorFlow is needed and missing.
     """
 
     def __init__(
-        self, model: str | bytes, kernels: str = "xnnpack", threads: int = 1, *, keep_all: bool = False
+        self,
+        model: str | bytes,
+        kernels: str = "xnnpack",
+        threads: int = 1,
+        *,
+        keep_all: bool = False,
+        with_tensorflow: bool = False,
     ) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
+        interpreter, resolvers = _tensorflow_interpreter() if with_tensorflow else _interpreter()
         if kernels not in KERNEL_SETS:
             raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join(KERNEL_SETS)}")
         resolver = {
-            "xnnpack": OpResolverType.BUILTIN,
-            "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            "xnnpack": resolvers.BUILTIN,
+            "builtin": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         }[kernels]
         self._kernels = kernels
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it advises against keeping tensors, which is what we came for
-                self._interpreter = Interpreter(
+                self._interpreter = interpreter(
                     **{"model_path" if isinstance(model, str) else "model_content": model},
                     num_threads=threads,
                     experimental_op_resolver_type=resolver,
@@ -80,7 +95,9 @@ class Session:
             self._interpreter.allocate_tensors()
             self._allocated = True
         except (RuntimeError, ValueError) as error:
-            raise RuntimeFailure(f"the {kernels} kernels refuse the model: {_first_line(error)}") from error
+            if _NO_FLEX not in str(error):
+                raise RuntimeFailure(f"the {kernels} kernels refuse the model: {_first_line(error)}") from error
+            raise TensorFlowOps(_without_flex() if with_tensorflow else "holds TensorFlow ops") from error
         details = self._interpreter.get_tensor_details()
         self._index = {item["name"]: item["index"] for item in details}
         self.outputs = tuple(_port(item) for item in self._interpreter.get_output_details())
@@ -135,6 +152,30 @@ class Session:
         if not self._allocated:
             self._interpreter.allocate_tensors()
             self._allocated = True
+
+
+def _interpreter() -> tuple[Any, Any]:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter, OpResolverType
+
+
+def _tensorflow_interpreter() -> tuple[Any, Any]:
+    """TensorFlow's build of the same interpreter, with the Flex delegate linked in."""
+    try:
+        from tensorflow.lite.python.interpreter import Interpreter, OpResolverType
+    except ImportError as error:
+        raise UnsupportedError(f"the model holds TensorFlow ops: {missing()}") from error
+    return Interpreter, OpResolverType
+
+
+def _without_flex() -> str:
+    from tensorflow import __version__
+
+    return (
+        f"holds TensorFlow ops, and TensorFlow {__version__} is built without the Flex delegate that runs them; "
+        f"2.18 has it: set {PYTHON} to the Python of an environment with that"
+    )
 
 
 def _port(details: dict[str, Any]) -> Port:

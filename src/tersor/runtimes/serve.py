@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,14 @@ from tersor.runtimes.memory import return_freed_memory
 from tersor.runtimes.store import Shelves
 
 
-def serve(channel: Channel) -> None:
+def serve_with_tensorflow(channel: Channel) -> None:
+    """`serve`, with TensorFlow's build of the interpreter."""
+    serve(channel, with_tensorflow=True)
+
+
+def serve(channel: Channel, *, with_tensorflow: bool = False) -> None:
     """The loop over commands; the process ends when the parent is gone."""
+    new_session = partial(Session, with_tensorflow=with_tensorflow)
     inbox = _Inbox(channel)
     models: dict[int, list[Session]] = {}
     stores: dict[int, Shelves] = {}
@@ -36,7 +44,7 @@ def serve(channel: Channel) -> None:
             if command == "open":
                 path, kernels, threads, copies, keep_all = arguments
                 key = len(models)
-                models[key] = [Session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
+                models[key] = [new_session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
                 channel.send(("ok", (key, models[key][0].inputs, models[key][0].outputs)))
             elif command == "time":
                 key, sample, seconds = arguments
@@ -46,7 +54,7 @@ def serve(channel: Channel) -> None:
                 return_freed_memory()
             elif command == "store":
                 key, method, given = arguments
-                channel.send(("ok", getattr(stores.setdefault(key, Shelves()), method)(*given)))
+                channel.send(("ok", getattr(stores.setdefault(key, Shelves(new_session)), method)(*given)))
             elif command == "run":
                 _run(channel, inbox, models[arguments[0]])
             elif command == "observe":
@@ -79,6 +87,10 @@ class _Inbox:
                 self._values.put(self._channel.receive())
             except EOFError:
                 os._exit(0)  # the parent is gone: nobody waits for what threads still do
+            except BaseException as error:  # what cannot be read leaves both sides out of step
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
+                sys.stderr.flush()
+                os._exit(1)
 
 
 def _run(channel: Channel, inbox: _Inbox, sessions: list[Session]) -> None:

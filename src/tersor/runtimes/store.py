@@ -15,6 +15,7 @@ from tersor.runtimes.memory import return_freed_memory
 
 if TYPE_CHECKING:
     from tersor.ir.graph import Array
+    from tersor.runtimes.litert import Session
 
 
 class Store:
@@ -64,9 +65,10 @@ class Store:
 
 
 class Shelves:
-    """The child's side of `Store`."""
+    """The child's side of `Store`; pieces are loaded by `new_session`."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_session: Callable[[bytes], Session]) -> None:
+        self._new_session = new_session
         self._values: dict[str, list[Array]] = {}
 
     def put(self, values: dict[str, list[Array]]) -> None:
@@ -75,11 +77,9 @@ class Shelves:
 
     def advance(self, model: bytes, inputs: Sequence[str], outputs: Sequence[str], threads: int) -> None:
         """See `Store.advance`."""
-        from tersor.runtimes.litert import Session
-
         count = len(self._values[inputs[0]]) if inputs else 1
         copies = max(1, min(threads, count))
-        sessions = [Session(model) for _ in range(copies)]
+        sessions = [self._new_session(model) for _ in range(copies)]
 
         def run(first: int) -> list[list[Array]]:
             own = range(first, count, copies)

@@ -17,11 +17,12 @@ from tersor.errors import DataError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Tensor
-from tersor.observers import min_max
+from tersor.observers._choice import Choice
 from tersor.observers._contract import Observer
 from tersor.passes import expose_extremes
 from tersor.runtimes.engine import Engine, Handle, Watch, available_threads
 from tersor.stages.derive import derive
+from tersor.stages.load import admit_tensorflow_ops
 
 FEW_SAMPLES = 10
 """Fewer samples than this rarely show the ranges that a network takes; a warning says so."""
@@ -95,30 +96,20 @@ def calibrate(
     new_observer = registry.plugin("observers", observer).Observer
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(model, runner)
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-"))) / "model.tflite"
         graph, watch = _watched(model.graph, extremes_suffice=new_observer.extremes_suffice)
         tflite.write(model.with_graph(graph), path)
         handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.strides))
         size = batch_of(model.graph.tensors[name].shape for name in (*model.graph.inputs, *model.graph.outputs))
         feed = _Feed(handle, samples, size, progress)
-        observers = handle.observe(feed, watch, _Choice(new_observer, frozenset(watch.strides)))
+        observers = handle.observe(feed, watch, Choice(new_observer, frozenset(watch.strides)))
         handle.close()
     if not feed.count:
         raise DataError("the calibration data has no samples")
     _require_finite(observers)
     _require_life(feed)
     return Statistics(observers, feed.count)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """The observer of an activation: one that clips only where it may."""
-
-    wanted: type[Observer]
-    may_clip: frozenset[str]
-
-    def __call__(self, name: str) -> Observer:
-        return self.wanted() if self.wanted.extremes_suffice or name in self.may_clip else min_max.Observer()
 
 
 def observable(graph: Graph) -> list[str]:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tersor.errors import FormatError, RecipeError, UnsupportedError
 from tersor.formats import tflite
+from tersor.formats.tflite.flex import is_tensorflow_op, tensorflow_kinds
 from tersor.ir.graph import Model
 from tersor.stages.optimize import optimize
 
 if TYPE_CHECKING:
     from tersor.formats.saved_model.conversion import Conversion
+    from tersor.runtimes.engine import Engine
 
 _LATER = {".onnx": "ONNX"}
 
@@ -110,21 +112,32 @@ def _is_saved_model(folder: Path) -> bool:
     return any((folder / f"saved_model{suffix}").is_file() for suffix in _GRAPHS)
 
 
-def refuse_tensorflow_ops(model: Model) -> None:
-    """Raise UnsupportedError for a model with operators that only TensorFlow has."""
-    codes = Counter(op.custom_code or "" for graph in model.graphs for op in graph.ops if op.kind == "CUSTOM")
-    left = [f"{code.removeprefix('Flex')} x{count}" for code, count in sorted(codes.items()) if code.startswith("Flex")]
-    if left:
-        raise UnsupportedError(
-            f"{model.source or 'the model'}: holds TensorFlow ops ({', '.join(left)}): the LiteRT runtime here has no "
-            "Flex delegate, so neither it nor what is made of it can be run; replace what computes them in the model"
-        )
+def tensorflow_ops(model: Model) -> dict[str, int]:
+    """How many operators of which kind only TensorFlow has (LiteRT calls them Flex or Select TensorFlow operators)."""
+    ops = [op for graph in model.graphs for op in graph.ops if is_tensorflow_op(op)]
+    return dict(sorted(Counter(kind for op in ops for kind in tensorflow_kinds(op)).items()))
+
+
+def admit_tensorflow_ops(model: Model, engine: Engine) -> None:
+    """Let an engine run a model's TensorFlow operators.
+
+    Raises UnsupportedError for operators that reach for files, Python or other machines: a file could do harm by them;
+    FormatError where it cannot be told which they are.
+    """
+    kinds = tensorflow_ops(model)
+    if kinds:
+        from tersor.formats.saved_model.screen import refuse_operators
+
+        try:
+            refuse_operators(kinds)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{model.source or 'the model'}: {error}") from error
+        engine.admit_tensorflow()
 
 
 @contextmanager
 def runnable(model: Model) -> Iterator[Path]:
-    """A file that the runtime loads: the model's own, or a temporary one. Raises UnsupportedError if it cannot run."""
-    refuse_tensorflow_ops(model)
+    """A file that the runtime loads: the model's own, or a temporary one."""
     path = Path(model.source)
     if model.source and runs_as_it_is(path):
         yield path

@@ -24,7 +24,7 @@ from tersor.stages.compare import Accumulator, OutputDistance, batches, real_out
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, correct, rewrite, split_kinds
 from tersor.stages.evaluate import METRICS, Change, Score, Scorer, as_sample
-from tersor.stages.load import refuse_tensorflow_ops, runs_as_it_is
+from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import refuse_finished
@@ -144,13 +144,13 @@ def produce(
     """
     options = options or Options()
     refuse_finished(model)
-    refuse_tensorflow_ops(model)
     _refuse_outputs(model, outputs)
     if options.metric is not None:
         Scorer(options.metric)  # raises for an unknown one before anything is done
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(model, runner)
         float_model = optimize(model)
         float_path = folder / "float.tflite"
         if float_model is model and runs_as_it_is(Path(model.source)):

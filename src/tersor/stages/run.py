@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from tersor.data.batch import stacked
@@ -14,7 +15,12 @@ from tersor.stages.compare import taken_at_once, to_real
 
 
 def run(
-    path: str | Path, samples: Iterable[object], *, kernels: str = "xnnpack", batch: int | None = None
+    path: str | Path,
+    samples: Iterable[object],
+    *,
+    kernels: str = "xnnpack",
+    batch: int | None = None,
+    engine: Engine | None = None,
 ) -> Iterator[dict[str, Array]]:
     """Outputs for each sample, real numbers by output name, with the batch dimension.
 
@@ -25,14 +31,15 @@ def run(
         kernels: "xnnpack" or "builtin".
         batch: samples to run at once; the model is resized whatever batch size the file states. By default as many as
             the file states, where the last batch is filled up and what fills it is dropped.
+        engine: the process to run in; by default one of its own.
 
     Raises DataError for a sample that does not fit, and for none at all; RuntimeFailure, also for a model that cannot
     be resized; UnsupportedError for one that does not keep the samples of a batch apart.
     """
     if batch is not None and batch < 1:
         raise DataError(f"a batch has at least one sample, not {batch}")
-    with Engine() as engine:
-        handle = engine.open(str(path), kernels)
+    with ExitStack() as stack:
+        handle = (engine or stack.enter_context(Engine())).open(str(path), kernels)
         own = taken_at_once(handle)
         size = batch or own
         fitted = (fit(sample, handle.inputs, number) for number, sample in enumerate(samples))

@@ -24,6 +24,7 @@ from tersor.recipe import Recipe, Rule, Scheme
 from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.stages.calibrate import Statistics
 from tersor.stages.compare import compare, real_outputs
+from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
 
@@ -97,6 +98,7 @@ def sensitivity(
         raise PlanError(f"{recipe.name} quantizes no operator of this model")
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(model, runner)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         drawn = list(islice(samples, SAMPLES))
         measure = _Measure(model, statistics, drawn, folder, runner)

@@ -14,6 +14,7 @@ from tersor.ir.graph import Array, Model
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import KERNEL_SETS
 from tersor.stages.compare import OutputDistance, compare, real_outputs
+from tersor.stages.load import admit_tensorflow_ops
 
 SAMPLES = 16
 """Samples that a result is verified on."""
@@ -53,6 +54,7 @@ def verify(
     samples = list(samples)
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(reference, runner)
         float_path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-"))) / "float.tflite"
         tflite.write(reference, float_path)
         handle = runner.open(str(float_path), copies=available_threads())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +13,10 @@ from typing import Any
 from tersor import errors
 from tersor.errors import RuntimeFailure, TersorError, UnsupportedError
 from tersor.formats.saved_model.convert import ANSWER
-
-PYTHON = "TERSOR_TENSORFLOW_PYTHON"
-"""The environment variable that names the Python in whose environment TensorFlow lies, if that is another one."""
+from tersor.tensorflow_python import PYTHON, child_command, child_environment, missing
 
 _NOISE = ("INFO", "WARNING", "W0000", "I0000", "To enable", "***", "*** ")
 _POLL = 0.05
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
-"""A conversion has no use for a GPU, and needs Keras on TensorFlow."""
 
 
 def convert(request: Mapping[str, Any], folder: Path, time_limit: float) -> dict[str, Any]:
@@ -57,7 +51,7 @@ def convert(request: Mapping[str, Any], folder: Path, time_limit: float) -> dict
     except (OSError, ValueError):
         raise _crash(process.returncode, log) from None
     if "missing" in answer:
-        raise UnsupportedError(_missing())
+        raise UnsupportedError(missing())
     if "error" in answer:
         kind: type[TersorError] = getattr(errors, str(answer["error"]), UnsupportedError)
         raise kind(str(answer.get("message")))
@@ -65,20 +59,11 @@ def convert(request: Mapping[str, Any], folder: Path, time_limit: float) -> dict
 
 
 def _start(log: Any) -> subprocess.Popen[bytes]:
-    """Start the child; where it is another Python, that gets tersor's modules from here, but no other package."""
-    python = os.environ.get(PYTHON) or sys.executable
-    root = str(Path(__file__).parents[3])
-    code = (
-        f"import sys; usual = [path for path in sys.path if path]; sys.path = [{root!r}, *usual]; "
-        "from tersor.formats.saved_model.convert import main; sys.path = usual; main()"
-    )
-    environment = os.environ | _QUIET
-    if python == sys.executable:
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    command = child_command("tersor.formats.saved_model.convert:main")
     try:
-        return subprocess.Popen([python, "-c", code], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=child_environment())
     except OSError as error:
-        raise RuntimeFailure(f"{PYTHON}={python}: cannot be started: {error.strerror or error}") from error
+        raise RuntimeFailure(f"{PYTHON}={command[0]}: cannot be started: {error.strerror or error}") from error
 
 
 def _talk(process: subprocess.Popen[bytes], request: Mapping[str, Any], time_limit: float) -> None:
@@ -108,9 +93,3 @@ def _crash(status: int, log: Path) -> RuntimeFailure:
     return RuntimeFailure(
         f"TensorFlow crashed ({how}) while it converted the model" + (f": {lines[-1][:400]}" if lines else "")
     )
-
-
-def _missing() -> str:
-    if os.environ.get(PYTHON):
-        return f"TensorFlow is not installed where {PYTHON} points ({os.environ[PYTHON]})"
-    return "this needs TensorFlow, which is not installed: pip install 'tersor[tensorflow]'"

@@ -159,12 +159,11 @@ def _refuse_foreign(model: Model, path: Path, *, allowed: bool) -> None:
     if flex and not allowed:
         raise UnsupportedError(
             f"LiteRT has no operator for {_counted(flex)}: replace what computes them in the model, or leave them as "
-            "TensorFlow ops with --select-tf-ops; such a file needs the Flex delegate: tersor can inspect it, but "
-            "not run or quantize it"
+            "TensorFlow ops with --select-tf-ops; such a file needs the Flex delegate on the device"
         )
     if flex:
         warnings.warn(
-            f"{path}: these stay TensorFlow ops: {_counted(flex)}; such a file needs the Flex delegate",
+            f"{path}: these stay TensorFlow ops: {_counted(flex)}; such a file needs the Flex delegate on the device",
             TersorWarning,
             stacklevel=3,
         )

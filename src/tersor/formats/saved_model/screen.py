@@ -10,7 +10,7 @@ SavedModel's own saver reaches them: restoring is what loading means, and saving
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tersor.errors import UnsupportedError
@@ -72,6 +72,18 @@ def refuse_graph(graph_def: Any, definition: OpDef) -> None:
     """Raise UnsupportedError if a frozen graph (a `GraphDef`) reaches outside of the model."""
     graph = _Reach(graph_def)
     _refuse(list(graph.reaching_out(set(graph.names), definition, frozenset())))
+
+
+def refuse_operators(kinds: Mapping[str, int]) -> None:
+    """Raise UnsupportedError if operators of a `.tflite` file, by name, may reach outside of the model.
+
+    Printing is among them: where to, only the operator's attributes say.
+    """
+    found = [f"{kind} x{count}" for kind, count in kinds.items() if _REACHES_OUT.search(kind) or "Print" in kind]
+    if found:
+        raise UnsupportedError(
+            f"holds TensorFlow ops that reach for files, Python or other machines ({', '.join(found)}): it is not run"
+        )
 
 
 def _refuse(found: list[str]) -> None:

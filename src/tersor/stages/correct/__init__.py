@@ -31,6 +31,7 @@ from tersor.stages.correct.layers import Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.rewriting import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
+from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.quantize import quantize, stored
 
 __all__ = ["SAMPLES", "Corrected", "correct", "rewrite", "split_kinds"]
@@ -106,6 +107,7 @@ def correct(
         return Corrected(model, plan)
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(model, runner)
         walker = _Walker(prepared, completed, layers, drawn, runner, fan_in_limit, written)
         stack.callback(walker.close)
         for number, layer in enumerate(layers, start=1):

@@ -23,6 +23,7 @@ from tersor.stages.debug.causes import Case, Finding, findings
 from tersor.stages.debug.errors import Errors, ErrorSums, ValueSums
 from tersor.stages.debug.instrument import Shown, with_all_outputs, with_branches
 from tersor.stages.debug.match import CONVERSIONS, counterparts
+from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.optimize import optimize
 
 SAMPLES = 32
@@ -122,6 +123,7 @@ def debug(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(quantized, runner)
         measurement = _Measurement(integers, matched, branched, shown)
         count = measurement.run(reference, quantized, samples, folder, runner, kernels, progress)
     rows = sorted(measurement.rows(pairs), key=lambda row: -row.blame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tersor.formats.tflite.flex import is_tensorflow_op
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
@@ -94,7 +95,7 @@ def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, 
     if op.kind in _CONTROL_FLOW:
         return "its graphs of control flow are not quantized"
     if op.kind == "CUSTOM":
-        return "nothing is known of this custom operator"
+        return "TensorFlow computes it in float" if is_tensorflow_op(op) else "nothing is known of this custom operator"
     if spec is None or (spec.int8 is None and spec.int16 is None):
         return "LiteRT has no integer kernel for it"
     if spec.version(scheme.activations) is None:
