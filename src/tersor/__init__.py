@@ -28,6 +28,7 @@ _HOMES = {
     "Plan": "tersor.ir.plan",
     "Preprocess": "tersor.data.preprocess",
     "Recipe": "tersor.recipe",
+    "Repair": "tersor.stages.repair",
     "Sample": "tersor.data.feed",
     "Score": "tersor.stages.evaluate",
     "Statistics": "tersor.stages.calibrate",
@@ -44,6 +45,7 @@ _HOMES = {
     "plan": "tersor.stages.plan",
     "produce": "tersor.stages.produce",
     "quantize": "tersor.stages.quantize",
+    "repair": "tersor.stages.repair",
     "run": "tersor.stages.run",
     "save": "tersor.stages.save",
     "sensitivity": "tersor.stages.sensitivity",
@@ -77,6 +79,8 @@ if TYPE_CHECKING:
     from tersor.stages.produce import Outcome as Outcome
     from tersor.stages.produce import produce as produce
     from tersor.stages.quantize import quantize as quantize
+    from tersor.stages.repair import Repair as Repair
+    from tersor.stages.repair import repair as repair
     from tersor.stages.run import run as run
     from tersor.stages.save import save as save
     from tersor.stages.sensitivity import sensitivity as sensitivity

@@ -7,6 +7,7 @@ says why. Presets lie in `tersor/presets`; their file names are the flavours of 
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -228,6 +229,29 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
         return recipe
     except (RecipeError, TypeError, AttributeError) as error:
         raise RecipeError(f"{source}: {error}") from error
+
+
+def to_toml(recipe: Recipe, remarks: Sequence[str] = ()) -> str:
+    """The text that `parse_recipe` reads as this recipe; remarks become comments at its head."""
+    scheme = {item.name: getattr(recipe.scheme, item.name) for item in fields(Scheme)}
+    others = {item.name: getattr(recipe, item.name) for item in fields(Recipe) if item.name not in ("scheme", "rules")}
+    name = {"name": others.pop("name")}
+    lines = [f"# {line}" for remark in remarks for line in remark.splitlines()]
+    lines += [f"{key} = {_toml(value)}" for key, value in (name | scheme | others).items()]
+    for rule in recipe.rules:
+        conditions = {"operators": rule.operators, "names": rule.names, "pattern": rule.pattern}
+        given = {key: value for key, value in conditions.items() if value} | dict(rule.scheme)
+        lines += ["", "[[rules]]", *(f"{key} = {_toml(value)}" for key, value in given.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """A value of a recipe in TOML, whose strings are JSON's but for one control character."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 _TYPES = {

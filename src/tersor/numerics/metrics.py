@@ -105,3 +105,32 @@ def paired_auc_interval(first: Array, second: Array, positive: Array, draws: int
         found.append(roc_auc(second[drawn], positive[drawn]) - roc_auc(first[drawn], positive[drawn]))
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+def noise_shares(signal: Array, noise: Array, draws: int = 1000) -> Array:
+    """Noise over signal of the worst output, for samples drawn anew (bootstrap, with a fixed seed), [draws].
+
+    Two calls with as many samples draw the same ones, so that results of one quantizer divided by those of another are
+    paired.
+
+    Args:
+        signal: sums of squares, [samples, outputs].
+        noise: likewise, of the error.
+        draws: how often the samples are drawn.
+    """
+    samples = len(signal)
+    counts = np.random.default_rng(0).multinomial(samples, np.full(samples, 1 / samples), size=draws)
+    return worst_share(counts @ signal, counts @ noise)
+
+
+def worst_share(signal: Array, noise: Array) -> Array:
+    """Noise over signal of the worst output: [..., outputs] -> [...]; infinite where there is noise and no signal."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(noise > 0, np.asarray(noise, np.float64) / signal, 0.0)
+    return np.asarray(shares.max(axis=-1))
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities over the last axis, in float64."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

@@ -36,7 +36,7 @@ class Preparation:
     def __init__(
         self, model: Model, calibration: Dataset | None, engine: Engine, progress: Progress | None = None
     ) -> None:
-        self._model = model
+        self.model = model
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
@@ -55,13 +55,13 @@ class Preparation:
         Raises what `calibrate` and `plan` do.
         """
         if not recipe.needs_calibration:
-            return self._model, None, Corrected(self._model, plan(self._model, recipe, None))
+            return self.model, None, Corrected(self.model, plan(self.model, recipe, None))
         refused: tuple[str, ...] = ()
         names = tuple(split_kinds(recipe.algorithms)[0])
         try:
             model = self._rewrite(names)
         except RuntimeFailure as error:
-            model, refused = self._model, (f"not rewritten by {', '.join(names)}: {error}",)
+            model, refused = self.model, (f"not rewritten by {', '.join(names)}: {error}",)
         statistics = self._calibrate(model, recipe.observer)
         decided = plan(model, recipe, statistics)
         return model, statistics, Corrected(model, replace(decided, warnings=(*decided.warnings, *refused)))
@@ -73,18 +73,19 @@ class Preparation:
             return draft
         same = (found for other, (drafted, found) in self._found.items() if _alike(recipe, draft, other, drafted))
         if (twin := next(same, None)) is not None:
-            return replace(twin, plan=replace(draft.plan, operands=twin.plan.operands))
-        found = self._correct(recipe, draft, self._calibration)
+            found = replace(twin, plan=replace(draft.plan, operands=twin.plan.operands))
+        else:
+            found = self._correct(recipe, draft, self._calibration)
         self._found[recipe] = draft, found
         return found
 
-    def forget(self) -> None:
-        """Keep no results any longer, only what later recipes are made from."""
-        self._found.clear()
+    def forget_all_but(self, recipe: Recipe) -> None:
+        """Keep the result of one recipe only: each holds weights of its own."""
+        self._found = {other: found for other, found in self._found.items() if other == recipe}
 
     def _rewrite(self, names: tuple[str, ...]) -> Model:
         if names not in self._rewritten and self._calibration is not None:
-            self._rewritten[names] = rewrite(self._model, self._calibration, names, engine=self._engine)
+            self._rewritten[names] = rewrite(self.model, self._calibration, names, engine=self._engine)
         return self._rewritten[names]
 
     def _calibrate(self, model: Model, observer: str) -> Statistics:
@@ -122,8 +123,8 @@ class Preparation:
 
 
 def _alike(recipe: Recipe, draft: Corrected, other: Recipe, drafted: Corrected) -> bool:
-    """Whether algorithms would come to the same result for two recipes."""
-    own, others = ((item.algorithms, item.fan_in_limit) for item in (recipe, other))
+    """Whether algorithms would come to the same result for two recipes; what rewrites is in the drafts."""
+    own, others = ((split_kinds(item.algorithms)[1], item.fan_in_limit) for item in (recipe, other))
     plans = draft.plan, drafted.plan
     same = plans[0].tensors == plans[1].tensors and plans[0].operands == plans[1].operands
     return own == others and same and draft.model is drafted.model

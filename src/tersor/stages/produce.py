@@ -119,6 +119,7 @@ def produce(
     progress: Progress | None = None,
     engine: Engine | None = None,
     batched: Model | None = None,
+    preparation: Preparation | None = None,
 ) -> Outcome:
     """Quantize a float model by each recipe, verify and measure the results, and write them.
 
@@ -132,6 +133,7 @@ def produce(
         engine: the process to run in; by default one of its own.
         batched: the same network for several samples at once, `load(path, batch=N)`. It is what is written then, by
             the plan that is made for `model`, and every sample has to come out as it does alone.
+        preparation: what is known of this model and just these samples to calibrate on, so that it is not done again.
 
     Raises:
         PlanError, UnsupportedError, DataError, VerificationError, RuntimeFailure, OutputError: see the stages.
@@ -140,7 +142,7 @@ def produce(
     options = options or Options()
     refuse_finished(model)
     refuse_tensorflow_ops(model)
-    _refuse_outputs(model, outputs)
+    refuse_outputs(model, outputs)
     if options.metric is not None:
         Scorer(options.metric)  # raises for an unknown one before anything is done
     with ExitStack() as stack:
@@ -153,7 +155,7 @@ def produce(
         else:
             tflite.write(float_model, float_path)
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
-        production = _Production(float_model, float_path, outputs, options, progress, runner, wide)
+        production = _Production(float_model, float_path, outputs, options, progress, runner, wide, preparation)
         return production.run(_dataset(data), _dataset(evaluation))
 
 
@@ -163,7 +165,7 @@ def _dataset(samples: Dataset | Iterable[object] | None) -> Dataset | None:
     return from_iterable(samples)
 
 
-def _refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
+def refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
     """Raise OutputError if a file would replace the float model or another result, or cannot be written at all."""
     if not outputs:
         raise RecipeError("no flavour is asked for")
@@ -186,18 +188,20 @@ class _Production:
         progress: Progress | None,
         engine: Engine,
         wide: Wide | None,
+        preparation: Preparation | None,
     ) -> None:
-        self._model = model
+        self._model = model if preparation is None else preparation.model
         self._float_path = float_path
         self._outputs = outputs
         self._options = options
         self._progress = progress
         self._engine = engine
         self._wide = wide
+        self._preparation = preparation
 
     def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
-        preparation = Preparation(self._model, calibration, self._engine, self._progress)
+        preparation = self._preparation or Preparation(self._model, calibration, self._engine, self._progress)
         drafts = {recipe: preparation.corrected(recipe) for recipe in self._outputs}
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration

@@ -1,0 +1,222 @@
+"""Float model + data + what may be lost -> a file that loses no more, by the cheapest cures that do it.
+
+A ladder from cheap to dear: each rung is a change of the recipe, tried on samples that nothing was calibrated on, and
+kept only if it helps. What is said of the result comes from further samples that played no part. The recipe that was
+found is written beside the file, which is made by it as by any other.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from tersor.data.dataset import Dataset, from_iterable
+from tersor.errors import TersorError
+from tersor.formats import tflite
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Model
+from tersor.recipe import Recipe, load_recipe, to_toml
+from tersor.runtimes.engine import Engine
+from tersor.stages.evaluate import Scorer
+from tersor.stages.load import refuse_tensorflow_ops
+from tersor.stages.optimize import optimize
+from tersor.stages.plan.refusals import refuse_finished
+from tersor.stages.prepare import Preparation, Progress
+from tersor.stages.produce import Options, Outcome, produce, refuse_outputs
+from tersor.stages.repair.climb import Climb, Step
+from tersor.stages.repair.figures import Classes, Figures, Reference, compared
+from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop
+from tersor.stages.repair.samples import Samples, divided
+from tersor.stages.repair.trial import Bench, Trial
+from tersor.stages.repair.widening import Mixture, widenings
+from tersor.stages.save import atomic, require_writable
+
+__all__ = ["Goal", "Repair", "Step", "Verdict", "parse_drop", "repair"]
+
+MINUTES = 10.0
+"""After so many minutes nothing further is tried, unless more are given."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was found.
+
+    Attributes:
+        asked: the recipe to start from.
+        recipe: the one that was found.
+        goal: what may be lost.
+        verdict: what the samples that are reported on say about it.
+        figures: on these samples.
+        steps: everything that was tried, in order.
+        tuning_samples: how many samples candidates were compared on.
+        elsewhere: where the goal was missed, what another flavour does on the tuning samples.
+        outcome: of `produce`.
+        recipe_path: where the recipe lies, as TOML.
+    """
+
+    asked: Recipe
+    recipe: Recipe
+    goal: Goal
+    verdict: Verdict
+    figures: Figures
+    steps: tuple[Step, ...]
+    tuning_samples: int
+    elsewhere: tuple[Trial, ...]
+    outcome: Outcome
+    recipe_path: Path
+
+    @property
+    def reached(self) -> bool:
+        """Whether nothing speaks against the goal."""
+        return self.verdict is not Verdict.MISSED
+
+
+def repair(
+    model: Model,
+    recipe: Recipe,
+    output: str | Path,
+    data: Dataset | Iterable[object],
+    evaluation: Dataset | Iterable[object] | None = None,
+    *,
+    max_drop: float,
+    islands: str | None = None,
+    options: Options | None = None,
+    minutes: float = MINUTES,
+    progress: Progress | None = None,
+    engine: Engine | None = None,
+    batched: Model | None = None,
+) -> Repair:
+    """Find the cheapest change of a recipe that loses no more than asked, write the file, and say what was tried.
+
+    The file is written also if the goal is missed; it is then the one that comes nearest.
+
+    Args:
+        model: a float model.
+        recipe: what to start from.
+        output: the file to write; the recipe goes beside it, as ``.recipe.toml``.
+        data: samples to calibrate on; of the others half is tuned on and half reported on.
+        evaluation: samples to report on; all others of `data` are tuned on then.
+        max_drop: what may be lost, a share: 0.005 are half a percent. See `Goal`.
+        islands: what operators may be widened to, "int16", "float" or "none"; see `widening.widenings`.
+        options: see `produce`.
+        minutes: after so many nothing further is tried.
+        progress: told what is going on.
+        engine: the process to run in; by default one of its own.
+        batched: see `produce`.
+
+    Raises:
+        RecipeError: `max_drop` or `islands` make no sense.
+        DataError: too few samples are left to tune and to report on.
+        PlanError, UnsupportedError, VerificationError, RuntimeFailure, OutputError: as `produce` does, for the recipe
+            as it was asked for.
+    """
+    options, output = options or Options(), Path(output)
+    deadline = time.monotonic() + 60 * minutes
+    allowed = widenings(recipe, islands)
+    goal_of(max_drop, None, has_classes=False)  # raises before anything is done
+    recipe_path = output.with_suffix(".recipe.toml")
+    refuse_finished(model)
+    refuse_tensorflow_ops(model)
+    refuse_outputs(model, {recipe: output})
+    require_writable(recipe_path)
+    if options.metric is not None:
+        Scorer(options.metric)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
+        runner = engine or stack.enter_context(Engine())
+        float_model, float_path = optimize(model), folder / "float.tflite"
+        tflite.write(float_model, float_path)
+        own = divided(
+            float_model,
+            _dataset(data),
+            None if evaluation is None else _dataset(evaluation),
+            options.calibration_samples,
+        )
+        metric = options.metric or ("top1" if own.tuning[0].label is not None else None)
+        reference = Reference(float_path, own.tuning, metric, runner)
+        goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
+        preparation = Preparation(float_model, own.calibration, runner, progress)
+        climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
+        climb.start(recipe)
+        climb.free_rungs()
+        for widening in allowed:
+            climb.widen(widening, _mixtures(preparation, own, widening.widen, runner, progress))
+        found = climb.kept.recipe
+        outcome = produce(
+            model, {found: output}, own.calibration, own.reporting, options, progress, runner, batched, preparation
+        )
+        figures = _reported(float_path, output, own, reference.classes, metric, options, runner)
+        verdict = goal.verdict(figures)
+        elsewhere = _elsewhere(climb, found) if verdict is Verdict.MISSED else ()
+    _write(recipe_path, found, goal, verdict, own.calibration)
+    steps = tuple(climb.steps)
+    return Repair(recipe, found, goal, verdict, figures, steps, len(own.tuning), elsewhere, outcome, recipe_path)
+
+
+def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
+    return samples if isinstance(samples, Dataset) else from_iterable(samples)
+
+
+def _told(progress: Progress | None) -> Callable[[str], None]:
+    def tell(what: str) -> None:
+        if progress is not None:
+            progress(f"trying {what}", 0, None)
+
+    return tell
+
+
+def _mixtures(
+    preparation: Preparation, samples: Samples, widen: str, engine: Engine, progress: Progress | None
+) -> Callable[[Recipe], Sequence[Mixture]]:
+    """Finds mixtures for a recipe, measured on samples of the calibration data: others than candidates are."""
+
+    def find(recipe: Recipe) -> Sequence[Mixture]:
+        from tersor.stages.mixed_precision import mixtures
+
+        model, statistics, _ = preparation.drafted(recipe)
+        assert statistics is not None  # only recipes of integers are widened
+        return mixtures(
+            model,
+            recipe,
+            statistics,
+            samples.calibration,
+            widen=widen,
+            engine=engine,
+            progress=None if progress is None else lambda done, total: progress("measuring operators", done, total),
+        )
+
+    return find
+
+
+def _reported(
+    float_path: Path,
+    output: Path,
+    samples: Samples,
+    classes: Classes | None,
+    metric: str | None,
+    options: Options,
+    engine: Engine,
+) -> Figures:
+    """What the file does on the samples that played no part."""
+    drawn = islice(samples.reporting, options.evaluation_samples)
+    return compared(float_path, output, drawn, classes, metric, engine)
+
+
+def _elsewhere(climb: Climb, found: Recipe) -> tuple[Trial, ...]:
+    """What 16-bit activations everywhere would do, where that is not what was made."""
+    if not found.needs_calibration or found.scheme.activations is DType.INT16:
+        return ()
+    with suppress(TersorError):
+        return (climb.aside(load_recipe("int16x8")),)
+    return ()
+
+
+def _write(path: Path, recipe: Recipe, goal: Goal, verdict: Verdict, data: Dataset) -> None:
+    remarks = (f"goal: {goal}; {verdict.value}", f"calibrated on {data.what}")
+    with atomic(path) as temporary:
+        temporary.write_text(to_toml(recipe, remarks), "utf-8")
