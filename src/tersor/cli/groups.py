@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from tersor.cli import options
+from tersor.errors import RecipeError
 
 if TYPE_CHECKING:
     from tersor.data.preprocess import Preprocess
@@ -58,6 +59,20 @@ class Normalization:
     def preprocess(self) -> Preprocess:
         """See `options.preprocess`."""
         return options.preprocess(self.rescale, self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class Repairing:
+    """How much may be lost, and what may be done about it."""
+
+    max_drop: options.MaxDrop = None
+    islands: options.Islands = None
+    max_minutes: options.MaxMinutes = 10.0
+
+    def require_sense(self) -> None:
+        """Raise RecipeError for options of repair without a goal."""
+        if self.max_drop is None and self.islands is not None:
+            raise RecipeError("--islands is for repair: give --max-drop, too")
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

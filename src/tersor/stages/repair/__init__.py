@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tersor.data.dataset import Dataset, from_iterable
-from tersor.errors import TersorError
+from tersor.errors import PlanError, TersorError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -36,7 +37,7 @@ from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, widenings
 from tersor.stages.save import atomic, require_writable
 
-__all__ = ["Goal", "Repair", "Step", "Verdict", "parse_drop", "repair"]
+__all__ = ["Goal", "Repair", "Step", "Verdict", "parse_drop", "repair", "repair_each", "together"]
 
 MINUTES = 10.0
 """After so many minutes nothing further is tried, unless more are given."""
@@ -156,6 +157,31 @@ def repair(
     _write(recipe_path, found, goal, verdict, own.calibration)
     steps = tuple(climb.steps)
     return Repair(recipe, found, goal, verdict, figures, steps, len(own.tuning), elsewhere, outcome, recipe_path)
+
+
+def repair_each(
+    model: Model,
+    outputs: Mapping[Recipe, Path],
+    data: Dataset | Iterable[object] | None,
+    evaluation: Dataset | Iterable[object] | None = None,
+    **asked: Any,
+) -> tuple[Repair, ...]:
+    """`repair` for several recipes, each by itself, on the same samples; `asked` goes to each.
+
+    What was written stays if a later one fails.
+    """
+    if data is None:
+        raise PlanError("repair measures what it does: give --data")
+    refuse_outputs(model, outputs)
+    return tuple(repair(model, recipe, output, data, evaluation, **asked) for recipe, output in outputs.items())
+
+
+def together(repairs: Sequence[Repair]) -> Outcome:
+    """The outcomes of several repairs of one model as one."""
+    first = repairs[0].outcome
+    products = tuple(product for found in repairs for product in found.outcome.products)
+    calibrated = max(found.outcome.calibration_samples for found in repairs)
+    return replace(first, products=products, calibration_samples=calibrated)
 
 
 def _dataset(samples: Dataset | Iterable[object]) -> Dataset:

@@ -24,6 +24,9 @@ _LARGEST = 0.25
 
 _TINY = 1e-30
 
+_SLACK = 1e-9
+"""So that 5 of 1000 are half a percent, in floating point too."""
+
 
 class Verdict(enum.Enum):
     """What samples say about a goal. The value is how it is written.
@@ -102,20 +105,18 @@ class Goal:
 
     def verdict(self, figures: Figures) -> Verdict:
         """What the samples say."""
-        readings = self.readings(figures)
-        within = [item.value <= self.max_drop for item in readings]
-        if all(item.interval[1] <= self.max_drop for item in readings) and all(within):
-            return Verdict.SHOWN
+        readings, limit = self.readings(figures), self.max_drop + _SLACK
+        within = [item.value <= limit for item in readings]
         if all(within):
-            return Verdict.REACHED
-        if len(readings) > 1 and within[0] and all(item.interval[0] <= self.max_drop for item in readings[1:]):
+            return Verdict.SHOWN if all(item.interval[1] <= limit for item in readings) else Verdict.REACHED
+        if len(readings) > 1 and within[0] and all(item.interval[0] <= limit for item in readings[1:]):
             return Verdict.OPEN
         return Verdict.MISSED
 
     def holds(self, figures: Figures) -> bool:
         """Whether it is likely to hold on other samples, too: with a standard error to spare."""
         first = self.readings(figures)[0]
-        return self.verdict(figures) is not Verdict.MISSED and first.value + first.error <= self.max_drop
+        return self.verdict(figures) is not Verdict.MISSED and first.value + first.error <= self.max_drop + _SLACK
 
     def is_worse(self, before: Figures, after: Figures) -> bool:
         """Whether more is lost than before, by more than chance."""
