@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +14,16 @@ def sqnr_db(reference: Array, other: Array) -> float:
     """Signal to quantization noise ratio in decibel: see `decibel`."""
     reference64, other64 = reference.astype(np.float64), other.astype(np.float64)
     return decibel(float(np.sum(reference64**2)), float(np.sum((reference64 - other64) ** 2)))
+
+
+def signal_and_noise(references: Sequence[Array], others: Sequence[Array]) -> tuple[float, float]:
+    """Sums of squares over all samples: of the reference, and of what the other differs from it."""
+    signal = noise = 0.0
+    for reference, other in zip(references, others, strict=True):
+        wanted = reference.astype(np.float64)
+        signal += float(np.sum(wanted**2))
+        noise += float(np.sum((wanted - other) ** 2))
+    return signal, noise
 
 
 def decibel(signal: float, noise: float) -> float:

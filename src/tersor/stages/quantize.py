@@ -51,6 +51,15 @@ def stored(tensor: Tensor, name: str, planned: TensorPlan, *, narrow: bool) -> T
     return Tensor(name, tensor.shape, planned.dtype, quant=planned.params).with_data(data)
 
 
+def conversion(source: str, given: _Numbers, target: str, wanted: _Numbers) -> Op:
+    """The operator that brings a value into other numbers: to float32, or to integers of 8 or 16 bits."""
+    if wanted[0] is DType.FLOAT32:
+        version = {DType.INT8: 2, DType.UINT8: 1, DType.INT16: 3}[given[0]]
+        return Op(f"{target}/dequantize", "DEQUANTIZE", (source,), (target,), Record("DequantizeOptions"), version)
+    version = 2 if DType.INT16 in (given[0], wanted[0]) else 1
+    return Op(f"{target}/quantize", "QUANTIZE", (source,), (target,), Record("QuantizeOptions"), version)
+
+
 @dataclass(frozen=True)
 class _Stored:
     """A value as it lies in the new graph: under which name, in which numbers."""
@@ -106,7 +115,7 @@ class _Rewriter:
         rename = {name: inner}
         self._ops = [_renamed(op, rename) for op in self._ops]
         self._put(name, *wanted)
-        self._ops.append(self._conversion(inner, stored.numbers, name, wanted))
+        self._ops.append(conversion(inner, stored.numbers, name, wanted))
 
     def _rewrite(self, op: Op) -> None:
         mode = self._plan.ops.get(op.name, OpPlan(op.kind, FLOAT, None, ""))
@@ -181,16 +190,9 @@ class _Rewriter:
         if (name, wanted) not in self._converted:
             target = self._fresh(name, wanted[0])
             self._put(target, *wanted, like=name)
-            self._ops.append(self._conversion(stored.name, stored.numbers, target, wanted))
+            self._ops.append(conversion(stored.name, stored.numbers, target, wanted))
             self._converted[name, wanted] = target
         return self._converted[name, wanted]
-
-    def _conversion(self, source: str, given: _Numbers, target: str, wanted: _Numbers) -> Op:
-        if wanted[0] is DType.FLOAT32:
-            version = {DType.INT8: 2, DType.UINT8: 1, DType.INT16: 3}[given[0]]
-            return Op(f"{target}/dequantize", "DEQUANTIZE", (source,), (target,), Record("DequantizeOptions"), version)
-        version = 2 if DType.INT16 in (given[0], wanted[0]) else 1
-        return Op(f"{target}/quantize", "QUANTIZE", (source,), (target,), Record("QuantizeOptions"), version)
 
     def _restored(self, tensor: Tensor, constant: str, planned: TensorPlan) -> str:
         """A constant that is stored in fewer bits, restored to float by an operator."""

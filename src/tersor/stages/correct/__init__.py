@@ -94,7 +94,7 @@ def correct(
     prepared, completed = with_biases(model, plan)
     layers = correctable(prepared.graph, completed)
     most = _FEW if fan_in_limit <= _SMALL else SAMPLES
-    drawn = _drawn(prepared.graph, samples, most) if steps and layers and len(model.graphs) == 1 else []
+    drawn = drawn_inputs(prepared.graph, samples, most) if steps and layers and len(model.graphs) == 1 else []
     if not drawn:
         return Corrected(model, plan)
     with ExitStack() as stack:
@@ -107,7 +107,7 @@ def correct(
     return Corrected(*walker.result(), len(layers), len(drawn))
 
 
-def _drawn(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
+def drawn_inputs(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
     """The samples, as inputs of the float model, as many as are wanted and memory allows."""
     allowed = max(_FEWEST, _MEMORY // max(bytes_per_sample(graph), 1))
     tensors = [graph.tensors[name] for name in graph.inputs]
