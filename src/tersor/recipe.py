@@ -235,8 +235,9 @@ def to_toml(recipe: Recipe, remarks: Sequence[str] = ()) -> str:
     """The text that `parse_recipe` reads as this recipe; remarks become comments at its head."""
     scheme = {item.name: getattr(recipe.scheme, item.name) for item in fields(Scheme)}
     others = {item.name: getattr(recipe, item.name) for item in fields(Recipe) if item.name not in ("scheme", "rules")}
-    name = {"name": others.pop("name")}
-    lines = [f"# {line}" for remark in remarks for line in remark.splitlines()]
+    name = {"name": others.pop("name")} if re.fullmatch(_NAME, recipe.name) else {}
+    others.pop("name", None)
+    lines = [f"# {re.sub(_CONTROL, ' ', remark)}" for remark in remarks]
     lines += [f"{key} = {_toml(value)}" for key, value in (name | scheme | others).items()]
     for rule in recipe.rules:
         conditions = {"operators": rule.operators, "names": rule.names, "pattern": rule.pattern}
@@ -254,6 +255,12 @@ def _toml(value: object) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+_CONTROL = "[\x00-\x1f\x7f]"
+"""Characters that a comment of TOML must not hold; line ends among them."""
+
+_NAME = r"[\w.-]+"
+"""What a recipe may be called: the name becomes part of a file's."""
+
 _TYPES = {
     "name": str,
     "float_fallback": bool,
@@ -269,7 +276,7 @@ def _check_types(table: dict[str, Any]) -> None:
     for key, kind in _TYPES.items():
         if key in table and type(table[key]) is not kind:
             raise RecipeError(f"{key} is {table[key]!r}: it must be a {kind.__name__}")
-    if not re.fullmatch(r"[\w.-]+", table.get("name", "_")):
+    if not re.fullmatch(_NAME, table.get("name", "_")):
         raise RecipeError(f"name is {table['name']!r}: it becomes part of a file's name")
 
 
