@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +69,7 @@ def signals(count: int, seed: int = 0) -> list[Array]:
     return [(generator.normal(size=3) @ waves).astype(np.float32)[None] for _ in range(count)]
 
 
-def figures(noise: Sequence[float], **more: object) -> Figures:
+def figures(noise: Sequence[float] | Array, **more: object) -> Figures:
     """Of one output with a signal of 1 in each sample."""
     values = np.array(noise, np.float64)[:, None]
     return Figures(np.ones_like(values), values, **more)  # type: ignore[arg-type]
@@ -682,3 +685,39 @@ def test_diagnosis_is_written_beside_integer_files(cli: Cli, place: Path) -> Non
     assert {"CONV_2D", "FULLY_CONNECTED"} <= {row["operator"] for row in rows}
     assert (place / "out" / "net.int8.debug.csv").read_text().count("\n") == len(rows) + 1
     assert "wrote out/net.int8.debug.csv" in answer.err
+
+
+# -- the how-to says what works
+
+
+@pytest.fixture
+def how_to(place: Path) -> str:
+    """The how-to, with the files that it speaks of in the working folder."""
+    for name in ("fashion_mnist.keras", "fashion_mnist_calibration.npz"):
+        shutil.copy(DEMO.with_name(name), place)
+    return (DEMO.parents[1] / "docs" / "how-to" / "repair.md").read_text("utf-8")
+
+
+def test_commands_of_the_how_to_make_the_same_file_twice(how_to: str, place: Path, cli: Cli) -> None:
+    made = []
+    for command in re.findall(r"^\$ tersor (.*)$", how_to, re.MULTILINE):
+        answer = cli(*shlex.split(command))
+        assert answer.code == 0, answer.err
+        made.append((place / "fashion_mnist.int8.tflite").read_bytes())
+    assert len(made) == 2
+    assert made[0] == made[1]
+
+
+def test_program_of_the_how_to(how_to: str, place: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", how_to, re.DOTALL)
+    exec(compile(code, "repair.md", "exec"), {"__name__": "how_to"})
+    assert (place / "net.int8.tflite").exists()
+    assert load_recipe(place / "net.int8.recipe.toml").name == "int8"
+
+
+def test_how_to_names_every_rung_and_verdict(how_to: str) -> None:
+    rows = {row.split(",")[0] for row in re.findall(r"^\| ([\w -]+,?[\w -]*) \|", how_to, re.MULTILINE)}
+    assert {rung.name.partition(":")[0] for rung in LADDER} <= rows
+    assert {verdict.value for verdict in Verdict} <= rows
+    ways = {item.name for name in ("int8", "int8_w4") for item in widenings(load_recipe(name), None)}
+    assert all(name in how_to for name in ways)
