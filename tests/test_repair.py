@@ -510,6 +510,7 @@ def test_regression_is_repaired_by_its_noise(engine: Engine, tmp_path: Path) -> 
     assert found.steps[0].why == "goal missed"
     assert any(step.kept for step in found.steps[1:])
     assert all(step.cost == "nothing" for step in found.steps)
+    assert found.slowdown is None
     assert (found.tuning_samples, found.figures.samples) == (70, 70)
     (product,) = found.outcome.products
     assert product.sqnr_db == pytest.approx(found.figures.sqnr_db)
@@ -532,6 +533,8 @@ def test_fewest_operators_of_a_regression_get_16_bits(engine: Engine, tmp_path: 
     assert found.reached
     (widened,) = [step for step in found.steps if step.kept and step.operators]
     assert widened.cost == "latency"
+    assert found.slowdown is not None
+    assert 0 < found.slowdown < 1000
     made = tflite.read(tmp_path / "net.int8.tflite").graph
     types = {tensor.dtype for tensor in made.tensors.values() if not tensor.is_constant}
     assert types == {DType.INT8, DType.INT16}, "some stay at 8 bits, and integers only stays integers only"

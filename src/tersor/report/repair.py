@@ -81,6 +81,7 @@ def repair_to_dict(found: Repair) -> dict[str, Any]:
         "elsewhere": [
             {"flavour": trial.recipe.name, **_figures(found.goal, trial.figures)} for trial in found.elsewhere
         ],
+        "slowdown": found.slowdown,
         "recipe": to_toml(found.recipe),
         "recipe_file": str(found.recipe_path),
     }
@@ -92,8 +93,11 @@ def _changes(found: Repair) -> list[str]:
     if not kept:
         return ["nothing was changed: the recipe as it was asked for is the best that was found"]
     widened = next((step.operators for step in reversed(found.steps) if step.kept and step.operators), ())
+    slower = (
+        "" if found.slowdown is None else f", {found.slowdown:.2f} times the time of the flavour as it comes (here)"
+    )
     named = f" (widened: {', '.join(widened[:6])}{', ...' if len(widened) > 6 else ''})" if widened else ""
-    return [f"kept: {', '.join(kept)}{named}"]
+    return [f"kept: {', '.join(kept)}{named}{slower}"]
 
 
 def _instead(found: Repair, trial: Trial) -> str:

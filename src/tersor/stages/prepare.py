@@ -12,6 +12,7 @@ from dataclasses import replace
 from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
 from tersor.ir.graph import Model
+from tersor.ir.plan import Plan
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
@@ -125,6 +126,9 @@ class Preparation:
 def _alike(recipe: Recipe, draft: Corrected, other: Recipe, drafted: Corrected) -> bool:
     """Whether algorithms would come to the same result for two recipes; what rewrites is in the drafts."""
     own, others = ((split_kinds(item.algorithms)[1], item.fan_in_limit) for item in (recipe, other))
-    plans = draft.plan, drafted.plan
-    same = plans[0].tensors == plans[1].tensors and plans[0].operands == plans[1].operands
-    return own == others and same and draft.model is drafted.model
+    return own == others and _numbers(draft.plan) == _numbers(drafted.plan) and draft.model is drafted.model
+
+
+def _numbers(plan: Plan) -> object:
+    """What a plan decides about values, without the reasons."""
+    return tuple({key: (item.dtype, item.params) for key, item in own.items()} for own in (plan.tensors, plan.operands))

@@ -30,7 +30,7 @@ from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.produce import Options, Outcome, produce, refuse_outputs
 from tersor.stages.repair.climb import Climb, Step
-from tersor.stages.repair.figures import Classes, Figures, Reference, compared
+from tersor.stages.repair.figures import Figures, Reference, compared
 from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop
 from tersor.stages.repair.samples import Samples, divided
 from tersor.stages.repair.trial import Bench, Trial
@@ -56,6 +56,8 @@ class Repair:
         steps: everything that was tried, in order.
         tuning_samples: how many samples candidates were compared on.
         elsewhere: where the goal was missed, what another flavour does on the tuning samples.
+        slowdown: time of one run on this machine over that of the recipe as it was asked for, where operators got more
+            bits that cost time; None elsewhere.
         outcome: of `produce`.
         recipe_path: where the recipe lies, as TOML.
     """
@@ -68,6 +70,7 @@ class Repair:
     steps: tuple[Step, ...]
     tuning_samples: int
     elsewhere: tuple[Trial, ...]
+    slowdown: float | None
     outcome: Outcome
     recipe_path: Path
 
@@ -119,25 +122,15 @@ def repair(
     options, output = options or Options(), Path(output)
     deadline = time.monotonic() + 60 * minutes
     allowed = widenings(recipe, islands)
-    goal_of(max_drop, None, has_classes=False)  # raises before anything is done
     recipe_path = output.with_suffix(".recipe.toml")
-    refuse_finished(model)
-    refuse_tensorflow_ops(model)
-    refuse_outputs(model, {recipe: output})
-    require_writable(recipe_path)
-    if options.metric is not None:
-        Scorer(options.metric)
+    _refuse(model, recipe, output, recipe_path, max_drop, options)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         float_model, float_path = optimize(model), folder / "float.tflite"
         tflite.write(float_model, float_path)
-        own = divided(
-            float_model,
-            _dataset(data),
-            None if evaluation is None else _dataset(evaluation),
-            options.calibration_samples,
-        )
+        other = None if evaluation is None else _dataset(evaluation)
+        own = divided(float_model, _dataset(data), other, options.calibration_samples)
         metric = options.metric or ("top1" if own.tuning[0].label is not None else None)
         reference = Reference(float_path, own.tuning, metric, runner)
         goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
@@ -151,12 +144,25 @@ def repair(
         outcome = produce(
             model, {found: output}, own.calibration, own.reporting, options, progress, runner, batched, preparation
         )
-        figures = _reported(float_path, output, own, reference.classes, metric, options, runner)
+        drawn = islice(own.reporting, options.evaluation_samples)
+        figures = compared(float_path, output, drawn, reference.classes, metric, runner)
         verdict = goal.verdict(figures)
         elsewhere = _elsewhere(climb, found) if verdict is Verdict.MISSED else ()
+        slowdown = climb.slowdown(own.tuning[0], folder, runner)
     _write(recipe_path, found, goal, verdict, own.calibration)
-    steps = tuple(climb.steps)
-    return Repair(recipe, found, goal, verdict, figures, steps, len(own.tuning), elsewhere, outcome, recipe_path)
+    steps, tuned = tuple(climb.steps), len(own.tuning)
+    return Repair(recipe, found, goal, verdict, figures, steps, tuned, elsewhere, slowdown, outcome, recipe_path)
+
+
+def _refuse(model: Model, recipe: Recipe, output: Path, recipe_path: Path, max_drop: float, options: Options) -> None:
+    """Raise now what would be raised after a long search."""
+    goal_of(max_drop, None, has_classes=False)
+    refuse_finished(model)
+    refuse_tensorflow_ops(model)
+    refuse_outputs(model, {recipe: output})
+    require_writable(recipe_path)
+    if options.metric is not None:
+        Scorer(options.metric)
 
 
 def repair_each(
@@ -217,20 +223,6 @@ def _mixtures(
         )
 
     return find
-
-
-def _reported(
-    float_path: Path,
-    output: Path,
-    samples: Samples,
-    classes: Classes | None,
-    metric: str | None,
-    options: Options,
-    engine: Engine,
-) -> Figures:
-    """What the file does on the samples that played no part."""
-    drawn = islice(samples.reporting, options.evaluation_samples)
-    return compared(float_path, output, drawn, classes, metric, engine)
 
 
 def _elsewhere(climb: Climb, found: Recipe) -> tuple[Trial, ...]:

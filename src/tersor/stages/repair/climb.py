@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from tersor.data.feed import Sample, fit
 from tersor.errors import PlanError, RuntimeFailure, TersorError, VerificationError
 from tersor.recipe import Recipe
+from tersor.runtimes.engine import Engine
+from tersor.stages.benchmark import benchmark
 from tersor.stages.evaluate import Change
 from tersor.stages.repair.figures import gain_db
 from tersor.stages.repair.goal import Goal, Verdict
-from tersor.stages.repair.ladder import LADDER, NOTHING, Rung
+from tersor.stages.repair.ladder import LADDER, LATENCY, NOTHING, Rung
 from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, Widening, cheapest
 
@@ -133,6 +137,21 @@ class Climb:
         """Measure a recipe for comparison only. Raises what `Bench.trial` does."""
         self._progress(f"{recipe.name} for comparison")
         return self._bench.trial(recipe)
+
+    def slowdown(self, sample: Sample, folder: Path, engine: Engine) -> float | None:
+        """Time of one run of what was kept over that of the recipe as it was asked for; None where rungs cost none."""
+        first = self.steps[0].after
+        if first is None or not any(step.kept and step.cost == LATENCY for step in self.steps):
+            return None
+        handles = []
+        for name, trial in (("asked", first), ("kept", self.kept)):
+            path = folder / f"{name}.tflite"
+            self._bench.write(trial.recipe, path)
+            handles.append(engine.open(str(path)))
+        timings = benchmark(handles, [fit(sample, handle.inputs) for handle in handles])
+        for handle in handles:
+            handle.close()
+        return timings[1].ratio
 
     def _try(self, name: str, does: str, cost: str, recipe: Recipe) -> None:
         """Try a candidate, and keep it if it helps."""

@@ -54,10 +54,14 @@ class Bench:
         Raises PlanError, RuntimeFailure and VerificationError for one that cannot be made or does not run.
         """
         started = time.perf_counter()
-        corrected = self.preparation.corrected(recipe)
-        tflite.write(quantize(corrected.model, corrected.plan), self._path)
+        self.write(recipe, self._path)
         content = self._path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         if digest not in self._seen:
             self._seen[digest] = self._reference.figures(self._path)
         return Trial(recipe, self._seen[digest], len(content), digest, time.perf_counter() - started)
+
+    def write(self, recipe: Recipe, path: Path) -> None:
+        """Make a candidate. Raises PlanError."""
+        corrected = self.preparation.corrected(recipe)
+        tflite.write(quantize(corrected.model, corrected.plan), path)
