@@ -41,6 +41,7 @@ _HOMES = {
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
     "load_recipe": "tersor.recipe",
+    "mixtures": "tersor.stages.mixed_precision",
     "optimize": "tersor.stages.optimize",
     "plan": "tersor.stages.plan",
     "produce": "tersor.stages.produce",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from tersor.stages.evaluate import evaluate as evaluate
     from tersor.stages.load import load as load
     from tersor.stages.load_data import load_data as load_data
+    from tersor.stages.mixed_precision import mixtures as mixtures
     from tersor.stages.optimize import optimize as optimize
     from tersor.stages.plan import plan as plan
     from tersor.stages.produce import Options as Options

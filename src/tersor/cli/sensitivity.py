@@ -15,15 +15,18 @@ def command(
     flavour: Annotated[str, typer.Option("--as", metavar="FLAVOUR", help="Or a recipe.toml.")] = "int8",
     samples: Annotated[int, typer.Option(min=1, help="Samples to calibrate on; the others are measured on.")] = 100,
     top: Annotated[int, typer.Option(min=1, help="Operators to print.")] = 20,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes to measure in; by default all cores.")] = None,
+    cache: Annotated[bool, typer.Option(help="Look up and keep what was measured (`tersor cache`).")] = True,
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
     normalization: groups.Normalization,
 ) -> None:
     """Quantize each operator alone, and leave each alone in float, and say what it does to the outputs."""
-    from tersor.runtimes.engine import Engine
+    from tersor.runtimes.engine import Engine, available_threads
 
     with Engine() as engine:
+        from tersor.cache import user_cache
         from tersor.cli import console
         from tersor.recipe import load_recipe
         from tersor.report.sensitivity import sensitivity_notes, sensitivity_table, sensitivity_to_dict
@@ -46,6 +49,8 @@ def command(
                 statistics,
                 rest if next(iter(rest), None) is not None else calibration,
                 engine=engine,
+                jobs=jobs or available_threads(),
+                cache=user_cache() if cache else None,
                 progress=lambda done, total: report("measuring operators", done, total),
             )
     if as_json:

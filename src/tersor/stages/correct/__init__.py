@@ -110,11 +110,16 @@ def correct(
 def drawn_inputs(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
     """The samples, as inputs of the float model, as many as are wanted and memory allows."""
     allowed = max(_FEWEST, _MEMORY // max(bytes_per_sample(graph), 1))
+    return fitted_inputs(graph, islice(samples, min(most, allowed)))
+
+
+def fitted_inputs(graph: Graph, samples: Iterable[object]) -> list[list[Array]]:
+    """Samples as inputs of a float graph. Raises DataError for one that does not fit."""
     tensors = [graph.tensors[name] for name in graph.inputs]
     ports = [
         Port(item.name, item.open_shape or item.shape, np.dtype(item.dtype.numpy).name, 0.0, 0) for item in tensors
     ]
-    return [fit(sample, ports, number) for number, sample in enumerate(islice(samples, min(most, allowed)))]
+    return [fit(sample, ports, number) for number, sample in enumerate(samples)]
 
 
 class _Walker:

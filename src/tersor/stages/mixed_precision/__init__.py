@@ -15,7 +15,7 @@ from itertools import islice
 from tersor import registry
 from tersor.errors import DataError, PlanError, RecipeError
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Model
+from tersor.ir.graph import Graph, Model
 from tersor.ir.plan import INTEGER, Plan
 from tersor.recipe import Recipe, Rule
 from tersor.runtimes.engine import Engine
@@ -80,7 +80,8 @@ def mixtures(
 ) -> tuple[Mixture, ...]:
     """Recipes of growing cost and falling noise, each with the operators of the one before; the last has all that help.
 
-    Operators that cannot be widened are left out, and so are values that they compute or read: these stay rounded.
+    Operators that cannot be widened are left out, and so are values that they compute or read: these stay rounded. A
+    network with all its operators in float is no mixture any more and is left out, too.
 
     Args:
         model: a float model, as it is planned.
@@ -116,25 +117,31 @@ def _sources(model: Model, recipe: Recipe, statistics: Statistics, base: Plan, w
     found = [] if widen == "int8_weights" else rounded_values(graph, base)
     if widen != "int16":
         found += rounded_weights(graph, base, DType.INT4 if widen == "int8_weights" else None)
-    names = tuple(dict.fromkeys(name for source in found for name in source.operators))
-    modes = plan_modes(graph, replace(_widened(recipe, widen, names), float_fallback=True), statistics)
-    able = set(names) if widen == "float" else {name for name in names if modes[name].compute == INTEGER}
-    if widen == "int16":
-        able -= {op.name for op in graph.ops if recipe.scheme_of(op.kind, op.name).activations is DType.INT16}
+    able = _able(graph, recipe, statistics, widen, [name for source in found for name in source.operators])
     found = [source for source in found if source.operators <= able]
     if not found:
         raise PlanError(f"{where}: {_why_nothing(widen)}")
     return found
 
 
+def _able(graph: Graph, recipe: Recipe, statistics: Statistics, widen: str, names: Sequence[str]) -> set[str]:
+    """Those of some operators that a widening changes, and that have a kernel for it."""
+    if not names:
+        return set()
+    wide = replace(_widened(recipe, widen, names), float_fallback=True)
+    modes = plan_modes(graph, wide, statistics)
+    changed = {op.name for op in graph.ops if wide.scheme_of(op.kind, op.name) != recipe.scheme_of(op.kind, op.name)}
+    return {name for name in changed if widen == "float" or modes[name].compute == INTEGER}
+
+
 def _why_nothing(widen: str) -> str:
     if widen == "int8_weights":
         return "no layer has weights of 4 bits"
-    return "no rounded value lies between operators that have such kernels"
+    return "no value is rounded to 8 bits between operators that have such kernels"
 
 
 def _widened(recipe: Recipe, widen: str, names: Sequence[str]) -> Recipe:
-    return replace(recipe, rules=(*recipe.rules, Rule(WIDENINGS[widen], names=tuple(names))))
+    return replace(recipe, rules=(*recipe.rules, Rule(WIDENINGS[widen], names=tuple(dict.fromkeys(names)))))
 
 
 def _measured(
