@@ -47,7 +47,8 @@ _TITLES = {"points": "drop %", "relative": "drop %", "answers": "changed %", "no
 def repair_notes(found: Repair) -> list[str]:
     """What was asked, whether it is reached, and what the figures rest on."""
     tuned = f"tuned on {found.tuning_samples} samples, others than those calibrated and those reported on"
-    return [f"{found.asked.name}: {verdict(found)}", tuned, *_changes(found), f"wrote {found.recipe_path}"]
+    said = [f"{found.asked.name}: {verdict(found)}"] if found.reached else []  # else it is a warning
+    return [*said, tuned, *_changes(found), f"wrote {found.recipe_path}"]
 
 
 def verdict(found: Repair) -> str:

@@ -194,12 +194,8 @@ def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
     return samples if isinstance(samples, Dataset) else from_iterable(samples)
 
 
-def _told(progress: Progress | None) -> Callable[[str], None]:
-    def tell(what: str) -> None:
-        if progress is not None:
-            progress(f"trying {what}", 0, None)
-
-    return tell
+def _told(progress: Progress | None) -> Callable[[int], None]:
+    return lambda count: None if progress is None else progress("repairing: candidates", count, None)
 
 
 def _mixtures(

@@ -59,14 +59,15 @@ class Climb:
         bench: makes and measures candidates.
         goal: what may be lost.
         deadline: by `time.monotonic`; nothing is begun after it.
-        progress: called with what is being tried.
+        progress: called with how many candidates were begun.
     """
 
-    def __init__(self, bench: Bench, goal: Goal, deadline: float, progress: Callable[[str], None]) -> None:
+    def __init__(self, bench: Bench, goal: Goal, deadline: float, progress: Callable[[int], None]) -> None:
         self._bench = bench
         self._goal = goal
         self._deadline = deadline
         self._progress = progress
+        self._begun = 0
         self.steps: list[Step] = []
 
     @property
@@ -78,8 +79,7 @@ class Climb:
 
     def start(self, recipe: Recipe) -> None:
         """Measure the recipe as it was asked for. Raises what `Bench.trial` does."""
-        self._progress("as asked")
-        trial = self._bench.trial(recipe)
+        trial = self._trial(recipe)
         verdict = self._goal.verdict(trial.figures)
         why = f"goal {verdict.value}"
         self.steps.append(Step("as asked", "", NOTHING, None, trial, None, True, why, seconds=trial.seconds))
@@ -104,7 +104,6 @@ class Climb:
         if self._goal.holds(self.kept.figures):
             return
         base, started = self.kept, time.perf_counter()
-        self._progress(f"{widening.name}: measuring operators")
         try:
             choices = mixtures(base.recipe)
         except TersorError as error:
@@ -135,8 +134,7 @@ class Climb:
 
     def aside(self, recipe: Recipe) -> Trial:
         """Measure a recipe for comparison only. Raises what `Bench.trial` does."""
-        self._progress(f"{recipe.name} for comparison")
-        return self._bench.trial(recipe)
+        return self._trial(recipe)
 
     def slowdown(self, sample: Sample, folder: Path, engine: Engine) -> float | None:
         """Time of one run of what was kept over that of the recipe as it was asked for; None where rungs cost none."""
@@ -162,6 +160,11 @@ class Climb:
         self.steps.append(step)
         self._bench.preparation.forget_all_but(self.kept.recipe)
 
+    def _trial(self, recipe: Recipe) -> Trial:
+        self._begun += 1
+        self._progress(self._begun)
+        return self._bench.trial(recipe)
+
     def _judged(self, before: Trial, after: Trial, gain: Change | None) -> tuple[bool, str]:
         """Whether a candidate is kept, and why."""
         assert gain is not None
@@ -181,10 +184,9 @@ class Climb:
         """A step that is not decided yet; one that is not tried, or fails, has no `after`."""
         if time.monotonic() > self._deadline:
             return Step(name, does, cost, before, None, None, False, "not tried: the time is up")
-        self._progress(name)
         started = time.perf_counter()
         try:
-            trial = self._bench.trial(recipe)
+            trial = self._trial(recipe)
         except _FAILURES as error:
             spent = time.perf_counter() - started
             return Step(name, does, cost, before, None, None, False, _failed(error), seconds=spent)

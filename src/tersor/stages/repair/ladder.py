@@ -91,7 +91,8 @@ def _weight_ranges(recipe: Recipe) -> Recipe:
 
 
 def _rounding(recipe: Recipe) -> Recipe:
-    return with_algorithms(recipe, "gptq", "coordinate_descent", fan_in_limit=_WIDE_FAN_IN)
+    names = ("coordinate_descent",) if "fit_scales" in recipe.algorithms else ("gptq", "coordinate_descent")
+    return with_algorithms(recipe, *names, fan_in_limit=_WIDE_FAN_IN)  # fit_scales rounds as gptq does
 
 
 def _refit(recipe: Recipe) -> Recipe:
