@@ -264,6 +264,17 @@ def test_interleaved_sets_are_disjoint_and_whole(count: int, most: int, is_sized
         assert steps.max() <= count / len(first) + 2, "spread over all of the data"
 
 
+@given(st.integers(0, 400), st.integers(1, 500))
+def test_few_of_many_are_spread_over_all(count: int, most: int) -> None:
+    data = from_iterable([np.array([number]) for number in range(count)])
+    found = [int(first_value(item)) for item in data.spread(most)]
+    assert len(found) == min(most, count)
+    assert found == sorted(set(found))
+    if found:
+        assert np.diff([-1, *found, count]).max() <= count / len(found) + 2
+    assert len(list(replace(data, size=None).spread(most))) == len(found)
+
+
 @pytest.mark.parametrize("is_sized", [True, False])
 def test_calibration_tuning_and_reporting_have_no_sample_in_common(is_sized: bool) -> None:
     data = from_iterable([np.full((6, 6, 3), number, np.float32) for number in range(150)])

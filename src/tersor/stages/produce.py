@@ -276,7 +276,7 @@ class _Production:
         total = None if data.size is None else min(len(data), limit)
         report = self._report("measuring", total)
         count = 0
-        for batch in batches(_limited(data, limit), max(map(taken_at_once, handles))):
+        for batch in batches(data.spread(limit), max(map(taken_at_once, handles))):
             samples = [as_sample(item) for item in batch]
             if scorers is None:
                 scorers = self._scorers(samples[0].label is not None, len(handles))

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ def repair(
         outcome = produce(
             model, {found: output}, own.calibration, own.reporting, options, progress, runner, batched, preparation
         )
-        drawn = islice(own.reporting, options.evaluation_samples)
+        drawn = own.reporting.spread(options.evaluation_samples)
         figures = compared(float_path, output, drawn, reference.classes, metric, runner)
         verdict = goal.verdict(figures)
         elsewhere = _elsewhere(climb, found) if verdict is Verdict.MISSED else ()

@@ -44,12 +44,8 @@ def divided(model: Model, data: Dataset, evaluation: Dataset | None, calibration
     """
     calibration, rest = data.split(calibration_samples)
     most = max(LEAST, min(MOST, _MEMORY // max(_bytes_of(model), 1)))
-    tuning, reporting = rest.interleaved(most)
-    if evaluation is not None:
-        reporting = evaluation
-        if rest.size is None or len(rest) <= 2 * most:
-            tuning = rest
-    kept = tuple(as_sample(item) for item in islice(tuning, most))
+    tuning, reporting = rest.interleaved(most) if evaluation is None else (rest.spread(most), evaluation)
+    kept = tuple(as_sample(item) for item in tuning)
     for count, what, where in (
         (len(kept), "to tune on", data),
         (len(list(islice(reporting, LEAST))), "to report on", evaluation or data),
