@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.repair.ladder import LADDER, LATENCY, NOTHING, Rung
 from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, Widening, cheapest
+
+_LATE = "not tried: the time is up"
 
 _FAILURES = (PlanError, RuntimeFailure, VerificationError)
 """What a candidate may end with without ending the search."""
@@ -105,32 +107,48 @@ class Climb:
             return
         base, started = self.kept, time.perf_counter()
         try:
-            choices = mixtures(base.recipe)
+            choices = () if self._is_late else mixtures(base.recipe)
         except TersorError as error:
-            why, spent = _failed(error), time.perf_counter() - started
-            self.steps.append(Step(widening.name, "", widening.cost, base, None, None, False, why, seconds=spent))
+            spent = time.perf_counter() - started
+            self._leave(widening, _failed(error), spent)
+            return
+        if not choices:
+            self._leave(widening, _LATE if self._is_late else "nothing can be widened")
             return
         spent = time.perf_counter() - started
         tried: dict[int, Step] = {}
 
-        def reaches(place: int) -> bool:
-            mixture = choices[place]
-            count = len(mixture.operators)
-            name = f"{widening.name}: {count} operator{'' if count == 1 else 's'}"
-            step = self._measured(name, "gives operators more bits", widening.cost, mixture.recipe, base)
-            tried[place] = replace(step, operators=mixture.operators)
-            return step.after is not None and self._goal.holds(step.after.figures)
+        def made(place: int) -> Trial | None:
+            if place not in tried and (not tried or not self._is_late):
+                name = f"{widening.name}: {len(choices[place].operators)} operators".replace(
+                    ": 1 operators", ": 1 operator"
+                )
+                step = self._measured(name, "gives operators more bits", widening.cost, choices[place].recipe, base)
+                tried[place] = replace(step, operators=choices[place].operators)
+            return tried[place].after if place in tried else None
 
-        reached = cheapest(len(choices), reaches)
-        made = {place: step for place, step in sorted(tried.items()) if step.after is not None}
-        found = reached if reached is not None else _nearest(made)
+        def reaches(place: int) -> bool:
+            return (trial := made(place)) is not None and self._goal.holds(trial.figures)
+
+        found = reached = cheapest(len(choices), reaches)
+        if reached is None and (last := made(len(choices) - 1)) is not None:
+            found = cheapest(len(choices), lambda place: (own := made(place)) is not None and not _is_worse(own, last))
+            found = found if found is not None and _helps(tried[found]) else None
         for place, step in tried.items():
-            why = step.why or ("reaches the goal" if self._goal.holds(_after(step).figures) else "not enough")
+            why = step.why or ("reaches the goal" if reaches(place) else "not enough")
             if place == found:
                 why = "the fewest that reach the goal" if reached is not None else "comes nearest"
             self.steps.append(replace(step, kept=place == found, why=why, seconds=step.seconds + spent))
             spent = 0.0  # what measuring the operators took is told with the first
         self._bench.preparation.forget_all_but(self.kept.recipe)
+
+    def _leave(self, widening: Widening, why: str, seconds: float = 0.0) -> None:
+        """Log that a way to widen was not tried."""
+        self.steps.append(Step(widening.name, "", widening.cost, self.kept, None, None, False, why, seconds=seconds))
+
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
 
     def aside(self, recipe: Recipe) -> Trial:
         """Measure a recipe for comparison only. Raises what `Bench.trial` does."""
@@ -182,8 +200,8 @@ class Climb:
 
     def _measured(self, name: str, does: str, cost: str, recipe: Recipe, before: Trial) -> Step:
         """A step that is not decided yet; one that is not tried, or fails, has no `after`."""
-        if time.monotonic() > self._deadline:
-            return Step(name, does, cost, before, None, None, False, "not tried: the time is up")
+        if self._is_late:
+            return Step(name, does, cost, before, None, None, False, _LATE)
         started = time.perf_counter()
         try:
             trial = self._trial(recipe)
@@ -194,20 +212,13 @@ class Climb:
         return Step(name, does, cost, before, trial, gain, False, "", seconds=trial.seconds)
 
 
-def _nearest(made: Mapping[int, Step]) -> int | None:
-    """The cheapest of some candidates that is as good as the best, as far as the samples tell; None if none helps."""
-    if not made:
-        return None
-    best = min((_after(step) for step in made.values()), key=lambda trial: trial.figures.share)
-    for place, step in made.items():
-        if gain_db(_after(step).figures, best.figures).interval[0] <= 0:
-            return place if step.gain is not None and step.gain.interval[0] > 0 else None
-    return None
+def _is_worse(trial: Trial, other: Trial) -> bool:
+    """Whether another candidate has less noise, by more than chance."""
+    return gain_db(trial.figures, other.figures).interval[0] > 0
 
 
-def _after(step: Step) -> Trial:
-    assert step.after is not None
-    return step.after
+def _helps(step: Step) -> bool:
+    return step.gain is not None and step.gain.interval[0] > 0
 
 
 def _failed(error: TersorError) -> str:

@@ -74,7 +74,9 @@ def _is_coarse(recipe: Recipe) -> bool:
 
 
 def _corrections(recipe: Recipe) -> Recipe:
-    return with_algorithms(recipe, "zero_dead_channels", "bias_correction")
+    if recipe.scheme.granularity == "per_tensor":  # a scale of its own makes a dead channel harmless
+        return with_algorithms(recipe, "zero_dead_channels", "bias_correction")
+    return with_algorithms(recipe, "bias_correction")
 
 
 def _simpler(recipe: Recipe) -> Recipe:

@@ -10,6 +10,7 @@ from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import Sample
 from tersor.errors import DataError
 from tersor.ir.graph import Model
+from tersor.stages.analyze import macs
 from tersor.stages.evaluate import as_sample
 
 LEAST = 20
@@ -17,6 +18,12 @@ LEAST = 20
 
 MOST = 500
 """Samples to tune on, at most."""
+
+_MACS = 60 * 10**9
+"""Multiply-accumulate operations of a run over the tuning samples, which slow kernels do in half a minute: large
+networks are tuned on fewer samples, but no fewer than `_SOME`."""
+
+_SOME = 50
 
 _MEMORY = 256 << 20
 """Bytes of samples (and of what the float model answers) that are kept."""
@@ -43,7 +50,7 @@ def divided(model: Model, data: Dataset, evaluation: Dataset | None, calibration
     Raises DataError if too few are left.
     """
     calibration, rest = data.split(calibration_samples)
-    most = max(LEAST, min(MOST, _MEMORY // max(_bytes_of(model), 1)))
+    most = max(LEAST, min(MOST, _MEMORY // max(_bytes_of(model), 1), max(_SOME, _MACS // max(_macs_of(model), 1))))
     tuning, reporting = rest.interleaved(most) if evaluation is None else (rest.spread(most), evaluation)
     kept = tuple(as_sample(item) for item in tuning)
     for count, what, where in (
@@ -68,6 +75,10 @@ def _remembered(model: Model, data: Dataset) -> Dataset:
         return data
     kept: Iterable[object] = [as_sample(item) for item in data]
     return replace(from_iterable(kept), what=data.what)
+
+
+def _macs_of(model: Model) -> int:
+    return sum(max(macs(model.graph, op), 0) for op in model.graph.ops)
 
 
 def _bytes_of(model: Model) -> int:

@@ -73,25 +73,21 @@ def widenings(recipe: Recipe, islands: str | None) -> tuple[Widening, ...]:
 
 
 def cheapest(count: int, reaches: Callable[[int], bool]) -> int | None:
-    """The first place of a sequence with growing cost that reaches a goal, by doubling and then bisection.
+    """The first place of a sequence with growing cost that reaches a goal, by bisection; the last is tried first.
 
-    Takes it that what reaches the goal still does with more; where that is wrong the result reaches it all the same,
-    but something cheaper might, too.
+    So a goal out of reach is known at once, and a search that is cut short has something to show. Takes it that what
+    reaches the goal still does with more; where that is wrong the result reaches it all the same, but something cheaper
+    might, too.
 
     Args:
         count: of places.
-        reaches: tries one; called once for each place that is looked at.
+        reaches: tries one.
 
     Returns the place, None if the last one does not reach it.
     """
-    failed, step = -1, 1
-    while True:
-        place = min(failed + step, count - 1)
-        if place <= failed:
-            return None
-        if reaches(place):
-            break
-        failed, step = place, 2 * step
+    if not count or not reaches(count - 1):
+        return None
+    failed, place = -1, count - 1
     while place - failed > 1:
         middle = (failed + place) // 2
         if reaches(middle):
