@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersor.errors import RecipeError
@@ -153,6 +153,7 @@ RECIPES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(RECIPES, st.lists(TEXTS, max_size=2))
 def test_recipe_is_read_as_it_was_written(recipe: Recipe, remarks: list[str]) -> None:
     assert parse_recipe(to_toml(recipe, remarks), "other") == recipe

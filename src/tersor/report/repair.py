@@ -35,7 +35,7 @@ def repair_table(found: Repair) -> Table:
     table.add_column("result")
     for step in found.steps:
         cells = ["-" if step.after is None else cell(step.after) for _, cell in columns]
-        result = f"kept: {step.why}" if step.kept else step.why
+        result = f"* {step.why}" if step.kept else f"  {step.why}"
         row = (step.rung, *cells, _gain(step.gain), f"{step.seconds:.0f}", result)
         table.add_row(*map(escape, row), style="bold" if step.kept else None)
     return table
@@ -48,7 +48,8 @@ def repair_notes(found: Repair) -> list[str]:
     """What was asked, whether it is reached, and what the figures rest on."""
     tuned = f"tuned on {found.tuning_samples} samples, others than those calibrated and those reported on"
     said = [f"{found.asked.name}: {verdict(found)}"] if found.reached else []  # else it is a warning
-    return [*said, tuned, *_changes(found), f"wrote {found.recipe_path}"]
+    table = "*: kept; gain: in SQNR, dB; no difference: none that is more than chance"
+    return [table, *said, tuned, *_changes(found), f"wrote {found.recipe_path}"]
 
 
 def verdict(found: Repair) -> str:
@@ -145,7 +146,7 @@ def _reading(reading: Reading) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f}" if abs(share) < 10 else ">1000" if share > 0 else "<-1000"
+    return f"{round(100 * share, 6) + 0.0:.3g}" if math.isfinite(share) else "infinite"
 
 
 def _gain(gain: Change | None) -> str:

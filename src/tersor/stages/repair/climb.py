@@ -19,7 +19,7 @@ from tersor.stages.repair.ladder import LADDER, LATENCY, NOTHING, Rung
 from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, Widening, cheapest
 
-_LATE = "not tried: the time is up"
+_LATE = "not tried: time is up"
 
 _FAILURES = (PlanError, RuntimeFailure, VerificationError)
 """What a candidate may end with without ending the search."""
@@ -120,9 +120,7 @@ class Climb:
 
         def made(place: int) -> Trial | None:
             if place not in tried and (not tried or not self._is_late):
-                name = f"{widening.name}: {len(choices[place].operators)} operators".replace(
-                    ": 1 operators", ": 1 operator"
-                )
+                name = f"{widening.name}: {len(choices[place].operators)}"
                 step = self._measured(name, "gives operators more bits", widening.cost, choices[place].recipe, base)
                 tried[place] = replace(step, operators=choices[place].operators)
             return tried[place].after if place in tried else None
@@ -137,7 +135,7 @@ class Climb:
         for place, step in tried.items():
             why = step.why or ("reaches the goal" if reaches(place) else "not enough")
             if place == found:
-                why = "the fewest that reach the goal" if reached is not None else "comes nearest"
+                why = "fewest for the goal" if reached is not None else "comes nearest"
             self.steps.append(replace(step, kept=place == found, why=why, seconds=step.seconds + spent))
             spent = 0.0  # what measuring the operators took is told with the first
         self._bench.preparation.forget_all_but(self.kept.recipe)
@@ -189,14 +187,14 @@ class Climb:
         if after.digest == before.digest:
             return False, "changes nothing"
         if self._goal.is_worse(before.figures, after.figures):
-            return False, "loses more answers"
+            return False, "loses answers"
         if self._goal.verdict(after.figures) is Verdict.SHOWN:
-            return True, "goal shown to be reached"
+            return True, "shows the goal"
         if self._goal.holds(after.figures) and not self._goal.holds(before.figures):
             return True, "reaches the goal"
         if gain.interval[0] > 0:
             return True, "helps"
-        return False, "harms" if gain.interval[1] < 0 else "no difference that is more than chance"
+        return False, "harms" if gain.interval[1] < 0 else "no difference"
 
     def _measured(self, name: str, does: str, cost: str, recipe: Recipe, before: Trial) -> Step:
         """A step that is not decided yet; one that is not tried, or fails, has no `after`."""

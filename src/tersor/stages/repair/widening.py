@@ -41,8 +41,8 @@ class Widening:
 
 _WEIGHTS = Widening("int8_weights", "8-bit weights", BYTES)
 _ISLANDS = {
-    "int16": Widening("int16", "16-bit activations", LATENCY),
-    "float": Widening("float", "float islands", LATENCY),
+    "int16": Widening("int16", "16-bit operators", LATENCY),
+    "float": Widening("float", "float operators", LATENCY),
 }
 
 
