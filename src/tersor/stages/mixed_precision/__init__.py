@@ -103,7 +103,10 @@ def mixtures(
     base = plan(model, recipe, statistics)
     sources = _sources(model, recipe, statistics, base, widen)
     noises = _measured(model, recipe, base, sources, samples, engine, progress)
-    return _Mixing(model, recipe, statistics, base, widen).of(noises)
+    found = _Mixing(model, recipe, statistics, base, widen).of(noises)
+    if not found:
+        raise PlanError(f"{recipe.name} cannot be widened to {widen}: nothing would be left of it")
+    return found
 
 
 def _sources(model: Model, recipe: Recipe, statistics: Statistics, base: Plan, widen: str) -> list[Source]:
