@@ -9,6 +9,9 @@ import typer
 
 from tersor.cli import groups, options
 
+_MOST_JOBS = 8
+"""Processes that are started unasked: each holds the network and its samples."""
+
 
 def command(
     model: options.ModelPath,
@@ -16,7 +19,9 @@ def command(
     flavour: Annotated[str, typer.Option("--as", metavar="FLAVOUR", help="Or a recipe.toml.")] = "int8",
     samples: Annotated[int, typer.Option(min=1, help="Samples to calibrate on; the others are measured on.")] = 100,
     top: Annotated[int, typer.Option(min=1, help="Operators to print.")] = 20,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes to measure in; by default all cores.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes to measure in; by default one per core, up to 8.")
+    ] = None,
     cache: Annotated[bool, typer.Option(help="Look up and keep what was measured (`tersor cache`).")] = True,
     widen: Annotated[
         str | None,
@@ -72,7 +77,7 @@ def command(
                 statistics,
                 rest if next(iter(rest), None) is not None else calibration,
                 engine=engine,
-                jobs=jobs or available_threads(),
+                jobs=jobs or min(available_threads(), _MOST_JOBS),
                 cache=user_cache() if cache else None,
                 progress=lambda done, total: report("measuring operators", done, total),
             )
