@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tersor.presets
+from conftest import Cli
 from small_nets import DEMO, DEMO_DATA, RELU, conv, dense, random, shared_file, through_file
 from tersor.errors import DataError, PlanError, RecipeError
 from tersor.formats import tflite
@@ -27,6 +30,7 @@ from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
 from tersor.stages.verify import verify
 
+PRESETS = Path(tersor.presets.__file__).parent
 SAMPLES: list[Array] = [random([1, 8, 8, 3], seed) for seed in range(24)]
 
 
@@ -200,6 +204,26 @@ def test_given_rules_stay(engine: Engine) -> None:
     assert all(mixture.recipe.rules[0] == own for mixture in found)
     made = plan(model, found[-1].recipe, statistics)
     assert "wide" not in made.tensors, "left in float by the rule that was there"
+
+
+def test_command(cli: Cli, place: Path) -> None:
+    arguments = ("sensitivity", "net.tflite", "--data", "x.npy", "--widen", "int16")
+    answer = cli(*arguments)
+    assert answer.code == 0
+    assert answer.out.splitlines()[0].split() == ["operators", "bytes", "MACs", "noise", "added"]
+    assert "none" in answer.out.splitlines()[-1]
+    found = json.loads(cli(*arguments, "--json").out)
+    assert len(found) == len(answer.out.splitlines()) - 1
+    first = found[0]
+    rule = f'names = {json.dumps(first["operators"])}\nactivations = "{first["rule"]["activations"]}"\n'
+    (place / "mine.toml").write_text((PRESETS / "int8.toml").read_text() + f"[[rules]]\n{rule}")
+    made = cli("quantize", "net.tflite", "--data", "x.npy", "--as", "mine.toml", "--output", "net.mine.tflite")
+    assert made.code == 0, made.err
+    written = tflite.read(place / "net.mine.tflite").graph
+    assert DType.INT16 in {tensor.dtype for tensor in written.tensors.values()}
+    refused = cli(*arguments[:-1], "float")
+    assert refused.code == PlanError.exit_code
+    assert "integer only" in refused.err
 
 
 @pytest.mark.slow
