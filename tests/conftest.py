@@ -73,8 +73,12 @@ def cli(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder that holds `net.tflite`, a small classifier, and `x.npy`, 24 samples for it."""
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder that holds `net.tflite`, a small classifier, and `x.npy`, 24 samples for it.
+
+    Commands keep what they measure in an empty folder elsewhere, not in that of who runs the tests.
+    """
+    monkeypatch.setenv("TERSOR_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.chdir(tmp_path)
     tflite.write(classifier(), tmp_path / "net.tflite")
     np.save(tmp_path / "x.npy", images(24))

@@ -16,6 +16,7 @@ from tersor.ir.graph import Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Rule, adjusted, load_recipe
 from tersor.stages.plan import plan
+from tersor.stages.quantize import quantize
 
 RANGES = {"x": (-1.0, 1.0), "conv": (0.0, 4.0), "mean": (0.0, 2.0), "dense": (-3.0, 5.0), "scores": (0.0, 1.0)}
 GOLDEN = Path(__file__).with_name("golden")
@@ -70,6 +71,36 @@ def test_narrow_operand_that_others_read_keeps_its_scale_and_is_converted() -> N
     assert own.scale < shared.scale / 8
     assert made.operands["both", 0].params == shared
     assert ("reader", 0) not in made.operands
+
+
+@pytest.mark.parametrize("wide", ["left", "right", "right left"])
+def test_operands_that_are_compared_share_their_numbers_whatever_computes_them(wide: str) -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4, 4, 2])
+    left, right = conv(builder, x, 4, "left"), conv(builder, x, 4, "right")
+    less = builder.op("LESS", [left, right], [1, 4, 4, 4], name="less", dtype=DType.BOOL)
+    kept = builder.op("GREATER", [left, builder.constant("zero", [0.0])], [1, 4, 4, 4], name="kept", dtype=DType.BOOL)
+    model = through_file(builder.model([less, kept]))
+    recipe = replace(
+        load_recipe("int8_float_io"), rules=(Rule((("activations", "int16"),), names=tuple(wide.split())),)
+    )
+    made = plan(model, recipe, statistics({"x": (-1, 1), "left": (-20.0, 21.0), "right": (-30.0, 35.0)}))
+    read = [made.operands.get(("less", place)) or made.tensors[name] for place, name in enumerate(("left", "right"))]
+    assert read[0].params == read[1].params
+    assert read[0].dtype is DType.INT8
+    low, high = read[0].params.real_range  # type: ignore[union-attr]
+    assert low < -29
+    assert high > 34
+    compared = made.operands.get(("kept", 0)) or made.tensors["left"]
+    assert made.operands["kept", 1].params == compared.params
+    quantize(model, made)
+
+
+def test_int8_door_of_a_value_with_16_bits_has_the_numbers_that_it_has_without() -> None:
+    rule = Rule((("activations", "int16"),), names=("dense", "scores"))
+    made = plan(classifier(), replace(load_recipe("int8"), rules=(rule,)), statistics(RANGES))
+    assert made.tensors["scores"].dtype is DType.INT16
+    assert made.interface["scores"].params == planned(classifier(), RANGES).interface["scores"].params
 
 
 def test_fixed_scales_are_the_kernels() -> None:

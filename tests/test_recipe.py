@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tersor.errors import RecipeError
 from tersor.ir.dtypes import DType
-from tersor.recipe import adjusted, load_recipe, parse_recipe, presets
+from tersor.recipe import Recipe, Rule, Scheme, adjusted, load_recipe, parse_recipe, presets, to_toml
 
 
 @pytest.mark.parametrize("name", presets())
@@ -108,3 +111,60 @@ def test_one_scale_per_tensor_has_algorithms_of_its_own() -> None:
     assert adjusted(recipe, per_tensor=True, algorithms=["gptq"]).algorithms == ("gptq",)
     plain = parse_recipe('algorithms = ["gptq"]\nactivations = "int8"\nweights = "int8"\ncompute = "integer"', "plain")
     assert adjusted(plain, per_tensor=True).algorithms == ("gptq",)
+
+
+# -- written and read again
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+SCHEMES = st.sampled_from(
+    [
+        Scheme(),
+        Scheme(DType.INT8, DType.INT8, "per_tensor", "integer"),
+        Scheme(DType.INT16, DType.INT4, "per_channel", "integer"),
+        Scheme(DType.FLOAT32, DType.INT8, "per_channel", "dynamic"),
+    ]
+)
+RULES = st.builds(
+    Rule,
+    st.sampled_from(
+        [
+            (("activations", "float32"), ("weights", "float32"), ("compute", "float")),
+            (("activations", "int8"), ("weights", "int8"), ("compute", "integer")),
+        ]
+    ),
+    operators=st.lists(TEXTS, max_size=3).map(tuple),
+    names=st.lists(TEXTS, max_size=3).map(tuple),
+    pattern=TEXTS.map(re.escape),
+)
+RECIPES = st.builds(
+    Recipe,
+    name=st.from_regex(r"[\w.-]+", fullmatch=True),
+    scheme=SCHEMES,
+    interface=st.sampled_from([DType.FLOAT32, DType.UINT8]),
+    float_fallback=st.booleans(),
+    observer=TEXTS,
+    weight_observer=st.sampled_from(["min_max", "mse"]),
+    algorithms=st.lists(TEXTS, max_size=3).map(tuple),
+    fan_in_limit=st.integers(0, 10**9),
+    per_tensor_algorithms=st.lists(TEXTS, max_size=3).map(tuple),
+    per_tensor_fan_in_limit=st.integers(0, 10**9),
+    minimum_elements=st.integers(0, 10**9),
+    rules=st.lists(RULES, max_size=3).map(tuple),
+)
+
+
+@settings(deadline=None)
+@given(RECIPES, st.lists(TEXTS, max_size=2))
+def test_recipe_is_read_as_it_was_written(recipe: Recipe, remarks: list[str]) -> None:
+    assert parse_recipe(to_toml(recipe, remarks), "other") == recipe
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_read_as_they_were_written(name: str) -> None:
+    recipe = adjusted(load_recipe(name), keep_float=["SOFTMAX", "^head/"])
+    assert parse_recipe(to_toml(recipe), "other") == recipe
+
+
+def test_name_that_no_recipe_may_give_itself_is_left_to_the_file() -> None:
+    recipe = parse_recipe("", "my recipe")
+    assert parse_recipe(to_toml(recipe), "my recipe") == recipe

@@ -28,6 +28,7 @@ _HOMES = {
     "Plan": "tersor.ir.plan",
     "Preprocess": "tersor.data.preprocess",
     "Recipe": "tersor.recipe",
+    "Repair": "tersor.stages.repair",
     "Sample": "tersor.data.feed",
     "Score": "tersor.stages.evaluate",
     "Statistics": "tersor.stages.calibrate",
@@ -40,10 +41,12 @@ _HOMES = {
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
     "load_recipe": "tersor.recipe",
+    "mixtures": "tersor.stages.mixed_precision",
     "optimize": "tersor.stages.optimize",
     "plan": "tersor.stages.plan",
     "produce": "tersor.stages.produce",
     "quantize": "tersor.stages.quantize",
+    "repair": "tersor.stages.repair",
     "run": "tersor.stages.run",
     "save": "tersor.stages.save",
     "sensitivity": "tersor.stages.sensitivity",
@@ -71,12 +74,15 @@ if TYPE_CHECKING:
     from tersor.stages.evaluate import evaluate as evaluate
     from tersor.stages.load import load as load
     from tersor.stages.load_data import load_data as load_data
+    from tersor.stages.mixed_precision import mixtures as mixtures
     from tersor.stages.optimize import optimize as optimize
     from tersor.stages.plan import plan as plan
     from tersor.stages.produce import Options as Options
     from tersor.stages.produce import Outcome as Outcome
     from tersor.stages.produce import produce as produce
     from tersor.stages.quantize import quantize as quantize
+    from tersor.stages.repair import Repair as Repair
+    from tersor.stages.repair import repair as repair
     from tersor.stages.run import run as run
     from tersor.stages.save import save as save
     from tersor.stages.sensitivity import sensitivity as sensitivity

@@ -7,6 +7,7 @@ says why. Presets lie in `tersor/presets`; their file names are the flavours of 
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -230,6 +231,36 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
         raise RecipeError(f"{source}: {error}") from error
 
 
+def to_toml(recipe: Recipe, remarks: Sequence[str] = ()) -> str:
+    """The text that `parse_recipe` reads as this recipe; remarks become comments at its head."""
+    scheme = {item.name: getattr(recipe.scheme, item.name) for item in fields(Scheme)}
+    others = {item.name: getattr(recipe, item.name) for item in fields(Recipe) if item.name not in ("scheme", "rules")}
+    name = {"name": others.pop("name")} if re.fullmatch(_NAME, recipe.name) else {}
+    others.pop("name", None)
+    lines = [f"# {re.sub(_CONTROL, ' ', remark)}" for remark in remarks]
+    lines += [f"{key} = {_toml(value)}" for key, value in (name | scheme | others).items()]
+    for rule in recipe.rules:
+        conditions = {"operators": rule.operators, "names": rule.names, "pattern": rule.pattern}
+        given = {key: value for key, value in conditions.items() if value} | dict(rule.scheme)
+        lines += ["", "[[rules]]", *(f"{key} = {_toml(value)}" for key, value in given.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """A value of a recipe in TOML, whose strings are JSON's but for one control character."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+_CONTROL = "[\x00-\x1f\x7f]"
+"""Characters that a comment of TOML must not hold; line ends among them."""
+
+_NAME = r"[\w.-]+"
+"""What a recipe may be called: the name becomes part of a file's."""
+
 _TYPES = {
     "name": str,
     "float_fallback": bool,
@@ -245,7 +276,7 @@ def _check_types(table: dict[str, Any]) -> None:
     for key, kind in _TYPES.items():
         if key in table and type(table[key]) is not kind:
             raise RecipeError(f"{key} is {table[key]!r}: it must be a {kind.__name__}")
-    if not re.fullmatch(r"[\w.-]+", table.get("name", "_")):
+    if not re.fullmatch(_NAME, table.get("name", "_")):
         raise RecipeError(f"name is {table['name']!r}: it becomes part of a file's name")
 
 

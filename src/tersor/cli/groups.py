@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from tersor.cli import options
+from tersor.errors import RecipeError
 
 if TYPE_CHECKING:
     from tersor.data.dataset import Dataset
@@ -68,6 +69,20 @@ class Normalization:
         dataset = load_data(data, model, self.preprocess)
         console.say(dataset.notes)
         return dataset
+
+
+@dataclass(frozen=True)
+class Repairing:
+    """How much may be lost, and what may be done about it."""
+
+    max_drop: options.MaxDrop = None
+    islands: options.Islands = None
+    max_minutes: options.MaxMinutes = 10.0
+
+    def require_sense(self) -> None:
+        """Raise RecipeError for options of repair without a goal."""
+        if self.max_drop is None and self.islands is not None:
+            raise RecipeError("--islands is for repair: give --max-drop, too")
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

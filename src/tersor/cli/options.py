@@ -94,6 +94,28 @@ TrustCode = Annotated[
         "--trust-code", help="Run Python code and file operators that the model holds.", rich_help_panel=_TENSORFLOW
     ),
 ]
+
+_REPAIR = "Repair"
+MaxDrop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="0.5%",
+        help="Lose no more than this against float, by the cheapest means that do it; exit code 9 if that is missed. "
+        "The recipe that was found is written beside the file.",
+        rich_help_panel=_REPAIR,
+        show_default=False,
+    ),
+]
+Islands = Annotated[
+    str | None,
+    typer.Option(
+        metavar="int16|float|none",
+        help="What the fewest operators may be widened to. Default: float where the flavour allows it, else int16.",
+        rich_help_panel=_REPAIR,
+        show_default=False,
+    ),
+]
+MaxMinutes = Annotated[float, typer.Option(min=0, help="Try nothing further after this.", rich_help_panel=_REPAIR)]
 Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
 
 DATA_HELP = "A folder of images (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or module:function."

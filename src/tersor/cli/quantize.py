@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tersor.cli import groups, options
+
+if TYPE_CHECKING:
+    from tersor.data.dataset import Dataset
+    from tersor.ir.graph import Model
+    from tersor.runtimes.engine import Engine
+    from tersor.stages.produce import Outcome
+    from tersor.stages.repair import Repair
+
+_MISSED = 9
+"""Exit code where the goal of `--max-drop` is missed; what comes nearest is written."""
 
 
 def command(
@@ -74,9 +84,13 @@ def command(
         ),
     ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Write the report of 'tersor debug' beside each integer file.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the plan: every tensor, and why.")] = False,
     as_json: options.Json = False,
     *,
+    repairing: groups.Repairing,
     opening: groups.Opening,
     normalization: groups.Normalization,
 ) -> None:
@@ -87,10 +101,13 @@ def command(
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.outcome import outcome_to_dict
+        from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.load_data import load_data
         from tersor.stages.produce import Options, produce, warnings
+        from tersor.stages.repair import parse_drop, repair_each, together
 
+        repairing.require_sense()
         names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
         recipes = [
             adjusted(
@@ -108,26 +125,47 @@ def command(
         batched = opening.load(model, batch_size) if batch_size > 1 else None
         dataset = None if data is None else normalization.load(data, loaded)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.preprocess)
+        outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
+        measured = Options(samples, eval_samples, metric, latency)
+        repairs: tuple[Repair, ...] = ()
         with console.progress() as report:
-            outcome = produce(
-                loaded,
-                {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes},
-                dataset,
-                evaluation,
-                Options(samples, eval_samples, metric, latency),
-                report,
-                engine,
-                batched,
-            )
+            if repairing.max_drop is None:
+                outcome = produce(loaded, outputs, dataset, evaluation, measured, report, engine, batched)
+            else:
+                repairs = repair_each(
+                    loaded,
+                    outputs,
+                    dataset,
+                    evaluation,
+                    max_drop=parse_drop(repairing.max_drop),
+                    islands=repairing.islands,
+                    options=measured,
+                    minutes=repairing.max_minutes,
+                    progress=report,
+                    engine=engine,
+                    batched=batched,
+                )
+                outcome = together(repairs)
+            reports = _diagnosed(loaded, outcome, dataset, engine) if diagnose else []
+    missed = any(not item.reached for item in repairs)
     if as_json:
-        console.print_json(outcome_to_dict(outcome))
-        return
+        found = {"repairs": [repair_to_dict(item) for item in repairs]} if repairs else {}
+        console.print_json(outcome_to_dict(outcome) | found)
+        raise typer.Exit(_MISSED if missed else 0)
     if explain:
         for product in outcome.products:
             if product.plan is not None:
                 console.out.print(product.plan.explain(), markup=False)
+    for item in repairs:
+        console.out.print(repair_table(item))
     console.out.print(outcome_table(outcome))
-    console.say(footnotes(outcome), warnings(outcome))
+    console.say((*footnotes(outcome), *(f"wrote {path}" for path in reports)))
+    for item in repairs:
+        console.say(repair_notes(item))
+    console.say(
+        (), (*warnings(outcome), *(f"{item.asked.name}: {verdict(item)}" for item in repairs if not item.reached))
+    )
+    raise typer.Exit(_MISSED if missed else 0)
 
 
 def output_path(model: Path, output: Path | None, flavour: str, *, several: bool) -> Path:
@@ -138,3 +176,19 @@ def output_path(model: Path, output: Path | None, flavour: str, *, several: bool
         model = model.resolve()  # "." has no name
     name = model.name if model.is_dir() else model.stem
     return (output or model.parent) / f"{name}.{flavour}.tflite"
+
+
+def _diagnosed(model: Model, outcome: Outcome, data: Dataset | None, engine: Engine) -> list[Path]:
+    """Write what `tersor debug` says beside each file that computes in integers; the files that were written."""
+    from tersor.ir.plan import INTEGER
+    from tersor.report.diagnosis import write_diagnosis
+    from tersor.stages.debug import SAMPLES, debug
+    from tersor.stages.load import load
+
+    written: list[Path] = []
+    for product in outcome.products:
+        is_integer = product.plan is not None and any(op.compute == INTEGER for op in product.plan.ops.values())
+        if is_integer and product.path is not None and data is not None:
+            chosen = data.split(SAMPLES)[0]
+            written += write_diagnosis(debug(model, load(product.path), chosen, engine=engine), product.path)
+    return written

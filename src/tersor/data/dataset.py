@@ -49,6 +49,38 @@ class Dataset:
         random.Random(seed).shuffle(places)
         return replace(self, chosen=tuple(sorted(places[:first]))), replace(self, chosen=tuple(sorted(places[first:])))
 
+    def spread(self, most: int) -> Dataset:
+        """At most so many samples, evenly from the whole data; of data of unknown size, the first."""
+        return self._cut(0, most) if self.size is None else self._divided(min(most, len(self)))[0]
+
+    def interleaved(self, most: int) -> tuple[Dataset, Dataset]:
+        """Two disjoint sets: at most `most` samples spread over the data, no more than half of it, and all others.
+
+        Where there are no more than twice as many, every other sample is of the first set; so it is with data of
+        unknown size until there are enough.
+        """
+        return self._alternating(most) if self.size is None else self._divided(min(most, len(self) // 2))
+
+    def _divided(self, count: int) -> tuple[Dataset, Dataset]:
+        """So many samples, evenly from the whole data, and the others."""
+        places = self.chosen if self.chosen is not None else range(self.size or 0)
+        taken = frozenset((2 * number + 1) * len(places) // (2 * count) for number in range(count))
+        groups: tuple[list[int], list[int]] = [], []
+        for number, place in enumerate(places):
+            groups[number not in taken].append(place)
+        return replace(self, chosen=tuple(groups[0])), replace(self, chosen=tuple(groups[1]))
+
+    def _alternating(self, most: int) -> tuple[Dataset, Dataset]:
+        from itertools import islice
+
+        def first(places: Sequence[int] | None) -> Iterator[Sample]:
+            return islice(self.draw(places), 1, 2 * most, 2)
+
+        def others(places: Sequence[int] | None) -> Iterator[Sample]:
+            return (item for number, item in enumerate(self.draw(places)) if number % 2 == 0 or number >= 2 * most)
+
+        return replace(self, draw=first), replace(self, draw=others)
+
     def _cut(self, start: int, stop: int | None) -> Dataset:
         from itertools import islice
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +14,16 @@ def sqnr_db(reference: Array, other: Array) -> float:
     """Signal to quantization noise ratio in decibel: see `decibel`."""
     reference64, other64 = reference.astype(np.float64), other.astype(np.float64)
     return decibel(float(np.sum(reference64**2)), float(np.sum((reference64 - other64) ** 2)))
+
+
+def signal_and_noise(references: Sequence[Array], others: Sequence[Array]) -> tuple[float, float]:
+    """Sums of squares over all samples: of the reference, and of what the other differs from it."""
+    signal = noise = 0.0
+    for reference, other in zip(references, others, strict=True):
+        wanted = reference.astype(np.float64)
+        signal += float(np.sum(wanted**2))
+        noise += float(np.sum((wanted - other) ** 2))
+    return signal, noise
 
 
 def decibel(signal: float, noise: float) -> float:
@@ -105,3 +116,32 @@ def paired_auc_interval(first: Array, second: Array, positive: Array, draws: int
         found.append(roc_auc(second[drawn], positive[drawn]) - roc_auc(first[drawn], positive[drawn]))
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+def noise_shares(signal: Array, noise: Array, draws: int = 1000) -> Array:
+    """Noise over signal of the worst output, for samples drawn anew (bootstrap, with a fixed seed), [draws].
+
+    Two calls with as many samples draw the same ones, so that results of one quantizer divided by those of another are
+    paired.
+
+    Args:
+        signal: sums of squares, [samples, outputs].
+        noise: likewise, of the error.
+        draws: how often the samples are drawn.
+    """
+    samples = len(signal)
+    counts = np.random.default_rng(0).multinomial(samples, np.full(samples, 1 / samples), size=draws)
+    return worst_share(counts @ signal, counts @ noise)
+
+
+def worst_share(signal: Array, noise: Array) -> Array:
+    """Noise over signal of the worst output: [..., outputs] -> [...]; infinite where there is noise and no signal."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(noise > 0, np.asarray(noise, np.float64) / signal, 0.0)
+    return np.asarray(shares.max(axis=-1))
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities over the last axis, in float64."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections import Counter
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -15,6 +17,7 @@ from rich.table import Table
 from tersor.ir.text import short
 from tersor.stages.debug import Diagnosis, Row
 from tersor.stages.debug.errors import Errors
+from tersor.stages.save import atomic
 
 _WIDTH = 24
 """Columns for a layer's name, of the 80 that a terminal has at least."""
@@ -78,6 +81,18 @@ def diagnosis_to_csv(diagnosis: Diagnosis) -> str:
         texts = ["; ".join(getattr(item, key) for item in row.findings) for key in ("cause", "seen", "cure")]
         writer.writerow([*cells, diagnosis.kernels, *figures, *texts])
     return buffer.getvalue()
+
+
+def write_diagnosis(diagnosis: Diagnosis, model: Path) -> list[Path]:
+    """Write the CSV and the JSON beside a model's file; returns where. Raises OutputError."""
+    texts = {"csv": diagnosis_to_csv(diagnosis), "json": json.dumps(diagnosis_to_dict(diagnosis), indent=2) + "\n"}
+    written = []
+    for kind, text in texts.items():
+        path = model.with_suffix(f".debug.{kind}")
+        with atomic(path) as temporary:
+            temporary.write_text(text, "utf-8")
+        written.append(path)
+    return written
 
 
 def _row_to_dict(row: Row) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tersor.data.batch import stacked
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import fit
-from tersor.errors import DataError, OutputError, PlanError, RecipeError, RuntimeFailure
+from tersor.errors import DataError, OutputError, RecipeError, RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
@@ -19,15 +19,14 @@ from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.benchmark import Timing, benchmark
-from tersor.stages.calibrate import FEW_SAMPLES, Statistics, calibrate
+from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
-from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
-from tersor.stages.correct import Corrected, correct, rewrite, split_kinds
+from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import METRICS, Change, Score, Scorer, as_sample
 from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
 from tersor.stages.optimize import optimize
-from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import refuse_finished
+from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
 from tersor.stages.verify import SAMPLES, Verified, verify_against
@@ -35,9 +34,6 @@ from tersor.stages.widen import Wide
 
 _SLOWER = 1.15
 """A result is called slower than float from this ratio; below, it may be noise."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +120,7 @@ def produce(
     progress: Progress | None = None,
     engine: Engine | None = None,
     batched: Model | None = None,
+    preparation: Preparation | None = None,
 ) -> Outcome:
     """Quantize a float model by each recipe, verify and measure the results, and write them.
 
@@ -137,6 +134,7 @@ def produce(
         engine: the process to run in; by default one of its own.
         batched: the same network for several samples at once, `load(path, batch=N)`. It is what is written then, by
             the plan that is made for `model`, and every sample has to come out as it does alone.
+        preparation: what is known of this model and just these samples to calibrate on, so that it is not done again.
 
     Raises:
         PlanError, UnsupportedError, DataError, VerificationError, RuntimeFailure, OutputError: see the stages.
@@ -144,7 +142,7 @@ def produce(
     """
     options = options or Options()
     refuse_finished(model)
-    _refuse_outputs(model, outputs)
+    refuse_outputs(model, outputs)
     if options.metric is not None:
         Scorer(options.metric)  # raises for an unknown one before anything is done
     with ExitStack() as stack:
@@ -158,7 +156,7 @@ def produce(
         else:
             tflite.write(float_model, float_path)
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
-        production = _Production(float_model, float_path, outputs, options, progress, runner, wide)
+        production = _Production(float_model, float_path, outputs, options, progress, runner, wide, preparation)
         return production.run(_dataset(data), _dataset(evaluation))
 
 
@@ -168,7 +166,7 @@ def _dataset(samples: Dataset | Iterable[object] | None) -> Dataset | None:
     return from_iterable(samples)
 
 
-def _refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
+def refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
     """Raise OutputError if a file would replace the float model or another result, or cannot be written at all."""
     if not outputs:
         raise RecipeError("no flavour is asked for")
@@ -191,90 +189,30 @@ class _Production:
         progress: Progress | None,
         engine: Engine,
         wide: Wide | None,
+        preparation: Preparation | None,
     ) -> None:
-        self._model = model
+        self._model = model if preparation is None else preparation.model
         self._float_path = float_path
         self._outputs = outputs
         self._options = options
         self._progress = progress
         self._engine = engine
         self._wide = wide
+        self._preparation = preparation
 
     def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
-        needs_data = any(recipe.needs_calibration for recipe in self._outputs)
-        if needs_data and data is None:
-            raise PlanError("these flavours need representative data: give --data")
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
-        statistics = self._calibrate(calibration) if needs_data and calibration is not None else None
-        drafts = self._corrected(calibration, statistics)
+        preparation = self._preparation or Preparation(
+            self._model, calibration, self._engine, self._progress, self._float_path
+        )
+        drafts = {recipe: preparation.corrected(recipe) for recipe in self._outputs}
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
         with self._written(drafts) as temporary:
             reference, products, count = self._measure(drafts, temporary, measured_on, disjoint=disjoint)
-        calibrated = 0 if statistics is None else statistics.samples
+        calibrated = preparation.samples
         batch = 1 if self._wide is None else self._wide.batch
         return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch)
-
-    def _calibrate(self, data: Dataset, model: Model | None = None) -> Statistics:
-        observers = {recipe.observer for recipe in self._outputs if recipe.needs_calibration}
-        if len(observers) > 1:
-            raise PlanError(f"recipes that are made together need one observer, not {', '.join(sorted(observers))}")
-        total = None if data.size is None else len(data)
-        progress = self._report("calibrating", total)
-        return calibrate(model or self._model, data, observers.pop(), engine=self._engine, progress=progress)
-
-    def _corrected(self, calibration: Dataset | None, statistics: Statistics | None) -> dict[Recipe, Corrected]:
-        """What each recipe's algorithms make of the model; recipes that differ at the door only share it."""
-        drafts = self._drafted(calibration, statistics)
-        found: dict[Recipe, Corrected] = {}
-        for recipe, draft in drafts.items():
-            same = (own for other, own in found.items() if _alike(recipe, draft, other, drafts[other]))
-            if (twin := next(same, None)) is not None:
-                found[recipe] = replace(twin, plan=replace(draft.plan, operands=twin.plan.operands))
-            elif calibration is None or not recipe.algorithms:
-                found[recipe] = draft
-            else:
-                found[recipe] = self._correct(recipe, draft, calibration)
-        return found
-
-    def _drafted(self, calibration: Dataset | None, statistics: Statistics | None) -> dict[Recipe, Corrected]:
-        """Each recipe's plan, of the model as its algorithms rewrite it; what is rewritten alike is calibrated once."""
-        seen: dict[tuple[str, ...], tuple[Model, Statistics | None]] = {(): (self._model, statistics)}
-        found = {}
-        for recipe in self._outputs:
-            names = tuple(split_kinds(recipe.algorithms)[0]) if recipe.needs_calibration else ()
-            refused: tuple[str, ...] = ()
-            try:
-                if names not in seen and calibration is not None:
-                    seen[names] = self._rewritten(calibration, names, seen[()])
-            except RuntimeFailure as error:
-                refused = (f"not rewritten by {', '.join(names)}: {error}",)
-            model, own = seen[names if names in seen else ()]
-            decided = plan(model, recipe, own)
-            found[recipe] = Corrected(model, replace(decided, warnings=(*decided.warnings, *refused)))
-        return found
-
-    def _rewritten(
-        self, calibration: Dataset, names: Sequence[str], given: tuple[Model, Statistics | None]
-    ) -> tuple[Model, Statistics | None]:
-        model = rewrite(self._model, calibration, names, engine=self._engine)
-        return given if model is self._model else (model, self._calibrate(calibration, model))
-
-    def _correct(self, recipe: Recipe, draft: Corrected, calibration: Dataset) -> Corrected:
-        try:
-            return correct(
-                draft.model,
-                draft.plan,
-                calibration.split(CORRECTION_SAMPLES)[0],
-                recipe.algorithms,
-                fan_in_limit=recipe.fan_in_limit,
-                engine=self._engine,
-                written=self._float_path if draft.model is self._model else None,
-                progress=self._report(f"correcting {recipe.name}", None),
-            )
-        except RuntimeFailure as error:
-            warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
-            return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
 
     @contextmanager
     def _written(self, drafts: Mapping[Recipe, Corrected]) -> Iterator[dict[Recipe, Path]]:
@@ -342,7 +280,7 @@ class _Production:
         total = None if data.size is None else min(len(data), limit)
         report = self._report("measuring", total)
         count = 0
-        for batch in batches(_limited(data, limit), max(map(taken_at_once, handles))):
+        for batch in batches(data.spread(limit), max(map(taken_at_once, handles))):
             samples = [as_sample(item) for item in batch]
             if scorers is None:
                 scorers = self._scorers(samples[0].label is not None, len(handles))
@@ -415,14 +353,6 @@ def _worse(recipe: str, metric: str, change: Change) -> list[str]:
         kind = "worse than" if metric in METRICS else "away from"
         text = f"{abs(change.value):.4g} {kind} float (95 %: {low:.4g}..{high:.4g})"
     return [f"{recipe}: {metric} is {text}; tersor debug says why"]
-
-
-def _alike(recipe: Recipe, draft: Corrected, other: Recipe, drafted: Corrected) -> bool:
-    """Whether algorithms would come to the same result for two recipes."""
-    own, others = ((item.algorithms, item.fan_in_limit) for item in (recipe, other))
-    plans = draft.plan, drafted.plan
-    same = plans[0].tensors == plans[1].tensors and plans[0].operands == plans[1].operands
-    return own == others and same and draft.model is drafted.model
 
 
 def _first(data: Dataset, count: int) -> list[object]:

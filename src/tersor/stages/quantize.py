@@ -51,6 +51,15 @@ def stored(tensor: Tensor, name: str, planned: TensorPlan, *, narrow: bool) -> T
     return Tensor(name, tensor.shape, planned.dtype, quant=planned.params).with_data(data)
 
 
+def conversion(source: str, given: _Numbers, target: str, wanted: _Numbers) -> Op:
+    """The operator that brings a value into other numbers: to float32, or to integers of 8 or 16 bits."""
+    if wanted[0] is DType.FLOAT32:
+        version = {DType.INT8: 2, DType.UINT8: 1, DType.INT16: 3}[given[0]]
+        return Op(f"{target}/dequantize", "DEQUANTIZE", (source,), (target,), Record("DequantizeOptions"), version)
+    version = 2 if DType.INT16 in (given[0], wanted[0]) else 1
+    return Op(f"{target}/quantize", "QUANTIZE", (source,), (target,), Record("QuantizeOptions"), version)
+
+
 @dataclass(frozen=True)
 class _Stored:
     """A value as it lies in the new graph: under which name, in which numbers."""
@@ -106,7 +115,8 @@ class _Rewriter:
         rename = {name: inner}
         self._ops = [_renamed(op, rename) for op in self._ops]
         self._put(name, *wanted)
-        self._ops.append(self._conversion(inner, stored.numbers, name, wanted))
+        given = self._by_way_of_int8(name, _Stored(inner, stored.numbers), wanted)
+        self._ops.append(conversion(given.name, given.numbers, name, wanted))
 
     def _rewrite(self, op: Op) -> None:
         mode = self._plan.ops.get(op.name, OpPlan(op.kind, FLOAT, None, ""))
@@ -181,16 +191,19 @@ class _Rewriter:
         if (name, wanted) not in self._converted:
             target = self._fresh(name, wanted[0])
             self._put(target, *wanted, like=name)
-            self._ops.append(self._conversion(stored.name, stored.numbers, target, wanted))
+            given = self._by_way_of_int8(name, stored, wanted)
+            self._ops.append(conversion(given.name, given.numbers, target, wanted))
             self._converted[name, wanted] = target
         return self._converted[name, wanted]
 
-    def _conversion(self, source: str, given: _Numbers, target: str, wanted: _Numbers) -> Op:
-        if wanted[0] is DType.FLOAT32:
-            version = {DType.INT8: 2, DType.UINT8: 1, DType.INT16: 3}[given[0]]
-            return Op(f"{target}/dequantize", "DEQUANTIZE", (source,), (target,), Record("DequantizeOptions"), version)
-        version = 2 if DType.INT16 in (given[0], wanted[0]) else 1
-        return Op(f"{target}/quantize", "QUANTIZE", (source,), (target,), Record("QuantizeOptions"), version)
+    def _by_way_of_int8(self, name: str, stored: _Stored, wanted: _Numbers) -> _Stored:
+        """A value in int8 where it goes between uint8 and int16, for which no kernel exists."""
+        narrow = next((item for item in (stored.numbers, wanted) if item[0] is DType.UINT8), None)
+        if narrow is None or narrow[1] is None or DType.INT16 not in (stored.numbers[0], wanted[0]):
+            return stored
+        zero_points = tuple(zero_point - 128 for zero_point in narrow[1].zero_points)
+        between = DType.INT8, replace(narrow[1], dtype=DType.INT8, zero_points=zero_points)
+        return _Stored(self._convert(name, stored, between), between)
 
     def _restored(self, tensor: Tensor, constant: str, planned: TensorPlan) -> str:
         """A constant that is stored in fewer bits, restored to float by an operator."""

@@ -102,7 +102,7 @@ def correct(
     prepared, completed = with_biases(model, plan)
     layers = correctable(prepared.graph, completed)
     most = _FEW if fan_in_limit <= _SMALL else SAMPLES
-    drawn = _drawn(prepared.graph, samples, most) if steps and layers and len(model.graphs) == 1 else []
+    drawn = drawn_inputs(prepared.graph, samples, most) if steps and layers and len(model.graphs) == 1 else []
     if not drawn:
         return Corrected(model, plan)
     with ExitStack() as stack:
@@ -120,14 +120,19 @@ def correct(
     return found
 
 
-def _drawn(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
+def drawn_inputs(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
     """The samples, as inputs of the float model, as many as are wanted and memory allows."""
     allowed = max(_FEWEST, _MEMORY // max(bytes_per_sample(graph), 1))
+    return fitted_inputs(graph, islice(samples, min(most, allowed)))
+
+
+def fitted_inputs(graph: Graph, samples: Iterable[object]) -> list[list[Array]]:
+    """Samples as inputs of a float graph. Raises DataError for one that does not fit."""
     tensors = [graph.tensors[name] for name in graph.inputs]
     ports = [
         Port(item.name, item.open_shape or item.shape, np.dtype(item.dtype.numpy).name, 0.0, 0) for item in tensors
     ]
-    return [fit(sample, ports, number) for number, sample in enumerate(islice(samples, min(most, allowed)))]
+    return [fit(sample, ports, number) for number, sample in enumerate(samples)]
 
 
 class _Walker:

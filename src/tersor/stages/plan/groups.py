@@ -235,7 +235,7 @@ class _Planner:
             own, why = params[self._sets.find(name)]
             needed = (own, why) if shared is None or spec.scale == FIXED else shared
             if needed[0].dtype is not dtype:
-                needed = self._retyped(name, dtype)
+                needed = self._retyped([name], dtype)
             if needed[0] != own or name in self._read_only:
                 found[op.name, index] = TensorPlan(dtype, *needed)
         return found
@@ -248,14 +248,18 @@ class _Planner:
             ]
             return value, f"as the result of {op.kind} {op.name!r}: {why}"
         if spec.scale == SAME_INPUTS:
-            first = next((n for n in self._data_operands(op).values() if not self._graph.tensors[n].is_constant), None)
-            return None if first is None else params[self._sets.find(first)]
+            names = [name for name in self._data_operands(op).values() if not self._graph.tensors[name].is_constant]
+            dtype = self._recipe.scheme_of(op.kind, op.name).activations
+            if any(self._dtype[name] is not dtype for name in names):
+                return self._retyped(names, dtype)
+            return params[self._sets.find(names[0])] if names else None
         return None
 
-    def _retyped(self, name: str, dtype: DType) -> tuple[QuantParams, str]:
-        known = name in self._statistics.observers
-        seen = self._statistics.range(name, dtype) if known else (-1.0, 1.0)
-        seen, note = with_margin(self._graph, self._statistics, [name] if known else [], seen, dtype)
+    def _retyped(self, names: list[str], dtype: DType) -> tuple[QuantParams, str]:
+        """Parameters for values of which some are computed in another type."""
+        known = [name for name in names if name in self._statistics.observers]
+        seen = self._statistics.range_of(known, dtype) if known else (-1.0, 1.0)
+        seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
         choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
         return choose(*seen, dtype), f"converted to {dtype} for this operator{note}"
 

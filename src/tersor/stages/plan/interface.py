@@ -10,8 +10,10 @@ from tersor.ir.graph import Graph
 from tersor.ir.plan import TensorPlan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, symmetric_params
+from tersor.ops import OPS
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
+from tersor.stages.plan.margins import with_margin
 
 _INSIDE = {DType.INT8: DType.INT8, DType.UINT8: DType.INT8, DType.INT16: DType.INT16}
 """The activation type that a door type goes with."""
@@ -30,7 +32,7 @@ def plan_interface(
         if wanted is DType.FLOAT32:
             doors[name] = TensorPlan(DType.FLOAT32, None, f"float32 by recipe {recipe.name}")
             continue
-        params = _inner_params(name, recipe, tensors, statistics)
+        params = _inner_params(graph, name, recipe, tensors, statistics)
         if params is None:
             warnings.append(f"{name!r} stays float32 at the model's door: calibration saw no values of it")
             continue
@@ -39,7 +41,7 @@ def plan_interface(
 
 
 def _inner_params(
-    name: str, recipe: Recipe, tensors: dict[str, TensorPlan], statistics: Statistics
+    graph: Graph, name: str, recipe: Recipe, tensors: dict[str, TensorPlan], statistics: Statistics
 ) -> QuantParams | None:
     inside = _INSIDE[recipe.interface]
     plan = tensors.get(name)
@@ -50,8 +52,13 @@ def _inner_params(
             raise RecipeError(f"an {recipe.interface} door does not go with {plan.dtype} activations ({name!r})")
     if name not in statistics.observers:
         return None
+    producer = graph.producers.get(name)
+    fixed = OPS[producer.kind].fixed.get(inside) if producer is not None and producer.kind in OPS else None
+    if fixed is not None:
+        return QuantParams((fixed[0],), (fixed[1],), inside)
     choose = symmetric_params if inside is DType.INT16 else asymmetric_params
-    return choose(*statistics.range(name, inside), inside)
+    seen, _ = with_margin(graph, statistics, [name], statistics.range(name, inside), inside)
+    return choose(*seen, inside)
 
 
 def _at_door(params: QuantParams, wanted: DType) -> QuantParams:

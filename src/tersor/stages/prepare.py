@@ -1,0 +1,143 @@
+"""Model + recipe + calibration data -> `Corrected`: all that comes before writing, shared between recipes.
+
+Recipes of one model have much in common: the ranges that an observer saw, the network as algorithms rewrite it, and
+sometimes the whole result but for the door. `Preparation` does each of these once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tersor.data.dataset import Dataset
+from tersor.errors import PlanError, RuntimeFailure
+from tersor.ir.graph import Model
+from tersor.ir.plan import Plan
+from tersor.recipe import Recipe
+from tersor.runtimes.engine import Engine
+from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
+from tersor.stages.correct import Corrected, correct, rewrite, split_kinds
+from tersor.stages.plan import plan
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
+
+
+class Preparation:
+    """Plans and corrects a model by one recipe after the other.
+
+    Args:
+        model: a float model, optimized.
+        calibration: samples for ranges and corrections; None where no recipe needs any.
+        engine: the process to run in.
+        progress: told what is going on.
+        written: the model's `.tflite` file, where there is one.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        calibration: Dataset | None,
+        engine: Engine,
+        progress: Progress | None = None,
+        written: Path | None = None,
+    ) -> None:
+        self.model = model
+        self._written = written
+        self._calibration = calibration
+        self._engine = engine
+        self._progress = progress
+        self._rewritten: dict[tuple[str, ...], Model] = {(): model}
+        self._statistics: dict[tuple[int, str], Statistics] = {}
+        self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
+
+    @property
+    def samples(self) -> int:
+        """How many samples ranges were taken from; 0 if none were needed."""
+        return max((item.samples for item in self._statistics.values()), default=0)
+
+    def drafted(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
+        """The float model as the recipe's algorithms rewrite it, its ranges, and its plan without corrections.
+
+        Raises what `calibrate` and `plan` do.
+        """
+        if not recipe.needs_calibration:
+            return self.model, None, Corrected(self.model, plan(self.model, recipe, None))
+        refused: tuple[str, ...] = ()
+        names = tuple(split_kinds(recipe.algorithms)[0])
+        try:
+            model = self._rewrite(names)
+        except RuntimeFailure as error:
+            model, refused = self.model, (f"not rewritten by {', '.join(names)}: {error}",)
+        statistics = self._calibrate(model, recipe.observer)
+        decided = plan(model, recipe, statistics)
+        return model, statistics, Corrected(model, replace(decided, warnings=(*decided.warnings, *refused)))
+
+    def corrected(self, recipe: Recipe) -> Corrected:
+        """What the recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        _, _, draft = self.drafted(recipe)
+        if self._calibration is None or not recipe.algorithms:
+            return draft
+        same = (found for other, (drafted, found) in self._found.items() if _alike(recipe, draft, other, drafted))
+        if (twin := next(same, None)) is not None:
+            found = replace(twin, plan=replace(draft.plan, operands=twin.plan.operands))
+        else:
+            found = self._correct(recipe, draft, self._calibration)
+        self._found[recipe] = draft, found
+        return found
+
+    def forget_all_but(self, recipe: Recipe) -> None:
+        """Keep the result of one recipe only: each holds weights of its own."""
+        self._found = {other: found for other, found in self._found.items() if other == recipe}
+
+    def _rewrite(self, names: tuple[str, ...]) -> Model:
+        if names not in self._rewritten and self._calibration is not None:
+            self._rewritten[names] = rewrite(self.model, self._calibration, names, engine=self._engine)
+        return self._rewritten[names]
+
+    def _calibrate(self, model: Model, observer: str) -> Statistics:
+        if self._calibration is None:
+            raise PlanError("these flavours need representative data: give --data")
+        key = id(model), observer  # models are kept in `_rewritten`, so that no other takes the place of one
+        if key not in self._statistics:
+            total = None if self._calibration.size is None else len(self._calibration)
+            report = self._report("calibrating", total)
+            found = calibrate(model, self._calibration, observer, engine=self._engine, progress=report)
+            self._statistics[key] = found
+        return self._statistics[key]
+
+    def _correct(self, recipe: Recipe, draft: Corrected, calibration: Dataset) -> Corrected:
+        try:
+            return correct(
+                draft.model,
+                draft.plan,
+                calibration.split(CORRECTION_SAMPLES)[0],
+                recipe.algorithms,
+                fan_in_limit=recipe.fan_in_limit,
+                engine=self._engine,
+                written=self._written if draft.model is self.model else None,
+                progress=self._report(f"correcting {recipe.name}", None),
+            )
+        except RuntimeFailure as error:
+            warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
+            return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
+
+    def _report(self, what: str, total: int | None) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            if self._progress is not None:
+                self._progress(what, done, total)
+
+        return report
+
+
+def _alike(recipe: Recipe, draft: Corrected, other: Recipe, drafted: Corrected) -> bool:
+    """Whether algorithms would come to the same result for two recipes; what rewrites is in the drafts."""
+    own, others = ((split_kinds(item.algorithms)[1], item.fan_in_limit) for item in (recipe, other))
+    return own == others and _numbers(draft.plan) == _numbers(drafted.plan) and draft.model is drafted.model
+
+
+def _numbers(plan: Plan) -> object:
+    """What a plan decides about values, without the reasons."""
+    return tuple({key: (item.dtype, item.params) for key, item in own.items()} for own in (plan.tensors, plan.operands))

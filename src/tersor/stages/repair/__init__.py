@@ -1,0 +1,235 @@
+"""Float model + data + what may be lost -> a file that loses no more, by the cheapest cures that do it.
+
+A ladder from cheap to dear: each rung is a change of the recipe, tried on samples that nothing was calibrated on, and
+kept only if it helps. What is said of the result comes from further samples that played no part. The recipe that was
+found is written beside the file, which is made by it as by any other.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tersor.data.dataset import Dataset, from_iterable
+from tersor.errors import PlanError, TersorError
+from tersor.formats import tflite
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Model
+from tersor.recipe import Recipe, load_recipe, to_toml
+from tersor.runtimes.engine import Engine
+from tersor.stages.evaluate import Scorer
+from tersor.stages.load import admit_tensorflow_ops
+from tersor.stages.optimize import optimize
+from tersor.stages.plan.refusals import refuse_finished
+from tersor.stages.prepare import Preparation, Progress
+from tersor.stages.produce import Options, Outcome, produce, refuse_outputs
+from tersor.stages.repair.climb import Climb, Step
+from tersor.stages.repair.figures import Figures, Reference, compared
+from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop
+from tersor.stages.repair.samples import Samples, divided
+from tersor.stages.repair.trial import Bench, Trial
+from tersor.stages.repair.widening import Mixture, widenings
+from tersor.stages.save import atomic, require_writable
+
+__all__ = ["Goal", "Repair", "Step", "Verdict", "parse_drop", "repair", "repair_each", "together"]
+
+MINUTES = 10.0
+"""After so many minutes nothing further is tried, unless more are given."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was found.
+
+    Attributes:
+        asked: the recipe to start from.
+        recipe: the one that was found.
+        goal: what may be lost.
+        verdict: what the samples that are reported on say about it.
+        figures: on these samples.
+        steps: everything that was tried, in order.
+        tuning_samples: how many samples candidates were compared on.
+        elsewhere: where the goal was missed, what another flavour does on the tuning samples.
+        slowdown: time of one run on this machine over that of the recipe as it was asked for, where operators got more
+            bits that cost time; None elsewhere.
+        outcome: of `produce`.
+        recipe_path: where the recipe lies, as TOML.
+    """
+
+    asked: Recipe
+    recipe: Recipe
+    goal: Goal
+    verdict: Verdict
+    figures: Figures
+    steps: tuple[Step, ...]
+    tuning_samples: int
+    elsewhere: tuple[Trial, ...]
+    slowdown: float | None
+    outcome: Outcome
+    recipe_path: Path
+
+    @property
+    def reached(self) -> bool:
+        """Whether nothing speaks against the goal."""
+        return self.verdict is not Verdict.MISSED
+
+
+def repair(
+    model: Model,
+    recipe: Recipe,
+    output: str | Path,
+    data: Dataset | Iterable[object],
+    evaluation: Dataset | Iterable[object] | None = None,
+    *,
+    max_drop: float,
+    islands: str | None = None,
+    options: Options | None = None,
+    minutes: float = MINUTES,
+    progress: Progress | None = None,
+    engine: Engine | None = None,
+    batched: Model | None = None,
+) -> Repair:
+    """Find the cheapest change of a recipe that loses no more than asked, write the file, and say what was tried.
+
+    The file is written also if the goal is missed; it is then the one that comes nearest.
+
+    Args:
+        model: a float model.
+        recipe: what to start from.
+        output: the file to write; the recipe goes beside it, as ``.recipe.toml``.
+        data: samples to calibrate on; of the others half is tuned on and half reported on.
+        evaluation: samples to report on; all others of `data` are tuned on then.
+        max_drop: what may be lost, a share: 0.005 are half a percent. See `Goal`.
+        islands: what operators may be widened to, "int16", "float" or "none"; see `widening.widenings`.
+        options: see `produce`.
+        minutes: after so many nothing further is tried.
+        progress: told what is going on.
+        engine: the process to run in; by default one of its own.
+        batched: see `produce`.
+
+    Raises:
+        RecipeError: `max_drop` or `islands` make no sense.
+        DataError: too few samples are left to tune and to report on.
+        PlanError, UnsupportedError, VerificationError, RuntimeFailure, OutputError: as `produce` does, for the recipe
+            as it was asked for.
+    """
+    options, output = options or Options(), Path(output)
+    deadline = time.monotonic() + 60 * minutes
+    allowed = widenings(recipe, islands)
+    recipe_path = output.with_suffix(".recipe.toml")
+    _refuse(model, recipe, output, recipe_path, max_drop, options)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
+        runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(model, runner)
+        float_model, float_path = optimize(model), folder / "float.tflite"
+        tflite.write(float_model, float_path)
+        other = None if evaluation is None else _dataset(evaluation)
+        own = divided(float_model, _dataset(data), other, options.calibration_samples)
+        metric = options.metric or ("top1" if own.tuning[0].label is not None else None)
+        reference = Reference(float_path, own.tuning, metric, runner)
+        goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
+        preparation = Preparation(float_model, own.calibration, runner, progress, float_path)
+        climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
+        climb.start(recipe)
+        climb.free_rungs()
+        for widening in allowed:
+            climb.widen(widening, _mixtures(preparation, own, widening.widen, runner, progress))
+        found = climb.kept.recipe
+        outcome = produce(
+            model, {found: output}, own.calibration, own.reporting, options, progress, runner, batched, preparation
+        )
+        drawn = own.reporting.spread(options.evaluation_samples)
+        figures = compared(float_path, output, drawn, reference.classes, metric, runner)
+        verdict = goal.verdict(figures)
+        elsewhere = _elsewhere(climb, found) if verdict is Verdict.MISSED else ()
+        slowdown = climb.slowdown(own.tuning[0], folder, runner)
+    _write(recipe_path, found, goal, verdict, own.calibration)
+    steps, tuned = tuple(climb.steps), len(own.tuning)
+    return Repair(recipe, found, goal, verdict, figures, steps, tuned, elsewhere, slowdown, outcome, recipe_path)
+
+
+def _refuse(model: Model, recipe: Recipe, output: Path, recipe_path: Path, max_drop: float, options: Options) -> None:
+    """Raise now what would be raised after a long search."""
+    goal_of(max_drop, None, has_classes=False)
+    refuse_finished(model)
+    refuse_outputs(model, {recipe: output})
+    require_writable(recipe_path)
+    if options.metric is not None:
+        Scorer(options.metric)
+
+
+def repair_each(
+    model: Model,
+    outputs: Mapping[Recipe, Path],
+    data: Dataset | Iterable[object] | None,
+    evaluation: Dataset | Iterable[object] | None = None,
+    **asked: Any,
+) -> tuple[Repair, ...]:
+    """`repair` for several recipes, each by itself, on the same samples; `asked` goes to each.
+
+    What was written stays if a later one fails.
+    """
+    if data is None:
+        raise PlanError("repair measures what it does: give --data")
+    refuse_outputs(model, outputs)
+    return tuple(repair(model, recipe, output, data, evaluation, **asked) for recipe, output in outputs.items())
+
+
+def together(repairs: Sequence[Repair]) -> Outcome:
+    """The outcomes of several repairs of one model as one."""
+    first = repairs[0].outcome
+    products = tuple(product for found in repairs for product in found.outcome.products)
+    calibrated = max(found.outcome.calibration_samples for found in repairs)
+    return replace(first, products=products, calibration_samples=calibrated)
+
+
+def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
+    return samples if isinstance(samples, Dataset) else from_iterable(samples)
+
+
+def _told(progress: Progress | None) -> Callable[[int], None]:
+    return lambda count: None if progress is None else progress("repairing: candidates", count, None)
+
+
+def _mixtures(
+    preparation: Preparation, samples: Samples, widen: str, engine: Engine, progress: Progress | None
+) -> Callable[[Recipe], Sequence[Mixture]]:
+    """Finds mixtures for a recipe, measured on samples of the calibration data: others than candidates are."""
+
+    def find(recipe: Recipe) -> Sequence[Mixture]:
+        from tersor.stages.mixed_precision import mixtures
+
+        model, statistics, _ = preparation.drafted(recipe)
+        assert statistics is not None  # only recipes of integers are widened
+        return mixtures(
+            model,
+            recipe,
+            statistics,
+            samples.calibration,
+            widen=widen,
+            engine=engine,
+            progress=None if progress is None else lambda done, total: progress("measuring operators", done, total),
+        )
+
+    return find
+
+
+def _elsewhere(climb: Climb, found: Recipe) -> tuple[Trial, ...]:
+    """What 16-bit activations everywhere would do, where that is not what was made."""
+    if not found.needs_calibration or found.scheme.activations is DType.INT16:
+        return ()
+    with suppress(TersorError):
+        return (climb.aside(load_recipe("int16x8")),)
+    return ()
+
+
+def _write(path: Path, recipe: Recipe, goal: Goal, verdict: Verdict, data: Dataset) -> None:
+    remarks = (f"goal: {goal}; {verdict.value}", f"calibrated on {data.what}")
+    with atomic(path) as temporary:
+        temporary.write_text(to_toml(recipe, remarks), "utf-8")
