@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
 from accuracy_page import page
 
-from environments import ROOT, environment, processor, source, versions
+from environments import ROOT, add_pythons, processor, pythons, source, versions
 
+ENVIRONMENTS = ("tensorflow", "litert_quantizer", "tersor")
 WORKERS = ROOT / "benchmarks" / "peers"
 DEMO = ROOT / "demo"
 SAMPLES = 100
@@ -150,8 +151,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the samples to calibrate on")
     parser.add_argument("--only", action="append", metavar="NETWORK", help="for a look; the page has those only then")
     parser.add_argument("--page-only", action="store_true", help="measure nothing; write the page again")
-    for name in ("tensorflow", "litert-quantizer", "tersor"):
-        parser.add_argument(f"--{name}-python", type=Path, help=f"use this Python instead of an environment for {name}")
+    add_pythons(parser, ENVIRONMENTS)
     arguments = parser.parse_args()
     target = arguments.output / "accuracy.json"
     if not arguments.page_only:
@@ -163,17 +163,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All networks, one after the other."""
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    given = {name: getattr(arguments, f"{name}_python") for name in ("tensorflow", "litert_quantizer", "tersor")}
-    pythons = {name: path.absolute() if path else environment(work, name) for name, path in given.items()}
+    used = pythons(arguments, work, ENVIRONMENTS)
     started, networks = time.perf_counter(), {}
     for name, case in cases(arguments.data.resolve()).items():
         if not arguments.only or name in arguments.only:
             print(name, flush=True)
-            networks[name] = Bench(case, work / "accuracy" / name.replace(" ", "_"), pythons).measure(arguments.seed)
+            networks[name] = Bench(case, work / "accuracy" / name.replace(" ", "_"), used).measure(arguments.seed)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "tersor_source": source(),
-        "versions": versions(pythons),
+        "versions": versions(used),
         "processor": processor(),
         "seed": arguments.seed,
         "seconds": time.perf_counter() - started,

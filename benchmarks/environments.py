@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import subprocess
@@ -37,6 +38,19 @@ def environment(work: Path, name: str) -> Path:
             subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *alone], check=True)
         marker.write_text(wanted)
     return python
+
+
+def add_pythons(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Options that name the Python of an environment, for `pythons`."""
+    for name in names:
+        option = f"--{name.replace('_', '-')}-python"
+        parser.add_argument(option, type=Path, help=f"use this Python instead of making an environment for {name}")
+
+
+def pythons(arguments: argparse.Namespace, work: Path, names: Iterable[str]) -> dict[str, Path]:
+    """The Python of each environment: the one that was given, or that of an environment made in the folder."""
+    given: dict[str, Path | None] = {name: getattr(arguments, f"{name}_python") for name in names}
+    return {name: path.absolute() if path else environment(work, name) for name, path in given.items()}
 
 
 def versions(pythons: Mapping[str, Path]) -> dict[str, dict[str, str]]:

@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
 from page import table
 
-from environments import ROOT, environment, source, versions
+from environments import ROOT, add_pythons, pythons, source, versions
 
+ENVIRONMENTS = ("keras_2", "tersor")
 WORKERS = ROOT / "benchmarks" / "peers"
 CASES = {
     "MobileNetV1 0.25, 224 pixels": ("imagenet_mobilenetv1_025/mobilenet_v1_0.25_224.h5", "photos_500"),
@@ -82,21 +83,19 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, required=True, help="folder for environments and results")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks")
-    for name in ("keras-2", "tersor"):
-        parser.add_argument(f"--{name}-python", type=Path, help=f"use this Python instead of an environment for {name}")
+    add_pythons(parser, ENVIRONMENTS)
     arguments = parser.parse_args()
     work, data = arguments.work.resolve(), arguments.data.resolve()
     work.mkdir(parents=True, exist_ok=True)
     present = [name for name, parts in CASES.items() if all((data / part).exists() for part in parts)]
     if not present:
         sys.exit(f"{data}: holds none of the files")
-    given = {"keras_2": arguments.keras_2_python, "tersor": arguments.tersor_python}
-    pythons = {name: path.absolute() if path else environment(work, name) for name, path in given.items()}
+    used = pythons(arguments, work, ENVIRONMENTS)
     results = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "tersor_source": source(),
-        "versions": versions(pythons),
-        "files": {name: measure(name, data, work, pythons) for name in present},
+        "versions": versions(used),
+        "files": {name: measure(name, data, work, used) for name in present},
     }
     (arguments.output / "keras2_files.json").write_text(json.dumps(results, indent=1) + "\n")
     (arguments.output / "keras2_files.md").write_text(page(results))

@@ -25,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
 from keras_page import page
 
-from environments import ROOT, environment, fingerprint, processor, source, versions
+from environments import ROOT, add_pythons, fingerprint, processor, pythons, source, versions
 from whole_process import CommandFailure, measure, measure_memory
 
+ENVIRONMENTS = ("tensorflow", "tersor")
 WORKERS = ROOT / "benchmarks" / "peers"
 CONVERT = ROOT / "benchmarks" / "zoo" / "convert.py"
 
@@ -172,8 +173,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks")
     parser.add_argument("--note", default="", help="a sentence for the page, for instance that the machine was busy")
     parser.add_argument("--page", action="store_true", help="write the page from the JSON file, and measure nothing")
-    for name in ("tensorflow", "tersor"):
-        parser.add_argument(f"--{name}-python", type=Path, help=f"use this Python instead of an environment for {name}")
+    add_pythons(parser, ENVIRONMENTS)
     return parser.parse_args()
 
 
@@ -185,8 +185,7 @@ def main() -> None:
     kept = arguments.output / "keras_files.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if not arguments.page:
-        given = {name: getattr(arguments, f"{name}_python") for name in ("tensorflow", "tersor")}
-        pythons = {name: path.absolute() if path else environment(work, name) for name, path in given.items()}
+        used = pythons(arguments, work, ENVIRONMENTS)
         for case in CASES:
             if arguments.only and case.name not in arguments.only:
                 continue
@@ -194,7 +193,7 @@ def main() -> None:
                 case = replace(case, samples=arguments.samples)
             if arguments.rounds:
                 case = replace(case, rounds=arguments.rounds)
-            match = Match(case, work, pythons)
+            match = Match(case, work, used)
             match.prepare()
             load = os.getloadavg()[0]
             try:
@@ -210,7 +209,7 @@ def main() -> None:
                 "tersor_source": source(),
                 "processor": processor(),
                 "processors": len(os.sched_getaffinity(0)),
-                "versions": versions(pythons),
+                "versions": versions(used),
             }
             results[case.name] = found
             kept.write_text(json.dumps(results, indent=1) + "\n")

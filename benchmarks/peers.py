@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
 from page import page
 
-from environments import REQUIREMENTS, ROOT, environment, fingerprint, processor, source, versions
+from environments import REQUIREMENTS, ROOT, add_pythons, fingerprint, processor, pythons, source, versions
 from whole_process import CommandFailure, Cost, Memory, measure, measure_memory
 
 WORKERS = ROOT / "benchmarks" / "peers"
@@ -167,9 +167,7 @@ def parse() -> argparse.Namespace:
         "--output", type=Path, default=ROOT / "docs" / "benchmarks", help="folder for peers.md and .json"
     )
     parser.add_argument("--note", default="", help="a sentence for the page, for instance that the machine was busy")
-    for name in REQUIREMENTS:
-        option = f"--{name.replace('_', '-')}-python"
-        parser.add_argument(option, type=Path, help=f"an environment's Python to use instead of making one for {name}")
+    add_pythons(parser, REQUIREMENTS)
     return parser.parse_args()
 
 
@@ -178,10 +176,9 @@ def main() -> None:
     arguments = parse()
     work: Path = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    given = {name: getattr(arguments, f"{name}_python") for name in REQUIREMENTS}
-    pythons = {name: python.absolute() if python else environment(work, name) for name, python in given.items()}
-    model = model_folder(work, pythons["tensorflow"])
-    run = Run(work, pythons, model)
+    used = pythons(arguments, work, REQUIREMENTS)
+    model = model_folder(work, used["tensorflow"])
+    run = Run(work, used, model)
     before, loads = source(), [os.getloadavg()[0]]
     try:
         memory = run.memory(arguments.memory_rounds)
@@ -200,7 +197,7 @@ def main() -> None:
         "processor": processor(),
         "processors": len(os.sched_getaffinity(0)),
         "load_average": loads,
-        "versions": versions(pythons),
+        "versions": versions(used),
         "model": json.loads((model / "model.json").read_text()),
         "contestants": {
             item.name: {

@@ -28,9 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "zoo"))
 from models import NETWORKS, Network
 from page import page
 
-from environments import ROOT, environment, fingerprint, processor, source, versions
+from environments import ROOT, add_pythons, fingerprint, processor, pythons, source, versions
 from whole_process import CommandFailure, measure
 
+ENVIRONMENTS = ("tensorflow", "tersor")
 WORKERS = ROOT / "benchmarks" / "zoo"
 RECIPE = ("alive.py", "convert.py", "make.py", "measure.py", "models.py")
 """The scripts that decide what is measured and how."""
@@ -121,8 +122,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="skip networks that another state of the code has measured")
     parser.add_argument("--page", action="store_true", help="write the page from the JSON files, and measure nothing")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder for results.md and benchmarks/zoo/")
-    for name in ("tensorflow", "tersor"):
-        parser.add_argument(f"--{name}-python", type=Path, help=f"use this Python instead of an environment for {name}")
+    add_pythons(parser, ENVIRONMENTS)
     return parser.parse_args()
 
 
@@ -131,11 +131,8 @@ def main() -> None:
     arguments = parse()
     work: Path = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    given = {name: getattr(arguments, f"{name}_python") for name in ("tensorflow", "tersor")}
-    pythons: dict[str, Path] = {}
-    if not arguments.page:
-        pythons = {name: path.absolute() if path else environment(work, name) for name, path in given.items()}
-    zoo = Zoo(work, arguments.output.resolve(), pythons, quick=arguments.quick)
+    found = {} if arguments.page else pythons(arguments, work, ENVIRONMENTS)
+    zoo = Zoo(work, arguments.output.resolve(), found, quick=arguments.quick)
     wanted = [network for network in NETWORKS if not arguments.only or network.name in arguments.only]
     unknown = set(arguments.only or ()) - {network.name for network in wanted}
     if unknown:

@@ -150,6 +150,13 @@ LSTM_HIDDEN = 4
 """The intermediate that is projected to the output."""
 
 
+LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""Operators that multiply windows of their input with constant weights."""
+
+LAYER_DATA, LAYER_WEIGHTS, LAYER_BIAS = 0, 1, 2
+"""Their operands."""
+
+
 def _role(roles: tuple[str, ...], index: int) -> str:
     if index < len(roles):
         return roles[index].rstrip("*")

@@ -88,6 +88,11 @@ class Layer:
     one_scale: bool = False
     notes: tuple[str, ...] = field(default=())
 
+    def covariance(self, damping: float) -> Array | None:
+        """The covariance of its input in the quantized network, `damped` by a share; None where that is not known."""
+        known = self.moments.covariance()
+        return None if known is None else damped(known, damping)
+
     def with_rounded(self, rounded: Array, note: str) -> Layer:
         """The layer with other rounded weights."""
         return replace(self, rounded=rounded, notes=(*self.notes, note))
@@ -122,8 +127,3 @@ def damped(covariance: Array, share: float) -> Array:
 def output_error(error: Array, covariance: Array) -> Array:
     """The variance of the outputs that an error [G, O, K] of the weights makes, [G, O]."""
     return np.asarray(np.sum((error @ covariance) * error, axis=-1))
-
-
-def decibel(before: float, after: float) -> float:
-    """How much lower an error is."""
-    return float(10 * np.log10(before / after)) if after > 0 else np.inf

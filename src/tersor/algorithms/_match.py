@@ -8,14 +8,10 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Tensor
-
-DATA, WEIGHTS, BIAS = 0, 1, 2
-"""Operands of a layer."""
+from tersor.ops import LAYER_BIAS, LAYER_DATA, LAYER_WEIGHTS, LAYERS
 
 ACTIVATIONS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 3: (0.0, 6.0)}
 """Where a fused activation clamps, by its code in `schema.fbs`: none, RELU, RELU6."""
-
-_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 @dataclass(frozen=True)
@@ -42,10 +38,10 @@ class Weighted:
 
 def weighted(graph: Graph, op: Op | None) -> Weighted | None:
     """The layer of an operator; None if it is none, shares its constants, or clamps otherwise."""
-    if op is None or op.kind not in _LAYERS or len(op.inputs) <= BIAS:
+    if op is None or op.kind not in LAYERS or len(op.inputs) <= LAYER_BIAS:
         return None
     clamp = ACTIVATIONS.get(op.option("fused_activation_function", 0) or 0)
-    data, weights, bias = (graph.operand(op, index) for index in (DATA, WEIGHTS, BIAS))
+    data, weights, bias = (graph.operand(op, index) for index in (LAYER_DATA, LAYER_WEIGHTS, LAYER_BIAS))
     if clamp is None or data is None or data.is_constant or not data.shape:
         return None
     constants = [tensor for tensor in (weights, bias) if tensor is not None and _is_own(graph, tensor)]
@@ -70,7 +66,7 @@ def _is_own(graph: Graph, tensor: Tensor) -> bool:
 
 def constants(graph: Graph, layer: Weighted) -> list[Tensor]:
     """The layer's constants as the graph keeps them."""
-    weights, bias = (graph.operand(layer.op, index) for index in (WEIGHTS, BIAS))
+    weights, bias = (graph.operand(layer.op, index) for index in (LAYER_WEIGHTS, LAYER_BIAS))
     assert weights is not None
     assert bias is not None
     values = layer.weights
@@ -80,11 +76,3 @@ def constants(graph: Graph, layer: Weighted) -> list[Tensor]:
         weights.with_data(np.ascontiguousarray(values.reshape(weights.shape).astype(np.float32))),
         bias.with_data(layer.bias.reshape(bias.shape).astype(np.float32)),
     ]
-
-
-def sole_reader(graph: Graph, name: str) -> Op | None:
-    """The one operator that reads a value; None if there are others or the value is an output."""
-    readers = graph.consumers.get(name, ())
-    if len(readers) != 1 or name in graph.outputs or readers[0].present_inputs.count(name) != 1:
-        return None
-    return readers[0]

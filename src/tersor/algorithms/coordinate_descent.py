@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped, decibel
+from tersor.algorithms._contract import Layer, output_error
 from tersor.ir.graph import Array
+from tersor.numerics.metrics import decibel
 
 _SWEEPS = 8
 """Most layers stand still after three."""
@@ -27,21 +28,16 @@ _DAMPING = 1e-3
 
 def apply(layer: Layer) -> Layer:
     """The layer with its weights rounded anew; as it is where the covariance is not known."""
-    covariance = layer.moments.covariance()
+    covariance = layer.covariance(_DAMPING)
     if covariance is None:
         return layer
-    covariance = damped(covariance, _DAMPING)
     rounded = _descended(layer, covariance)
-    before, after = (_error(item - layer.target, covariance) for item in (layer.rounded, rounded))
+    before, after = (float(output_error(item - layer.target, covariance).sum()) for item in (layer.rounded, rounded))
     if not after < before:
         return layer
     moved = float(np.mean(np.abs(rounded - layer.rounded) > layer.scales[..., None] / 2))
     gain = decibel(before, after)
     return layer.with_rounded(rounded, f"{moved:.0%} of the weights rounded the other way, error {gain:.1f} dB lower")
-
-
-def _error(error: Array, covariance: Array) -> float:
-    return float(np.sum((error @ covariance) * error))
 
 
 def _descended(layer: Layer, covariance: Array) -> Array:

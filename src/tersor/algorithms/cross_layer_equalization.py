@@ -23,8 +23,9 @@ from dataclasses import replace
 import numpy as np
 
 from tersor.algorithms._contract import ChannelRanges
-from tersor.algorithms._match import DATA, Weighted, constants, sole_reader, weighted
+from tersor.algorithms._match import Weighted, constants, weighted
 from tersor.ir.graph import Array, Graph
+from tersor.ops import LAYER_DATA
 
 _LIMIT = 2.0
 """Largest factor, and the inverse of the smallest, over all sweeps."""
@@ -64,9 +65,9 @@ def _pairs(graph: Graph) -> tuple[dict[str, Weighted], list[_Pair]]:
     pairs: list[_Pair] = []
     for op in graph.ops:
         first = weighted(graph, op)
-        reader = sole_reader(graph, op.outputs[0])
+        reader = graph.sole_reader(op.outputs[0])
         second = weighted(graph, reader)
-        if first is None or second is None or second.op.inputs[DATA] != op.outputs[0]:
+        if first is None or second is None or second.op.inputs[LAYER_DATA] != op.outputs[0]:
             continue
         layers |= {op.name: first, second.op.name: second}
         pairs.append((op.name, second.op.name))

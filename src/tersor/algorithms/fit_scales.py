@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped, decibel, output_error
+from tersor.algorithms._contract import Layer, damped, output_error
 from tersor.algorithms.gptq import rounded
+from tersor.numerics.metrics import decibel
 
 _FACTORS = tuple(np.geomspace(1, 0.4, 10))
 _FINE = tuple(np.geomspace(1.25, 0.4, 60))

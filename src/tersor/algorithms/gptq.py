@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped, decibel, output_error
+from tersor.algorithms._contract import Layer, output_error
 from tersor.ir.graph import Array
+from tersor.numerics.metrics import decibel
 
 _DAMPING = 1e-2
 """Share of the mean variance that is added to every variance; GPTQ's own value."""
@@ -22,10 +23,9 @@ _DAMPING = 1e-2
 
 def apply(layer: Layer) -> Layer:
     """The layer with its weights rounded anew; as it is where the covariance is not known, or this is no better."""
-    covariance = layer.moments.covariance()
+    covariance = layer.covariance(_DAMPING)
     if covariance is None:
         return layer
-    covariance = damped(covariance, _DAMPING)
     found = rounded(layer.target, layer.scales, layer.limit, covariance)
     before, after = (output_error(item - layer.target, covariance) for item in (layer.rounded, found))
     better = (after < before)[..., None]

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped, decibel
+from tersor.algorithms._contract import Layer, damped
 from tersor.ir.graph import Array
+from tersor.numerics.metrics import decibel
 
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 """Shares of the mean variance."""

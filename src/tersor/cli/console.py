@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,14 @@ def warn(message: str) -> None:
 def note(message: str) -> None:
     """A line that explains."""
     err.print(message, style="dim", markup=False)
+
+
+def say(lines: Iterable[str], warnings: Iterable[str] = ()) -> None:
+    """Lines that explain, and lines that a user should not miss."""
+    for line in lines:
+        note(line)
+    for line in warnings:
+        warn(line)
 
 
 @contextmanager

@@ -35,16 +35,13 @@ def command(
     from tersor.report.diagnosis import diagnosis_notes, diagnosis_table, diagnosis_to_csv, diagnosis_to_dict
     from tersor.stages.debug import SAMPLES, debug
     from tersor.stages.load import load
-    from tersor.stages.load_data import load_data
     from tersor.stages.save import atomic
 
     if len(models) > 2:
         raise RecipeError(f"{len(models)} files are given; debug takes a float model and a quantized one")
     quantized = load(models[-1])
     reference = opening.load(models[0]) if len(models) == 2 else None
-    dataset = load_data(data, reference or quantized, normalization.preprocess)
-    for message in dataset.notes:
-        console.note(message)
+    dataset = normalization.load(data, reference or quantized)
     chosen = dataset.split(SAMPLES)[0]
     with console.progress() as report:
         diagnosis = debug(
@@ -61,7 +58,4 @@ def command(
         console.print_json(diagnosis_to_dict(diagnosis))
         return
     console.out.print(diagnosis_table(diagnosis, top))
-    for message in diagnosis_notes(diagnosis, top):
-        console.note(message)
-    for message in diagnosis.remarks:
-        console.warn(message)
+    console.say(diagnosis_notes(diagnosis, top), diagnosis.remarks)

@@ -24,12 +24,9 @@ def command(
     from tersor.report.outcome import score_to_dict
     from tersor.stages.evaluate import evaluate
     from tersor.stages.load import runnable
-    from tersor.stages.load_data import load_data
 
     loaded = opening.load(model)
-    dataset = load_data(data, loaded, normalization.preprocess)
-    for message in dataset.notes:
-        console.note(message)
+    dataset = normalization.load(data, loaded)
     total = None if dataset.size is None else len(dataset)
     with runnable(loaded) as path, console.progress() as report:
         score = evaluate(path, dataset, metric, kernels, progress=lambda done: report("evaluating", done, total))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from tersor.cli import options
 
 if TYPE_CHECKING:
+    from tersor.data.dataset import Dataset
     from tersor.data.preprocess import Preprocess
     from tersor.ir.graph import Model
 
@@ -58,6 +59,15 @@ class Normalization:
     def preprocess(self) -> Preprocess:
         """See `options.preprocess`."""
         return options.preprocess(self.rescale, self.mean, self.std)
+
+    def load(self, data: str, model: Model) -> Dataset:
+        """The samples, for a model; what is to be said of them is printed. Raises what `load_data` does."""
+        from tersor.cli import console
+        from tersor.stages.load_data import load_data
+
+        dataset = load_data(data, model, self.preprocess)
+        console.say(dataset.notes)
+        return dataset
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

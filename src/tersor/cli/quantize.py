@@ -106,11 +106,8 @@ def command(
         ]
         loaded = opening.load(model)
         batched = opening.load(model, batch_size) if batch_size > 1 else None
-        preprocess = normalization.preprocess
-        dataset = None if data is None else load_data(data, loaded, preprocess)
-        evaluation = None if eval_data is None else load_data(eval_data, loaded, preprocess)
-        for message in dataset.notes if dataset is not None else ():
-            console.note(message)
+        dataset = None if data is None else normalization.load(data, loaded)
+        evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.preprocess)
         with console.progress() as report:
             outcome = produce(
                 loaded,
@@ -130,10 +127,7 @@ def command(
             if product.plan is not None:
                 console.out.print(product.plan.explain(), markup=False)
     console.out.print(outcome_table(outcome))
-    for message in footnotes(outcome):
-        console.note(message)
-    for message in warnings(outcome):
-        console.warn(message)
+    console.say(footnotes(outcome), warnings(outcome))
 
 
 def output_path(model: Path, output: Path | None, flavour: str, *, several: bool) -> Path:

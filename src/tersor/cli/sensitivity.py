@@ -28,15 +28,12 @@ def command(
         from tersor.recipe import load_recipe
         from tersor.report.sensitivity import sensitivity_notes, sensitivity_table, sensitivity_to_dict
         from tersor.stages.calibrate import calibrate
-        from tersor.stages.load_data import load_data
         from tersor.stages.optimize import optimize
         from tersor.stages.sensitivity import sensitivity
 
         recipe = load_recipe(flavour)
         loaded = optimize(opening.load(model))
-        dataset = load_data(data, loaded, normalization.preprocess)
-        for message in dataset.notes:
-            console.note(message)
+        dataset = normalization.load(data, loaded)
         calibration, rest = dataset.split(samples)
         with console.progress() as report:
             statistics = calibrate(loaded, calibration, recipe.observer, engine=engine)
@@ -52,5 +49,4 @@ def command(
         console.print_json(sensitivity_to_dict(found))
         return
     console.out.print(sensitivity_table(found, top))
-    for message in sensitivity_notes(found, top):
-        console.note(message)
+    console.say(sensitivity_notes(found, top))

@@ -187,6 +187,13 @@ class Graph:
                 found.setdefault(name, []).append(op)
         return {name: tuple(ops) for name, ops in found.items()}
 
+    def sole_reader(self, name: str) -> Op | None:
+        """The one operator that reads a value, once; None if there are others or the value is an output."""
+        readers = self.consumers.get(name, ())
+        if len(readers) != 1 or name in self.outputs or readers[0].present_inputs.count(name) != 1:
+            return None
+        return readers[0]
+
     def operand(self, op: Op, index: int) -> Tensor | None:
         """The tensor of operand `index`, or None if the operator was not given one."""
         if index >= len(op.inputs):

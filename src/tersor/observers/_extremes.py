@@ -6,7 +6,8 @@ The sums are integers in units of 2**-149, the smallest float32 (and its square)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
 from tersor.ir.graph import Array
 
@@ -93,3 +94,20 @@ class Extremes:
         """Cover another range. A NaN compares false with everything and would vanish: once seen, it stays."""
         self.low = min(self.low, low) if not (math.isnan(self.low) or math.isnan(low)) else math.nan
         self.high = max(self.high, high) if not (math.isnan(self.high) or math.isnan(high)) else math.nan
+
+
+@dataclass(slots=True)
+class ExtremesAlone:
+    """What observers have in common that look at nothing else."""
+
+    extremes_suffice: ClassVar[bool] = True
+
+    extremes: Extremes = field(default_factory=Extremes)
+
+    def observe(self, values: Array, extremes: Pair | None = None, stride: int = 1) -> None:
+        """See the contract."""
+        self.extremes.see(values, extremes)
+
+    def merge(self, other: Self) -> None:
+        """See the contract."""
+        self.extremes.merge(other.extremes)

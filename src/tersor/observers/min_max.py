@@ -6,27 +6,14 @@ error of all others. This is what the LiteRT converter does (`RepresentativeData
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
-
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Array
-from tersor.observers._extremes import Extremes, Pair
+from tersor.observers._extremes import ExtremesAlone, Pair
 
 
-@dataclass(slots=True)
-class Observer:
+class Observer(ExtremesAlone):
     """See the module; the contract is in `observers/_contract.py`."""
 
-    extremes_suffice: ClassVar[bool] = True
-
-    extremes: Extremes = field(default_factory=Extremes)
-
-    def observe(self, values: Array, extremes: Pair | None = None, stride: int = 1) -> None:
-        self.extremes.see(values, extremes)
-
-    def merge(self, other: Observer) -> None:
-        self.extremes.merge(other.extremes)
+    __slots__ = ()
 
     def range(self, dtype: DType) -> Pair:
         return self.extremes.bounds

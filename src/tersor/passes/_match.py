@@ -32,14 +32,6 @@ def is_float(graph: Graph, name: str) -> bool:
     return tensor.dtype is DType.FLOAT32 and tensor.quant is None and tensor.open_shape is None
 
 
-def only_reader(graph: Graph, name: str) -> Op | None:
-    """The one operator that reads a value, once, or None if there are others or the value is an output."""
-    readers = graph.consumers.get(name, ())
-    if len(readers) != 1 or name in graph.outputs or readers[0].present_inputs.count(name) != 1:
-        return None
-    return readers[0]
-
-
 def activation(op: Op) -> int:
     """The code of the fused activation function, 0 for none."""
     return int(op.option("fused_activation_function", 0) or 0)
@@ -58,7 +50,7 @@ def per_channel(graph: Graph, op: Op, index: int, channels: int) -> Array | None
 def renewed(graph: Graph, op: Op, index: int, data: Array, wish: str) -> Tensor:
     """A float constant for an operand: under its own name if nobody else reads it, else under a new one."""
     name = op.inputs[index] if index < len(op.inputs) else None
-    alone = name is not None and only_reader(graph, name) is op
+    alone = name is not None and graph.sole_reader(name) is op
     chosen = name if alone and name is not None else graph.fresh_name(wish)
     dense = np.ascontiguousarray(data.astype(np.float32))
     return Tensor(chosen, dense.shape, DType.FLOAT32).with_data(dense)

@@ -20,7 +20,6 @@ from tersor.ir.graph import Array, Graph, Op, Tensor
 from tersor.passes._match import (
     activation,
     is_float,
-    only_reader,
     per_channel,
     renewed,
     until_unchanged,
@@ -51,7 +50,7 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return "no convolution or dense layer computes its operand"
     if _coefficients(graph, op) is None or graph.tensors[name].shape != graph.tensors[op.outputs[0]].shape:
         return "its other operand is not a constant per channel"
-    if only_reader(graph, name) is not op:
+    if graph.sole_reader(name) is not op:
         return f"{name!r} is used elsewhere too"
     if activation(layer):
         return f"{layer.name!r} has an activation function"
@@ -67,7 +66,7 @@ def refusal_before(graph: Graph, op: Op, layer: Op) -> str | None:
         return "its other operand is not a constant per channel"
     if graph.tensors[op.inputs[0]].shape != graph.tensors[name].shape:
         return "it changes the shape"
-    if layer.kind not in _WEIGHT_AXES or layer.inputs[0] != name or only_reader(graph, name) is not layer:
+    if layer.kind not in _WEIGHT_AXES or layer.inputs[0] != name or graph.sole_reader(name) is not layer:
         return f"{name!r} is used elsewhere too"
     weights = values(graph, layer, 1)
     if weights is None or not _is_plain(graph, layer):
@@ -116,7 +115,7 @@ def _fold_behind(graph: Graph, op: Op) -> _Fold | None:
 
 
 def _fold_before(graph: Graph, op: Op) -> _Fold | None:
-    layer = only_reader(graph, op.outputs[0])
+    layer = graph.sole_reader(op.outputs[0])
     if layer is None or op.inputs[0] is None or refusal_before(graph, op, layer) is not None:
         return None
     coefficients, weights = _coefficients(graph, op), values(graph, layer, 1)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tersor.ir.graph import Graph, Op
 from tersor.numerics.patches import same_padding
-from tersor.passes._match import is_float, only_reader, values, with_input
+from tersor.passes._match import is_float, values, with_input
 
 _SAME, _VALID = 0, 1
 
@@ -20,7 +20,7 @@ def refusal(graph: Graph, pad: Op) -> str | None:
     """Why a PAD cannot become part of the convolution that reads it; None if it can."""
     if pad.kind != "PAD" or pad.inputs[0] is None or not is_float(graph, pad.outputs[0]):
         return "it is no PAD of floats"
-    layer, amounts = only_reader(graph, pad.outputs[0]), values(graph, pad, 1)
+    layer, amounts = graph.sole_reader(pad.outputs[0]), values(graph, pad, 1)
     if amounts is None or amounts.shape != (4, 2) or amounts[0].any() or amounts[3].any():
         return "it pads other axes than height and width, or by amounts that are computed"
     if layer is None or layer.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -43,7 +43,7 @@ def apply(graph: Graph) -> Graph:
     for pad in graph.ops:
         if refusal(graph, pad) is not None or pad.inputs[0] is None:
             continue
-        layer = only_reader(graph, pad.outputs[0])
+        layer = graph.sole_reader(pad.outputs[0])
         if layer is None or layer.options is None:
             continue
         same = with_input(layer, 0, pad.inputs[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tersor.ir.graph import Graph, Op, Record
-from tersor.passes._match import activation, is_float, only_reader, per_channel
+from tersor.passes._match import activation, is_float, per_channel
 
 _TOLERANCE = 1e-6
 
@@ -84,6 +84,6 @@ def _scaled(graph: Graph, op: Op) -> tuple[float | None, str | None]:
 
 def _inner(graph: Graph, name: str | None) -> Op | None:
     """The operator that computes a value which nothing else reads."""
-    if name is None or only_reader(graph, name) is None:
+    if name is None or graph.sole_reader(name) is None:
         return None
     return graph.producers.get(name)

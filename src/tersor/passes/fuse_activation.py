@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tersor.ir.graph import Graph, Op
-from tersor.passes._match import activation, is_float, only_reader
+from tersor.passes._match import activation, is_float
 
 _CODES = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 """`schema.fbs`, enum ActivationFunctionType."""
@@ -29,7 +29,7 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return f"{producer.name!r} has an activation function already"
     if not (is_float(graph, op.inputs[0]) and is_float(graph, op.outputs[0])):
         return "it is not computed in float32"
-    return None if only_reader(graph, op.inputs[0]) is op else f"{op.inputs[0]!r} is used elsewhere too"
+    return None if graph.sole_reader(op.inputs[0]) is op else f"{op.inputs[0]!r} is used elsewhere too"
 
 
 def apply(graph: Graph) -> Graph:

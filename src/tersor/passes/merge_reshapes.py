@@ -13,7 +13,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
-from tersor.passes._match import is_float, only_reader, until_unchanged, values, with_input
+from tersor.passes._match import is_float, until_unchanged, values, with_input
 
 _REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")
 
@@ -25,7 +25,7 @@ def refusal(graph: Graph, op: Op) -> str | None:
     first = graph.producers.get(op.inputs[0])
     if first is None or not is_float(graph, op.inputs[0]):
         return "no operator computes its operand"
-    if only_reader(graph, op.inputs[0]) is not op:
+    if graph.sole_reader(op.inputs[0]) is not op:
         return f"{op.inputs[0]!r} is used elsewhere too"
     if first.kind in _REDUCTIONS and op.kind == "RESHAPE":
         return None if _keeps_axes(graph, first, op) else "the reshape does more than bring reduced axes back"

@@ -16,7 +16,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Record, Tensor
-from tersor.passes._match import activation, is_float, only_reader, per_channel, until_unchanged, values, with_input
+from tersor.passes._match import activation, is_float, per_channel, until_unchanged, values, with_input
 
 _VALID = 1
 
@@ -29,7 +29,7 @@ def refusal(graph: Graph, pad: Op) -> str | None:
     if layer is None or layer.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D") or layer.option("padding", 0) != _VALID:
         return f"{pad.outputs[0]!r} is not read by one convolution alone that does not pad"
     op = graph.producers.get(pad.inputs[0])
-    if op is None or op.kind not in ("MUL", "ADD", "SUB") or only_reader(graph, pad.inputs[0]) is not pad:
+    if op is None or op.kind not in ("MUL", "ADD", "SUB") or graph.sole_reader(pad.inputs[0]) is not pad:
         return "no product or sum comes before it, or its result is used elsewhere too"
     constant = _constant(graph, op)
     if constant is None or activation(op) or op.inputs[0] is None:
@@ -76,9 +76,9 @@ def _moved(graph: Graph, pad: Op) -> Graph:
 
 def _layer_behind(graph: Graph, pad: Op) -> Op | None:
     """What reads a pad in the end, behind products and sums that moved there already."""
-    reader = only_reader(graph, pad.outputs[0])
+    reader = graph.sole_reader(pad.outputs[0])
     while reader is not None and reader.kind in ("MUL", "ADD", "SUB") and _constant(graph, reader) is not None:
-        reader = only_reader(graph, reader.outputs[0])
+        reader = graph.sole_reader(reader.outputs[0])
     return reader
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from tersor.ir.graph import Array, Graph, Op
-from tersor.passes._match import activation, is_float, only_reader, until_unchanged, values
+from tersor.passes._match import activation, is_float, until_unchanged, values
 
 _NEUTRAL: dict[str, Callable[[Array], bool]] = {
     "ADD": lambda given: not given.any(),
@@ -55,7 +55,7 @@ def _takes_over(graph: Graph, op: Op) -> Op | None:
     """The operator that could compute the result itself, under the result's name."""
     source = op.inputs[0]
     first = None if source is None else graph.producers.get(source)
-    if source is None or first is None or len(first.outputs) != 1 or only_reader(graph, source) is not op:
+    if source is None or first is None or len(first.outputs) != 1 or graph.sole_reader(source) is not op:
         return None
     return first
 

@@ -20,9 +20,10 @@ from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import Plan
 from tersor.numerics.affine import quantize as to_integers
+from tersor.ops import LAYER_BIAS, LAYER_WEIGHTS
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
-from tersor.stages.correct.layers import BIAS, WEIGHTS, Correctable, correctable, with_biases
+from tersor.stages.correct.layers import Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.rewriting import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
@@ -146,12 +147,12 @@ class _Walker:
         if found.scales is not given.scales:
             self._operands |= layer.scaled(found.scales, self._operands)
         if found.rounded is not given.rounded:
-            self._replace(layer, WEIGHTS, layer.restored(found.rounded, self._shape(layer, WEIGHTS)))
+            self._replace(layer, LAYER_WEIGHTS, layer.restored(found.rounded, self._shape(layer, LAYER_WEIGHTS)))
         if found.shifted is not given.shifted or found.scales is not given.scales:
-            self._replace(layer, BIAS, found.shifted.reshape(self._shape(layer, BIAS)))
+            self._replace(layer, LAYER_BIAS, found.shifted.reshape(self._shape(layer, LAYER_BIAS)))
         if found.notes:
-            own = self._operands[layer.op.name, BIAS]
-            self._operands[layer.op.name, BIAS] = replace(own, why="; ".join((own.why, *found.notes)))
+            own = self._operands[layer.op.name, LAYER_BIAS]
+            self._operands[layer.op.name, LAYER_BIAS] = replace(own, why="; ".join((own.why, *found.notes)))
 
     def result(self) -> tuple[Model, Plan]:
         """The model with all decisions, and the plan with their reasons."""
@@ -174,7 +175,7 @@ class _Walker:
         assert name is not None
         self._tensors.append(tensor.with_data(values.astype(np.float32)))
         planned = self._operands[layer.op.name, index]
-        self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == WEIGHTS))
+        self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == LAYER_WEIGHTS))
 
 
 def _inputs(graph: Graph, samples: Sequence[Sequence[Array]]) -> dict[str, list[Array]]:

@@ -15,16 +15,12 @@ from tersor.ir.quant import PerTensor, QuantParams
 from tersor.numerics.affine import SMALLEST_SCALE, bias_params, fit_bias
 from tersor.numerics.packing import values_of
 from tersor.numerics.patches import Window
-
-DATA, WEIGHTS, BIAS = 0, 1, 2
-"""Operands of the layers that are read here."""
+from tersor.ops import LAYER_BIAS, LAYER_DATA, LAYER_WEIGHTS, LAYERS
 
 Operands = Mapping[tuple[str, int], TensorPlan]
 
 _CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 """What RELU, RELU_N1_TO_1 and RELU6 let pass, by their codes in `schema.fbs`."""
-
-_KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 @dataclass(frozen=True)
@@ -78,12 +74,12 @@ class Correctable:
         """The plan of the weights and of the bias with other scales [G, O] of the weights."""
         own = scales.reshape(-1)[: len(self.params.scales)]
         params = replace(self.params, scales=tuple(float(np.float32(scale)) for scale in own))
-        weights, bias = operands[self.op.name, WEIGHTS], operands[self.op.name, BIAS]
+        weights, bias = operands[self.op.name, LAYER_WEIGHTS], operands[self.op.name, LAYER_BIAS]
         return {
-            (self.op.name, WEIGHTS): replace(
+            (self.op.name, LAYER_WEIGHTS): replace(
                 weights, params=params, why=f"{weights.why}, chosen by the output's error"
             ),
-            (self.op.name, BIAS): replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
+            (self.op.name, LAYER_BIAS): replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
         }
 
     def restored(self, matrices: Array, shape: tuple[int, ...]) -> Array:
@@ -99,24 +95,24 @@ def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
     operands = dict(plan.operands)
     seen: set[str] = set()
     for op in graph.ops:
-        planned = plan.operands.get((op.name, WEIGHTS))
+        planned = plan.operands.get((op.name, LAYER_WEIGHTS))
         if not _is_integer_layer(graph, op, plan) or planned is None or planned.params is None:
             continue
-        bias = graph.operand(op, BIAS)
+        bias = graph.operand(op, LAYER_BIAS)
         if bias is None or len(graph.consumers[bias.name]) > 1 or bias.name in seen:
             channels = graph.tensors[op.outputs[0]].shape[-1]
             data = np.zeros(channels, np.float32) if bias is None else values_of(bias)
             name = graph.fresh_name(f"{op.name}/bias", seen)
             tensors.append(Tensor(name, data.shape, DType.FLOAT32).with_data(data))
-            inputs = (*op.inputs[:BIAS], *[None] * (BIAS - len(op.inputs)), name)
+            inputs = (*op.inputs[:LAYER_BIAS], *[None] * (LAYER_BIAS - len(op.inputs)), name)
             ops[op.name] = (replace(op, inputs=inputs),)
             seen.add(name)
-        if (op.name, BIAS) not in operands:
+        if (op.name, LAYER_BIAS) not in operands:
             scale = _input_params(op, plan).scale
             wide = _input_params(op, plan).dtype is DType.INT16
             dtype = DType.INT64 if wide else DType.INT32
             params = bias_params(scale, planned.params, dtype)
-            operands[op.name, BIAS] = TensorPlan(dtype, params, "input scale x weight scale")
+            operands[op.name, LAYER_BIAS] = TensorPlan(dtype, params, "input scale x weight scale")
     if not ops:
         return model, replace(plan, operands=operands)
     return model.with_graph(graph.edit(replace_ops=ops, tensors=tensors)), replace(plan, operands=operands)
@@ -129,26 +125,26 @@ def correctable(graph: Graph, plan: Plan) -> list[Correctable]:
 
 def _input_params(op: Op, plan: Plan) -> QuantParams:
     """The numbers in which a layer reads its input."""
-    name = op.inputs[DATA]
+    name = op.inputs[LAYER_DATA]
     assert name is not None
-    planned = plan.operands.get((op.name, DATA)) or plan.tensors[name]
+    planned = plan.operands.get((op.name, LAYER_DATA)) or plan.tensors[name]
     assert planned.params is not None
     return planned.params
 
 
 def _is_integer_layer(graph: Graph, op: Op, plan: Plan) -> bool:
-    data = graph.operand(op, DATA)
-    if op.kind not in _KINDS or data is None or data.is_constant or plan.ops[op.name].compute != INTEGER:
+    data = graph.operand(op, LAYER_DATA)
+    if op.kind not in LAYERS or data is None or data.is_constant or plan.ops[op.name].compute != INTEGER:
         return False
-    if (op.name, WEIGHTS) not in plan.operands:
+    if (op.name, LAYER_WEIGHTS) not in plan.operands:
         return False
-    bias = graph.operand(op, BIAS)
+    bias = graph.operand(op, LAYER_BIAS)
     return bias is None or bias.is_constant
 
 
 def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
-    weights, bias = graph.operand(op, WEIGHTS), graph.operand(op, BIAS)
-    params = plan.operands[op.name, WEIGHTS].params
+    weights, bias = graph.operand(op, LAYER_WEIGHTS), graph.operand(op, LAYER_BIAS)
+    params = plan.operands[op.name, LAYER_WEIGHTS].params
     assert weights is not None
     assert bias is not None
     assert params is not None
@@ -166,7 +162,7 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
 def _window(graph: Graph, op: Op, weights: Tensor) -> Window:
     if op.kind == "FULLY_CONNECTED":
         return Window(inputs=weights.shape[1])
-    data = graph.operand(op, DATA)
+    data = graph.operand(op, LAYER_DATA)
     assert data is not None
     channels = data.shape[-1]
     return Window(

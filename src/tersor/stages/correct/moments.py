@@ -8,8 +8,9 @@ import numpy as np
 
 from tersor.ir.graph import Array
 from tersor.numerics.patches import covariance, covariances, mean_patch, rows
+from tersor.ops import LAYER_DATA
 from tersor.runtimes.store import Store
-from tersor.stages.correct.layers import DATA, Correctable
+from tersor.stages.correct.layers import Correctable
 from tersor.stages.correct.walk import Walk
 
 _POSITIONS_PER_INPUT = 32
@@ -100,13 +101,13 @@ class InputMoments:
 
     @property
     def _float_input(self) -> str:
-        name = self._floats.op(self._layer.op.name).inputs[DATA]
+        name = self._floats.op(self._layer.op.name).inputs[LAYER_DATA]
         assert name is not None
         return self._floats.key(name)
 
     @property
     def _input(self) -> tuple[str, object]:
         """Where the quantized input is kept, and its numbers."""
-        name = self._integers.op(self._layer.op.name).inputs[DATA]
+        name = self._integers.op(self._layer.op.name).inputs[LAYER_DATA]
         assert name is not None
         return self._integers.key(name), self._integers.params(name)

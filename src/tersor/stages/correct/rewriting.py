@@ -18,9 +18,8 @@ from tersor.formats import tflite
 from tersor.ir.check import check_graph
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
+from tersor.ops import LAYERS
 from tersor.runtimes.engine import Engine, available_threads
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def split_kinds(algorithms: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -72,7 +71,7 @@ def _rewritten(model: Model, samples: Iterable[object], algorithm: ModuleType, e
 def channel_ranges(model: Model, samples: Iterable[object], engine: Engine) -> ChannelRanges:
     """The extremes of each channel of what layers with weights compute, over all samples; none without samples."""
     graph = model.graph
-    names = [op.outputs[0] for op in graph.ops if op.kind in _WEIGHTED and len(graph.tensors[op.outputs[0]].shape) > 1]
+    names = [op.outputs[0] for op in graph.ops if op.kind in LAYERS and len(graph.tensors[op.outputs[0]].shape) > 1]
     shown = _with_extremes(graph, names)
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
         path = Path(folder) / "model.tflite"

@@ -16,6 +16,7 @@ from tersor.formats import tflite
 from tersor.ir.graph import Array, Graph, Model, Op
 from tersor.ir.quant import PerTensor, QuantParams
 from tersor.numerics.affine import dequantize
+from tersor.ops import LAYERS
 from tersor.passes import restore_float_network
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.debug.causes import Case, Finding, findings
@@ -208,7 +209,7 @@ class _Measurement:
         """What concerns the whole network."""
         found = []
         shifted = [row for row in rows if any(item.cause == "shifted_means" for item in row.findings)]
-        layers = [row for row in rows if row.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")]
+        layers = [row for row in rows if row.kind in LAYERS]
         if len(shifted) > 1:
             found.append(
                 f"{len(shifted)} of {len(layers)} layers shift the means of their channels, and the shifts accumulate: "
