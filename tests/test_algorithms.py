@@ -54,6 +54,24 @@ def test_refit_is_nearly_the_best_there_is(seed: int) -> None:
         assert after.sum() < 0.97 * before.sum()
 
 
+@pytest.mark.parametrize("noise", [0.1, 1.0])
+def test_refit_keeps_the_size_of_outputs_under_noise(noise: float) -> None:
+    """Least squares alone would shrink them by the share of the noise; without it the fit is of use all the same."""
+    layer, _ = layer_of(0, groups=1, outputs=3, inputs=4)
+    floats = np.asarray((layer.moments.rows() or ())[1])
+    own = floats + noise * floats.std() * np.random.default_rng(1).normal(size=floats.shape) * np.arange(4)
+    found = least_squares_refit.apply(replace(layer, moments=type(layer.moments)(own, floats)))  # type: ignore[call-arg]
+    assert found.target is not layer.target
+
+    def outputs(weights: Array, values: Array) -> Array:
+        return np.asarray(values[0] @ weights[0].T)
+
+    wanted, given, before = outputs(layer.weights, floats), outputs(found.target, own), outputs(layer.weights, own)
+    assert given.std(0) == pytest.approx(wanted.std(0), rel=1e-3)
+    error, former = ((item - wanted).var(0).sum() for item in (given, before))
+    assert error < 0.9 * former
+
+
 def test_refit_leaves_alone_what_it_would_only_learn_by_heart() -> None:
     """Noise that does not go with the input cannot be undone; a fit to few positions finds something to undo in it."""
     layer, _ = layer_of(0, groups=1, outputs=3, inputs=60)
