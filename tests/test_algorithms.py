@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import Cli, Run
-from small_nets import random
+from small_nets import random, through_file
 from tersor import registry
 from tersor.algorithms import (
     activation_correction,
@@ -238,6 +238,61 @@ def test_one_scale_recovers_from_unequal_channels(engine: Engine, run: Run) -> N
     assert zeroed > plain + 10
     assert equalized > zeroed + 2
     assert everything > zeroed + 5
+
+
+def outlying(kind: str = "plain") -> Model:
+    """x [1,6,8] -> times g -> plus c `v` -> two dense layers -> their sum `y`; one channel of v is 100 times as large.
+
+    Its weights are as much smaller, so that all channels count alike, as in transformers.
+    """
+    builder = Builder()
+    x = builder.input("x", [1, 6, 8])
+    sizes = np.ones(8, np.float32)
+    sizes[5] = 100
+    v = builder.op("MUL", [x, builder.constant("g", random([1, 1, 8], 1, 0.5, 1) * sizes)], [1, 6, 8], name="u")
+    if kind != "scaled":
+        code = {"rectified": 1, "clamped": 3}.get(kind, 0)
+        shift = builder.constant("c", random([8], 2) * sizes)
+        v = builder.op("ADD", [shift, v], [1, 6, 8], {"fused_activation_function": code}, name="v")
+    parts = []
+    for name in ("a", "b"):
+        weights = builder.constant(f"{name}/w", random([4, 8], ord(name)) / sizes)
+        operands = [v, weights, builder.constant(f"{name}/b", random([4], 3))]
+        parts.append(builder.op("FULLY_CONNECTED", operands, [1, 6, 4], {"keep_num_dims": True}, name=name))
+    outputs = [builder.op("ADD", parts, [1, 6, 4], name="y")]
+    if kind == "read":
+        outputs.append(builder.op("ABS", [v], [1, 6, 8], name="also"))
+    return through_file(builder.model(outputs))
+
+
+def rows_of(count: int, seed: int = 0) -> list[Array]:
+    return [random([1, 6, 8], seed + n) for n in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["plain", "scaled", "rectified"])
+def test_outlying_channels_move_into_the_weights(kind: str, engine: Engine, run: Run) -> None:
+    model = outlying(kind)
+    found = rewrite(model, rows_of(20), ["activation_equalization"], engine=engine)
+    unseen = rows_of(20, 100)
+
+    def outputs(item: Model) -> Array:
+        return np.stack([run(item, [x])[0] for x in unseen])
+
+    assert sqnr_db(outputs(model), outputs(found)) > 100
+    recipe = load_recipe("int8_float_io")
+    plain, better = (
+        sqnr_db(
+            outputs(model), outputs(quantize(item, plan(item, recipe, calibrate(item, rows_of(20), engine=engine))))
+        )
+        for item in (model, found)
+    )
+    assert better > plain + 10
+
+
+@pytest.mark.parametrize("kind", ["clamped", "read"])
+def test_values_that_others_read_or_that_are_clamped_stay(kind: str, engine: Engine) -> None:
+    model = outlying(kind)
+    assert rewrite(model, rows_of(4), ["activation_equalization"], engine=engine) is model
 
 
 def test_dead_channels_that_cost_nothing_stay(engine: Engine) -> None:
