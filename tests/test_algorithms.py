@@ -58,7 +58,7 @@ def test_refit_is_nearly_the_best_there_is(seed: int) -> None:
 def test_refit_keeps_the_size_of_outputs_under_noise(noise: float) -> None:
     """Least squares alone would shrink them by the share of the noise; without it the fit is of use all the same."""
     layer, _ = layer_of(0, groups=1, outputs=3, inputs=4)
-    floats = np.asarray((layer.moments.rows() or ())[1])
+    floats = (layer.moments.rows() or (np.zeros(0), np.zeros(0)))[1]
     own = floats + noise * floats.std() * np.random.default_rng(1).normal(size=floats.shape) * np.arange(4)
     found = least_squares_refit.apply(replace(layer, moments=type(layer.moments)(own, floats)))  # type: ignore[call-arg]
     assert found.target is not layer.target

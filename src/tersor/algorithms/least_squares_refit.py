@@ -69,7 +69,7 @@ def _unseen(weights: Array, own: Array, crossed: Array, floats: Array, ridge: fl
     total = 0.0
     for place in range(len(own)):
         others = [fold for fold in range(len(own)) if fold != place]
-        target = _refit(weights, *(item[others].mean(0) for item in (own, crossed, floats)), ridge)
+        target = _refit(weights, own[others].mean(0), crossed[others].mean(0), floats[others].mean(0), ridge)
         total += _error(target, weights, own[place], crossed[place], floats[place])
     return total
 
