@@ -41,7 +41,9 @@ class Moments(Protocol):
         """The covariance in the quantized network, [G, K, K]; None where K is larger than the recipe's limit."""
 
     def folds(self) -> tuple[Array, Array, Array] | None:
-        """Covariances of each of a few disjoint parts of the samples, [folds, G, K, K]; None as for `covariance`.
+        """Covariances of each of a few disjoint parts of the samples, [folds, G, K, K].
+
+        None as for `covariance`, and where there are too few positions to fit K weights to.
 
         Of the quantized network's input x' with itself, of the float network's input x with it, and of that with
         itself, all at the same positions of the same samples: ``E[x' x'^T]``, ``E[x x'^T]``, ``E[x x^T]``, less the

@@ -37,7 +37,7 @@ SAMPLES = 100
 _FEW = 32
 """Samples where no covariance is larger than `_SMALL`: over all their positions, means are known well enough."""
 
-_SMALL = 64
+_SMALL = 256
 
 _FEWEST = 4
 
@@ -126,6 +126,7 @@ class _Walker:
     ) -> None:
         self._model = model
         self._plan = plan
+        self._samples = len(samples)
         self._fan_in_limit = fan_in_limit
         self._store = engine.store()
         integers = quantize(model, plan).graph
@@ -140,7 +141,7 @@ class _Walker:
         self._float.up_to(layer.op.name)
         self._integer.up_to(layer.op.name)
         limit = 0 if layer.shared else self._fan_in_limit
-        given = layer.described(InputMoments(self._store, self._float, self._integer, layer, limit))
+        given = layer.described(InputMoments(self._store, self._float, self._integer, layer, self._samples, limit))
         found = given
         for step in steps:
             found = step(found)

@@ -35,6 +35,7 @@ class Correctable:
         params: of its weights.
         input_scale: of the values that it reads.
         shared: whether other operators read the same weights.
+        positions: how often the weights are used on a sample.
     """
 
     op: Op
@@ -44,6 +45,7 @@ class Correctable:
     params: QuantParams
     input_scale: float
     shared: bool
+    positions: int
 
     @property
     def scales(self) -> Array:
@@ -156,7 +158,9 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
         matrices = values.reshape(window.groups, values.shape[0] // window.groups, -1)
     offsets = values_of(bias).astype(np.float64).reshape(matrices.shape[:2])
     scale = _input_params(op, plan).scale
-    return Correctable(op, window, matrices, offsets, params, scale, len(graph.consumers[weights.name]) > 1)
+    positions = graph.tensors[op.outputs[0]].elements // offsets.size
+    shared = len(graph.consumers[weights.name]) > 1
+    return Correctable(op, window, matrices, offsets, params, scale, shared, positions)
 
 
 def _window(graph: Graph, op: Op, weights: Tensor) -> Window:

@@ -18,6 +18,10 @@ _POSITIONS_PER_INPUT = 32
 
 _FEWEST_POSITIONS = 4096
 
+_FEWEST_TO_FIT = 4
+"""Positions of all samples for each input, below which nothing is said of folds: a fit, and the proof of it on a fold,
+would be of chance. Last layers have one position per sample."""
+
 _ROWS = 2048
 """Positions whose inputs are sent to the parent."""
 
@@ -35,14 +39,18 @@ class InputMoments:
         floats: the float network, run up to the layer.
         integers: the quantized network, likewise.
         layer: the layer.
+        samples: how many there are.
         fan_in_limit: the largest K for which a covariance is computed.
     """
 
-    def __init__(self, store: Store, floats: Walk, integers: Walk, layer: Correctable, fan_in_limit: int) -> None:
+    def __init__(
+        self, store: Store, floats: Walk, integers: Walk, layer: Correctable, samples: int, fan_in_limit: int
+    ) -> None:
         self._store = store
         self._floats = floats
         self._integers = integers
         self._layer = layer
+        self._samples = samples
         self._fan_in_limit = fan_in_limit
 
     def mean(self) -> Array:
@@ -58,7 +66,8 @@ class InputMoments:
         return self._covariance
 
     def folds(self) -> tuple[Array, Array, Array] | None:
-        return self._folds
+        enough = self._layer.positions * self._samples >= _FEWEST_TO_FIT * self._layer.weights.shape[2]
+        return self._folds if enough else None
 
     @cached_property
     def _mean(self) -> Array:
