@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import Cli, Run
-from small_nets import random
+from small_nets import random, through_file
 from tersor import registry
 from tersor.algorithms import (
     activation_correction,
@@ -52,6 +52,24 @@ def test_refit_is_nearly_the_best_there_is(seed: int) -> None:
         after, before = (output_error(layer, item)[group] for item in (found.target, layer.weights))
         assert after.sum() <= 1.05 * best.sum()
         assert after.sum() < 0.97 * before.sum()
+
+
+@pytest.mark.parametrize("noise", [0.1, 1.0])
+def test_refit_keeps_the_size_of_outputs_under_noise(noise: float) -> None:
+    """Least squares alone would shrink them by the share of the noise; without it the fit is of use all the same."""
+    layer, _ = layer_of(0, groups=1, outputs=3, inputs=4)
+    floats = (layer.moments.rows() or (np.zeros(0), np.zeros(0)))[1]
+    own = floats + noise * floats.std() * np.random.default_rng(1).normal(size=floats.shape) * np.arange(4)
+    found = least_squares_refit.apply(replace(layer, moments=type(layer.moments)(own, floats)))  # type: ignore[call-arg]
+    assert found.target is not layer.target
+
+    def outputs(weights: Array, values: Array) -> Array:
+        return np.asarray(values[0] @ weights[0].T)
+
+    wanted, given, before = outputs(layer.weights, floats), outputs(found.target, own), outputs(layer.weights, own)
+    assert given.std(0) == pytest.approx(wanted.std(0), rel=1e-3)
+    error, former = ((item - wanted).var(0).sum() for item in (given, before))
+    assert error < 0.9 * former
 
 
 def test_refit_leaves_alone_what_it_would_only_learn_by_heart() -> None:
@@ -220,6 +238,61 @@ def test_one_scale_recovers_from_unequal_channels(engine: Engine, run: Run) -> N
     assert zeroed > plain + 10
     assert equalized > zeroed + 2
     assert everything > zeroed + 5
+
+
+def outlying(kind: str = "plain") -> Model:
+    """x [1,6,8] -> times g -> plus c `v` -> two dense layers -> their sum `y`; one channel of v is 100 times as large.
+
+    Its weights are as much smaller, so that all channels count alike, as in transformers.
+    """
+    builder = Builder()
+    x = builder.input("x", [1, 6, 8])
+    sizes = np.ones(8, np.float32)
+    sizes[5] = 100
+    v = builder.op("MUL", [x, builder.constant("g", random([1, 1, 8], 1, 0.5, 1) * sizes)], [1, 6, 8], name="u")
+    if kind != "scaled":
+        code = {"rectified": 1, "clamped": 3}.get(kind, 0)
+        shift = builder.constant("c", random([8], 2) * sizes)
+        v = builder.op("ADD", [shift, v], [1, 6, 8], {"fused_activation_function": code}, name="v")
+    parts = []
+    for name in ("a", "b"):
+        weights = builder.constant(f"{name}/w", random([4, 8], ord(name)) / sizes)
+        operands = [v, weights, builder.constant(f"{name}/b", random([4], 3))]
+        parts.append(builder.op("FULLY_CONNECTED", operands, [1, 6, 4], {"keep_num_dims": True}, name=name))
+    outputs = [builder.op("ADD", parts, [1, 6, 4], name="y")]
+    if kind == "read":
+        outputs.append(builder.op("ABS", [v], [1, 6, 8], name="also"))
+    return through_file(builder.model(outputs))
+
+
+def rows_of(count: int, seed: int = 0) -> list[Array]:
+    return [random([1, 6, 8], seed + n) for n in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["plain", "scaled", "rectified"])
+def test_outlying_channels_move_into_the_weights(kind: str, engine: Engine, run: Run) -> None:
+    model = outlying(kind)
+    found = rewrite(model, rows_of(20), ["activation_equalization"], engine=engine)
+    unseen = rows_of(20, 100)
+
+    def outputs(item: Model) -> Array:
+        return np.stack([run(item, [x])[0] for x in unseen])
+
+    assert sqnr_db(outputs(model), outputs(found)) > 100
+    recipe = load_recipe("int8_float_io")
+    plain, better = (
+        sqnr_db(
+            outputs(model), outputs(quantize(item, plan(item, recipe, calibrate(item, rows_of(20), engine=engine))))
+        )
+        for item in (model, found)
+    )
+    assert better > plain + 10
+
+
+@pytest.mark.parametrize("kind", ["clamped", "read"])
+def test_values_that_others_read_or_that_are_clamped_stay(kind: str, engine: Engine) -> None:
+    model = outlying(kind)
+    assert rewrite(model, rows_of(4), ["activation_equalization"], engine=engine) is model
 
 
 def test_dead_channels_that_cost_nothing_stay(engine: Engine) -> None:

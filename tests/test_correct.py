@@ -34,6 +34,7 @@ from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import Corrected, correct
 from tersor.stages.correct.float_means import float_means
 from tersor.stages.correct.layers import correctable, with_biases
+from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.walk import Walk
 from tersor.stages.load import load
 from tersor.stages.optimize import optimize
@@ -373,6 +374,26 @@ def test_walk_computes_what_the_whole_network_computes(engine: Engine, run: Run)
         store.close()
 
 
+@pytest.mark.parametrize(("count", "known"), [(31, False), (32, True)])
+def test_folds_are_known_from_four_positions_for_each_input(count: int, known: bool, engine: Engine) -> None:
+    """A dense layer sees one position per sample, here with 8 inputs; a convolution before it has plenty."""
+    model = optimize(network())
+    decided = planned(model, load_recipe("int8"), engine)
+    integers = quantize(model, decided).graph
+    store = engine.store()
+    inputs = samples(count)
+    params = integers.tensors["x"].quant
+    assert params is not None
+    floats = Walk(model.graph, store, "float/", {"x": inputs}, 1)
+    fixed = Walk(integers, store, "integer/", {"x": [to_integers(x, params) for x in inputs]}, 1)
+    for layer in correctable(model.graph, decided):
+        fixed.up_to(layer.op.name)
+        moments = InputMoments(store, lambda: floats, fixed, layer, count, 1000, dict)
+        assert (moments.folds() is not None) == (known or layer.op.name != "y")
+        assert moments.covariance() is not None
+    store.close()
+
+
 def _pick(values: Sequence[Array], number: int) -> Array:
     return values[number]
 
@@ -404,9 +425,7 @@ def test_nothing_to_do_returns_what_was_given(engine: Engine) -> None:
         assert found == Corrected(model, decided)
     floats = plan(model, load_recipe("float16"))
     assert correct(model, floats, samples(3), BOTH, engine=engine).model is model
-    with pytest.raises(
-        RecipeError, match="unknown algorithm 'magic': there are activation_correction, bias_correction"
-    ):
+    with pytest.raises(RecipeError, match="unknown algorithm 'magic': there are activation_correction, "):
         correct(model, decided, samples(3), ["magic"], engine=engine)
 
 

@@ -84,6 +84,24 @@ def test_many_values_leave_nothing_to_add() -> None:
     assert margin(net(size=100_000).graph, seen) == seen.range("logits")
 
 
+@pytest.mark.parametrize("between", [[], ["RESHAPE"], ["RESHAPE", "SQUEEZE"]])
+@pytest.mark.parametrize("kept", [False, True])
+def test_before_a_softmax_only_the_largest_counts(between: list[str], kept: bool) -> None:
+    """The rarest value foreseen decides, however many there are; nothing is added below, where nothing is lost."""
+    builder = Builder()
+    weights = builder.constant("w", np.ones((100_000, 4), np.float32))
+    y = builder.op("FULLY_CONNECTED", [builder.input("x", [1, 4]), weights, None], [1, 100_000], name="logits")
+    for kind in between:
+        y = builder.op(kind, [y], [100_000] if kind == "SQUEEZE" else [1, 100_000])
+    outputs = [builder.op("SOFTMAX", [y], builder.shape_of(y), {"beta": 1.0})]
+    graph = through_file(builder.model([*outputs, *(["logits"] if kept else [])])).graph
+    seen = statistics(gumbel(50, 1))
+    few = margin(net().graph, seen)
+    expected = seen.range("logits") if kept else (seen.range("logits")[0], few[1])
+    assert margin(graph, seen) == expected
+    assert few[1] > seen.range("logits")[1]
+
+
 def test_bounded_and_constant_extremes_have_no_margin() -> None:
     seen = statistics(gumbel(30, 3))
     assert margin(net(RELU6).graph, seen) == seen.range("logits")

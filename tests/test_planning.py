@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import Run
 from small_nets import classifier, conv, dense, statistics, through_file, unknown_operator
 from tersor.errors import PlanError, UnsupportedError
 from tersor.ir.build import Builder
@@ -189,6 +190,36 @@ def test_divisor_that_would_round_to_zero_stays_in_float() -> None:
     made = planned(through_file(builder.model([result])), ranges, "int8_float_io")
     assert made.ops["sum"].compute == "float"
     assert "would round to 0" in made.ops["sum"].why
+
+
+def with_softmax(values: int) -> Model:
+    """x [1,1] -> `logits` [1,values], x the first and -x all others -> `scores`."""
+    builder = Builder()
+    weights = np.full((values, 1), -1, np.float32)
+    weights[0] = 1
+    operands = [builder.input("x", [1, 1]), builder.constant("w", weights), None]
+    logits = builder.op("FULLY_CONNECTED", operands, [1, values], name="logits")
+    return through_file(builder.model([builder.op("SOFTMAX", [logits], [1, values], {"beta": 1.0}, name="scores")]))
+
+
+@pytest.mark.parametrize(("values", "largest", "stays"), [(1000, 10, True), (1000, 4, False), (100, 10, False)])
+def test_softmax_over_many_values_of_16_bits_stays_in_float(values: int, largest: int, stays: bool) -> None:
+    ranges = {"x": (-largest, largest), "logits": (-largest, largest), "scores": (0.0, 1.0)}
+    made = planned(with_softmax(values), ranges, "int16x8")
+    assert (made.ops["scores"].compute == "float") == stays
+    assert ("1000 values for at least 1/32767" in made.ops["scores"].why) == stays
+
+
+def test_its_kernel_adds_up_what_is_not_there(run: Run) -> None:
+    model = with_softmax(1000)
+    seen = statistics({"x": (-10, 10), "logits": (-10, 10), "scores": (0, 1)})
+    recipe = load_recipe("int16x8")
+    found = [
+        float(run(quantize(model, plan(model, own, seen)), [np.full((1, 1), 9, np.float32)])[0][0, 0])
+        for own in (recipe, replace(recipe, float_fallback=False))
+    ]
+    assert found[0] == pytest.approx(1, abs=1e-4)
+    assert found[1] < 0.98, "the kernel has become better: the row of SOFTMAX can change"
 
 
 def test_constants_that_are_not_finite_stay_in_float() -> None:

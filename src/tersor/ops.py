@@ -72,6 +72,7 @@ class OpSpec:
         multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take.
         rectified: the int8 kernel does ReLU by saturation, so the lowest integer of its result must stand for 0.
         zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
+        int16_share: the int16 kernel counts each value, however small, as at least this share of the largest.
         int8_upscaling: operator version for int8 where the product of the input scales reaches the output scale.
     """
 
@@ -90,6 +91,7 @@ class OpSpec:
     zero_refused: int | None = None
     multiplier_limit: float | None = None
     rectified: bool = False
+    int16_share: float | None = None
     int8_upscaling: int | None = None
 
     @cached_property
@@ -225,7 +227,8 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127),
         "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT),
         "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT),
-        "SOFTMAX": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT),
+        # exp(-10) and all below it is 1 of 32767 in the table of `reference/softmax.h`
+        "SOFTMAX": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, int16_share=1 / 32767),
         "LOG_SOFTMAX": OpSpec("data", scale=FIXED, int8=2, fixed=_LOG_UNIT),
         "L2_NORMALIZATION": OpSpec("data", scale=FIXED, int8=2, fixed=_SIGNED_UNIT),
         # Pooling and reductions

@@ -7,7 +7,8 @@ layers before already as they will be: it corrects what they leave over, too. Th
 
 Others rewrite the float network before it is planned, such that it quantizes better and still computes the same on the
 calibration data. Their files have a function ``rewrite(graph: Graph, ranges: ChannelRanges) -> Graph``. They change
-constants only: operators, names and shapes stay, so that what is known by name stays true, but ranges change.
+constants only: operators, names and shapes stay, so that what is known by name stays true, but ranges change. They are
+told the ranges of what layers with weights compute, or of the names that their function ``watched(graph)`` returns.
 
 A recipe lists algorithms in the order of their application; those that rewrite come first in any case.
 """
@@ -40,7 +41,9 @@ class Moments(Protocol):
         """The covariance in the quantized network, [G, K, K]; None where K is larger than the recipe's limit."""
 
     def folds(self) -> tuple[Array, Array, Array] | None:
-        """Covariances of each of a few disjoint parts of the samples, [folds, G, K, K]; None as for `covariance`.
+        """Covariances of each of a few disjoint parts of the samples, [folds, G, K, K].
+
+        None as for `covariance`, and where there are too few positions to fit K weights to.
 
         Of the quantized network's input x' with itself, of the float network's input x with it, and of that with
         itself, all at the same positions of the same samples: ``E[x' x'^T]``, ``E[x x'^T]``, ``E[x x^T]``, less the

@@ -3,8 +3,13 @@
 ``W* = argmin E |W x - W* x'|^2``, with the input x of the float network and x' of the quantized one, means apart
 (`bias_correction` keeps these): ``W* = W + W (E[x x'^T] - C) (C + r I)^-1`` with the covariance C of x'. What earlier
 layers lost is made up for as far as it is linear in what they kept, before anything is rounded; rounding then comes
-near to W* instead of W. The error that is left after rounding is then exactly ``(W' - W*) C (W' - W*)^T`` above that
-minimum, so the algorithms that round need not know.
+near to it instead of W.
+
+Each output is then scaled to the variance that it has in the float network. Least squares answer noise by making
+outputs small, and while noise averages out over the positions and channels that later layers sum up, a gain that is
+lost stays lost: in a MobileNetV2 with random weights, whose inputs are noisy, every layer came nearer to float and the
+logits out at 0.78 of their size, 2 dB worse than without. Of all weights that keep the variance,
+``S W*`` correlate best with the float output, and have the least error.
 
 The ridge r is chosen per layer by cross-validation over disjoint samples: where the fit to one part makes the other
 worse, as it does in last layers with their many inputs and few positions, the weights stay as they are.
@@ -18,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tersor.algorithms._contract import Layer, damped
+from tersor.algorithms._contract import Layer, damped, output_error
 from tersor.ir.graph import Array
 from tersor.numerics.metrics import decibel
 
@@ -44,15 +49,19 @@ def apply(layer: Layer) -> Layer:
     exact = _EXACT * sum(float((layer.weights @ fold * layer.weights).sum()) for fold in floats)
     if before <= exact or not unseen[best] < (1 - _WORTH) * before:
         return layer
-    target = _refit(layer.weights, own.mean(0), crossed.mean(0), _RIDGES[best])
+    target = _refit(layer.weights, own.mean(0), crossed.mean(0), floats.mean(0), _RIDGES[best])
     gain = decibel(before, max(unseen[best], exact))
     return layer.with_target(target, f"weights refit to what reaches them, error {gain:.1f} dB lower on other samples")
 
 
-def _refit(weights: Array, own: Array, crossed: Array, ridge: float) -> Array:
-    """W* with C = `own` and E[x x'^T] = `crossed`, both [G, K, K]."""
+def _refit(weights: Array, own: Array, crossed: Array, floats: Array, ridge: float) -> Array:
+    """S W* with C = `own`, E[x x'^T] = `crossed` and E[x x^T] = `floats`, each [G, K, K]."""
     missed = weights @ (crossed - own)
-    return np.asarray(weights + np.linalg.solve(damped(own, ridge), missed.transpose(0, 2, 1)).transpose(0, 2, 1))
+    found = weights + np.linalg.solve(damped(own, ridge), missed.transpose(0, 2, 1)).transpose(0, 2, 1)
+    wanted, given = output_error(weights, floats), output_error(found, own)
+    known = (wanted > 0) & (given > 0)
+    factors = np.sqrt(np.divide(wanted, given, out=np.ones_like(wanted), where=known))
+    return np.asarray(found * factors[..., None])
 
 
 def _unseen(weights: Array, own: Array, crossed: Array, floats: Array, ridge: float) -> float:
@@ -60,7 +69,7 @@ def _unseen(weights: Array, own: Array, crossed: Array, floats: Array, ridge: fl
     total = 0.0
     for place in range(len(own)):
         others = [fold for fold in range(len(own)) if fold != place]
-        target = _refit(weights, own[others].mean(0), crossed[others].mean(0), ridge)
+        target = _refit(weights, own[others].mean(0), crossed[others].mean(0), floats[others].mean(0), ridge)
         total += _error(target, weights, own[place], crossed[place], floats[place])
     return total
 

@@ -42,7 +42,7 @@ SAMPLES = 100
 _FEW = 32
 """Samples where no covariance is larger than `_SMALL`: over all their positions, means are known well enough."""
 
-_SMALL = 64
+_SMALL = 256
 
 _FEWEST = 4
 
@@ -166,7 +166,13 @@ class _Walker:
         self._integer.up_to(layer.op.name)
         limit = 0 if layer.shared else self._fan_in_limit
         moments = InputMoments(
-            self._store, lambda: self._floats, self._integer, layer, limit, lambda: self._float_means
+            self._store,
+            lambda: self._floats,
+            self._integer,
+            layer,
+            len(self._samples),
+            limit,
+            lambda: self._float_means,
         )
         given = layer.described(moments)
         found = given

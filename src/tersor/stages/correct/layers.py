@@ -36,6 +36,7 @@ class Correctable:
         params: of its weights.
         input_scale: of the values that it reads.
         shared: whether other operators read the same weights.
+        positions: how often the weights are used on a sample.
     """
 
     op: Op
@@ -46,6 +47,7 @@ class Correctable:
     params: QuantParams
     input_scale: float
     shared: bool
+    positions: int
 
     def described(self, moments: Moments) -> Layer:
         """The layer as algorithms see it, its weights rounded to the nearest integers."""
@@ -164,7 +166,9 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     outputs = weights.shape[3 if op.kind == "DEPTHWISE_CONV_2D" else 0]
     shape = (window.groups, outputs // window.groups, weights.elements // outputs)
     scale = _input_params(op, plan).scale
-    return Correctable(op, window, shape, weights, bias, params, scale, len(graph.consumers[weights.name]) > 1)
+    positions = graph.tensors[op.outputs[0]].elements // outputs
+    shared = len(graph.consumers[weights.name]) > 1
+    return Correctable(op, window, shape, weights, bias, params, scale, shared, positions)
 
 
 def _window(graph: Graph, op: Op, weights: Tensor) -> Window:

@@ -20,6 +20,10 @@ _POSITIONS_PER_INPUT = 32
 
 _FEWEST_POSITIONS = 4096
 
+_FEWEST_TO_FIT = 4
+"""Positions of all samples for each input, below which nothing is said of folds: a fit, and the proof of it on a fold,
+would be of chance. Last layers have one position per sample."""
+
 _ROWS = 2048
 """Positions whose inputs are sent to the parent."""
 
@@ -37,6 +41,7 @@ class InputMoments:
         floats: gives the float network, which is run up to the layer if its activations are asked for.
         integers: the quantized network, run up to the layer.
         layer: the layer.
+        samples: how many there are.
         fan_in_limit: the largest K for which a covariance is computed.
         float_means: gives means in the float network by operator, as far as they are known without a walk through it.
     """
@@ -47,6 +52,7 @@ class InputMoments:
         floats: Callable[[], Walk],
         integers: Walk,
         layer: Correctable,
+        samples: int,
         fan_in_limit: int,
         float_means: Callable[[], Mapping[str, Array]],
     ) -> None:
@@ -54,6 +60,7 @@ class InputMoments:
         self._floats = floats
         self._integers = integers
         self._layer = layer
+        self._samples = samples
         self._fan_in_limit = fan_in_limit
         self._float_means = float_means
 
@@ -72,7 +79,8 @@ class InputMoments:
         return self._covariance
 
     def folds(self) -> tuple[Array, Array, Array] | None:
-        return self._folds
+        enough = self._layer.positions * self._samples >= _FEWEST_TO_FIT * self._layer.shape[2]
+        return self._folds if enough else None
 
     @cached_property
     def _mean(self) -> Array:

@@ -61,17 +61,31 @@ def rewrite(
 
 
 def _rewritten(model: Model, samples: Iterable[object], algorithm: ModuleType, engine: Engine) -> Model:
-    graph = algorithm.rewrite(model.graph, channel_ranges(model, samples, engine))
+    names = algorithm.watched(model.graph) if hasattr(algorithm, "watched") else None
+    if names == []:
+        return model
+    graph = algorithm.rewrite(model.graph, channel_ranges(model, samples, engine, names))
     if graph is model.graph:
         return model
     check_graph(graph)
     return model.with_graph(graph)
 
 
-def channel_ranges(model: Model, samples: Iterable[object], engine: Engine) -> ChannelRanges:
-    """The extremes of each channel of what layers with weights compute, over all samples; none without samples."""
+def channel_ranges(
+    model: Model, samples: Iterable[object], engine: Engine, names: Sequence[str] | None = None
+) -> ChannelRanges:
+    """The extremes of each channel of some activations over all samples; none without samples.
+
+    Args:
+        model: a float model.
+        samples: the calibration data.
+        engine: the process to run in.
+        names: of the activations; by default what layers with weights compute.
+    """
     graph = model.graph
-    names = [op.outputs[0] for op in graph.ops if op.kind in LAYERS and len(graph.tensors[op.outputs[0]].shape) > 1]
+    if names is None:
+        names = [op.outputs[0] for op in graph.ops if op.kind in LAYERS]
+    names = [name for name in names if len(graph.tensors[name].shape) > 1]
     shown = _with_extremes(graph, names)
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
         path = Path(folder) / "model.tflite"

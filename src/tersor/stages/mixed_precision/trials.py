@@ -53,6 +53,7 @@ class Trials:
         self._steps = steps
         self._fan_in_limit = fan_in_limit
         self._threads = available_threads()
+        self._samples = len(samples)
         self._store = engine.store()
         inputs = {name: [sample[place] for sample in samples] for place, name in enumerate(self._graph.inputs)}
         self._walk = Walk(self._graph, self._store, "float/", inputs, self._threads)
@@ -103,7 +104,9 @@ class Trials:
     def _corrected(self, layer: Correctable) -> dict[int, Array]:
         """Weights and bias as the algorithms would round them on exact inputs."""
         limit = 0 if layer.shared else self._fan_in_limit
-        found = layer.described(InputMoments(self._store, lambda: self._walk, self._walk, layer, limit, dict))
+        found = layer.described(
+            InputMoments(self._store, lambda: self._walk, self._walk, layer, self._samples, limit, dict)
+        )
         for step in self._steps:
             found = step(found)
         return {LAYER_WEIGHTS: layer.restored(found.rounded), LAYER_BIAS: found.shifted}

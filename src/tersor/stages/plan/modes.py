@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tersor.formats.tflite.flex import is_tensorflow_op
@@ -17,6 +19,9 @@ from tersor.stages.plan.recurrent import why_not_hybrid, why_not_recurrent
 _ZERO_HURTS = {"DIV": 1, "RSQRT": 0, "LOG": 0}
 """Operators with the operand that must not become 0, since the answer would be infinite."""
 
+_MOST_SHARED = 1 / 256
+"""The relative error of a 16-bit answer from which on float is better: what 8 bits have anyway."""
+
 _CONTROL_FLOW = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"})
 
 _CONSTANT_WEIGHTS = (WEIGHT, WEIGHT16, NORM)
@@ -26,6 +31,7 @@ def plan_modes(graph: Graph, recipe: Recipe, statistics: Statistics) -> dict[str
     """For every operator of the graph, how it computes."""
     modes = {op.name: _mode(graph, op, recipe, statistics) for op in graph.ops}
     if recipe.float_fallback:
+        _leave_long_sums(graph, modes, statistics)
         _leave_divisors(graph, recipe, modes, statistics)
         _leave_islands_of_moves(graph, recipe, modes)
     return modes
@@ -180,6 +186,21 @@ def _why_not_shared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics) 
     if any(name in statistics.observers or graph.tensors[name].is_constant for name in names):
         return None
     return f"calibration saw no values of {names[0]!r}"
+
+
+def _leave_long_sums(graph: Graph, modes: dict[str, OpPlan], statistics: Statistics) -> None:
+    """A softmax over many values stays in float where the floor that the int16 kernel puts under each adds up."""
+    for op in graph.ops:
+        spec, own, name = OPS.get(op.kind), modes[op.name], next(iter(op.present_inputs), "")
+        if spec is None or spec.int16_share is None or own.compute != INTEGER or own.version != spec.int16:
+            continue
+        values = graph.tensors[op.outputs[0]].shape[-1]
+        low, high = statistics.range(name) if name in statistics.observers else (0.0, 0.0)
+        reaches = (high - low) * op.option("beta", 1.0) > -math.log(spec.int16_share)
+        if reaches and values * spec.int16_share > _MOST_SHARED:
+            share = f"1/{1 / spec.int16_share:.0f}"
+            why = f"its int16 kernel takes each of {values} values for at least {share} of the largest, which adds up"
+            modes[op.name] = OpPlan(op.label, FLOAT, None, why, wanted=False)
 
 
 def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> None:
