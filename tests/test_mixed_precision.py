@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,6 +251,6 @@ def test_mobilenet_v1_wins_most_from_its_first_layers(tmp_path: Path, engine: En
     blocks = [rng.uniform(-1, 1, (1, 7, 7, 3)).repeat(32, 1).repeat(32, 2).astype(np.float32) for _ in range(12)]
     statistics = calibrate(model, blocks, engine=engine)
     found = mixtures(model, load_recipe("int8_float_io"), statistics, blocks[:8], widen="int16", engine=engine)
-    assert set(found[0].operators) <= {"conv1_relu", "conv_dw_1_relu", "conv_pw_1_relu", "predictions"}
+    assert all(re.fullmatch(r"conv1_relu|conv_(dw|pw)_[123]_relu", name) for name in found[3].operators)
     assert len(found[-1].operators) >= 30
     assert DType.INT16 in {item.dtype for item in plan(model, found[0].recipe, statistics).tensors.values()}
