@@ -252,5 +252,5 @@ def test_mobilenet_v1_wins_most_from_its_first_layers(tmp_path: Path, engine: En
     statistics = calibrate(model, blocks, engine=engine)
     found = mixtures(model, load_recipe("int8_float_io"), statistics, blocks[:8], widen="int16", engine=engine)
     assert all(re.fullmatch(r"conv1_relu|conv_(dw|pw)_[123]_relu", name) for name in found[3].operators)
-    assert len(found[-1].operators) >= 30
+    assert len(found[-1].operators) == 29  # all but the softmax, whose 16-bit kernel is too coarse for 1000 classes
     assert DType.INT16 in {item.dtype for item in plan(model, found[0].recipe, statistics).tensors.values()}
