@@ -12,6 +12,7 @@
     |-- PlanError               the request cannot be met: names every operator to blame and why
     |-- VerificationError       what was made does not do what it should; nothing was written
     |-- RuntimeFailure          the native runtime refused, crashed or timed out (in its own process)
+    |   `-- NeedsTensorFlow     it lacks the TensorFlow operators that the model holds
     `-- OutputError             the result could not be written
 
 The message says what failed, where, what was expected and found, and what to do. Each class has the exit
@@ -25,6 +26,7 @@ __all__ = [
     "FormatError",
     "GraphError",
     "ModelError",
+    "NeedsTensorFlow",
     "OutputError",
     "PlanError",
     "RecipeError",
@@ -88,6 +90,10 @@ class RuntimeFailure(TersorError):
     """The native runtime refused the model, crashed or ran out of time."""
 
     exit_code = 7
+
+
+class NeedsTensorFlow(RuntimeFailure):
+    """The model holds TensorFlow's own operators, which this runtime lacks."""
 
 
 class OutputError(TersorError):

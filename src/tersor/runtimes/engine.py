@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tersor.errors import RuntimeFailure, UnsupportedError
+from tersor.errors import NeedsTensorFlow, UnsupportedError
 from tersor.runtimes.isolation import Worker
 from tersor.runtimes.store import Store
 
@@ -106,15 +106,11 @@ class Engine:
         worker = self._worker
         try:
             answer = _ask(worker, f"loading {what}", command)
-        except RuntimeFailure as error:
-            from tersor.runtimes.litert import TensorFlowOps
-
-            if not isinstance(error, TensorFlowOps):
-                raise
+        except NeedsTensorFlow as error:
             worker = self._tensorflow_worker(Path(path).name)
             try:
                 answer = _ask(worker, f"loading {what}", command)
-            except TensorFlowOps as without:
+            except NeedsTensorFlow as without:
                 raise UnsupportedError(f"{Path(path).name}: {without}") from error
         return Handle(worker, answer[0], what, *answer[1:])
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tersor.errors import RecipeError, RuntimeFailure, UnsupportedError
+from tersor.errors import NeedsTensorFlow, RecipeError, RuntimeFailure, UnsupportedError
 from tersor.ir.graph import Array
 from tersor.tensorflow_python import PYTHON, missing
 
@@ -22,10 +22,6 @@ KERNEL_SETS = ("xnnpack", "builtin")
 
 _NO_FLEX = "Select TensorFlow op"
 """How LiteRT's complaint about an operator begins that only TensorFlow has."""
-
-
-class TensorFlowOps(RuntimeFailure):
-    """The model holds TensorFlow's operators, which LiteRT alone does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class Session:
         keep_all: keep every activation after a run, for `view`.
         with_tensorflow: take TensorFlow's build of the interpreter, which has TensorFlow's operators, too.
 
-    Raises RuntimeFailure if the runtime refuses the model (`TensorFlowOps` if it is for these), RecipeError for unknown
+    Raises RuntimeFailure if the runtime refuses the model (`NeedsTensorFlow` if it is for these), RecipeError for unknown
     kernels, UnsupportedError where TensorFlow is needed and missing.
     """
 
@@ -97,7 +93,7 @@ class Session:
         except (RuntimeError, ValueError) as error:
             if _NO_FLEX not in str(error):
                 raise RuntimeFailure(f"the {kernels} kernels refuse the model: {_first_line(error)}") from error
-            raise TensorFlowOps(_without_flex() if with_tensorflow else "holds TensorFlow ops") from error
+            raise NeedsTensorFlow(_without_flex() if with_tensorflow else "holds TensorFlow ops") from error
         details = self._interpreter.get_tensor_details()
         self._index = {item["name"]: item["index"] for item in details}
         self.outputs = tuple(_port(item) for item in self._interpreter.get_output_details())
