@@ -53,8 +53,8 @@ class Session:
         keep_all: keep every activation after a run, for `view`.
         with_tensorflow: take TensorFlow's build of the interpreter, which has TensorFlow's operators, too.
 
-    Raises RuntimeFailure if the runtime refuses the model (`NeedsTensorFlow` if it is for these), RecipeError for unknown
-    kernels, UnsupportedError where TensorFlow is needed and missing.
+    Raises RuntimeFailure if the runtime refuses the model (`NeedsTensorFlow` if it is for these operators), RecipeError
+    for unknown kernels, UnsupportedError where TensorFlow is needed and missing.
     """
 
     def __init__(
