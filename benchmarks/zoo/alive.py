@@ -28,6 +28,9 @@ BETA = (0.6, 0.3)
 """Mean and standard deviation of the offsets of normalizations: more than half of the units are active, as far as ReLU
 goes, so that differences are passed on rather than magnified."""
 
+SCALED_ON = 8
+"""Images that the layers of a network without normalizations are scaled on."""
+
 DIRECTIONS = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_VARIANCE = (0.229**2, 0.224**2, 0.225**2)
@@ -42,13 +45,16 @@ def enliven(model: keras.Model, images: Array, seed: int, *, norms: bool) -> Non
         model: changed in place.
         images: ``[count, height, width, 3]``, preprocessed: statistics are taken from them.
         seed: of the random weights.
-        norms: whether the network has normalizations; without them, kernels are drawn anew (He et al. 2015).
+        norms: whether the network has normalizations; without them it is a chain, whose kernels are drawn anew (He et
+            al. 2015) and scaled one after the other (Mishkin and Matas 2016).
     """
     draw = np.random.default_rng(seed)
     for layer in model.layers:
         _set_layer(layer, draw, norms=norms)
     for addition in (layer for layer in model.layers if isinstance(layer, keras.layers.Add)):
         _quieten_branch(addition)
+    if not norms:
+        _set_scales(model, images[:SCALED_ON])
     features = _set_statistics(model, images)
     _set_classifier(model, features.reshape(len(images), -1))
 
@@ -80,6 +86,22 @@ def _smooth(kernel: Any, draw: np.random.Generator) -> None:
         values = keras.ops.convert_to_numpy(kernel)
         common = draw.normal(0, values.std(), (1, 1, *channels))
         kernel.assign(np.sqrt(SMOOTHNESS) * common + np.sqrt(1 - SMOOTHNESS) * values)
+
+
+def _set_scales(model: keras.Model, images: Array) -> None:
+    """Let the result of each layer of a chain have a root mean square of 1.
+
+    Smooth kernels answer smooth images with more than their variance says; after 16 such layers activations would be
+    too large, and the classifier's weights too small, for float16.
+    """
+    values: Any = keras.ops.convert_to_tensor(images)
+    for layer in model.layers[1:-1]:
+        results = layer(values, training=False)
+        if hasattr(layer, "kernel"):
+            size = float(np.sqrt(np.mean(np.square(keras.ops.convert_to_numpy(results)))))
+            layer.kernel.assign(layer.kernel / size)
+            results = layer(values, training=False)
+        values = results
 
 
 def _quieten_branch(addition: Any) -> None:
