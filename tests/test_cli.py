@@ -15,7 +15,8 @@ from PIL import Image
 
 from conftest import Cli
 from small_nets import DEMO, DEMO_DATA, classifier, dense, images, random, through_file, unknown_operator
-from tersor import __version__
+from tersor import __version__, registry
+from tersor.cli import quantize
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
@@ -413,3 +414,9 @@ def test_terminal_without_unicode_shows_names_escaped(place: Path) -> None:
     done = tersor("inspect", "odd.tflite", "--text", cwd=place, env=environment)
     assert done.returncode == 0, done.stderr
     assert "gr\\xf6\\xdfe" in done.stdout
+
+
+def test_help_names_every_algorithm_and_observer() -> None:
+    text = Path(quantize.__file__).read_text()
+    for rib in ("algorithms", "observers"):
+        assert [name for name in registry.names(rib) if name not in text] == []
