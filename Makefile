@@ -46,7 +46,7 @@ unit: $(VENV)/ready ## run the tests
 
 test-tensorflow: $(TENSORFLOW)/ready $(FLEX)/ready ## run the tests that need TensorFlow or Keras, in an environment of their own
 	$(TENSORFLOW)/bin/pytest -n auto tests/test_saved_model.py tests/test_keras_entry.py
-	TERSOR_TENSORFLOW_PYTHON=$(FLEX)/bin/python $(TENSORFLOW)/bin/pytest tests/test_tensorflow_ops.py
+	TERSOR_TENSORFLOW_PYTHON=$(CURDIR)/$(FLEX)/bin/python $(TENSORFLOW)/bin/pytest tests/test_tensorflow_ops.py
 
 benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of their own) and rewrite docs and README
 	$(BIN)/python benchmarks/peers.py --work out/peers
