@@ -101,12 +101,13 @@ def command(
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.outcome import outcome_to_dict
-        from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.load_data import load_data
         from tersor.stages.produce import Options, produce, warnings
-        from tersor.stages.repair import parse_drop, repair_each, together
 
+        if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
+            from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
+            from tersor.stages.repair import parse_drop, repair_each, together
         repairing.require_sense()
         names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
         recipes = [

@@ -15,13 +15,12 @@ from tersor.formats import tflite
 from tersor.formats.saved_model.child import convert
 from tersor.formats.saved_model.conversion import Conversion
 from tersor.formats.saved_model.convert import FALLBACK, SIGNATURE
+from tersor.formats.tflite.flex import PREFIX
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Signature
 
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 _USUAL = (DType.FLOAT32, DType.INT32, DType.BOOL)
-_FLEX = "Flex"
-"""How the code of an operator begins that is left to TensorFlow (`tensorflow/lite/delegates/flex`)."""
 
 
 def read(
@@ -147,8 +146,8 @@ def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
 def _refuse_foreign(model: Model, path: Path, *, allowed: bool) -> None:
     """Raise UnsupportedError for operators that LiteRT does not have, unless those of TensorFlow are allowed."""
     codes = Counter(_code(op, graph) for graph in model.graphs for op in graph.ops if op.kind == "CUSTOM")
-    flex = {code.removeprefix(_FLEX): count for code, count in codes.items() if code.startswith(_FLEX)}
-    other = {code: count for code, count in codes.items() if not code.startswith(_FLEX)}
+    flex = {code.removeprefix(PREFIX): count for code, count in codes.items() if code.startswith(PREFIX)}
+    other = {code: count for code, count in codes.items() if not code.startswith(PREFIX)}
     if other:
         raise UnsupportedError(f"neither LiteRT nor its Flex delegate has these operators: {_counted(other)}")
     if not allowed and any(code.startswith("TensorList") for code in flex):

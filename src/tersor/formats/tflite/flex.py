@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flatbuffers import flexbuffers
-
 from tersor.errors import FormatError
 from tersor.ir.graph import Op
 
-_PREFIX = "Flex"
+PREFIX = "Flex"
+"""How the code of such an operator begins."""
+
 _OP_FIELD = 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 """Wire types of Protocol Buffers."""
@@ -22,7 +22,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 def is_tensorflow_op(op: Op) -> bool:
     """Whether TensorFlow computes it."""
-    return op.kind == "CUSTOM" and (op.custom_code or "").startswith(_PREFIX)
+    return op.kind == "CUSTOM" and (op.custom_code or "").startswith(PREFIX)
 
 
 def tensorflow_kinds(op: Op) -> tuple[str, ...]:
@@ -30,7 +30,9 @@ def tensorflow_kinds(op: Op) -> tuple[str, ...]:
 
     Raises FormatError for options that cannot be read.
     """
-    named = (op.custom_code or "").removeprefix(_PREFIX)
+    from flatbuffers import flexbuffers  # for the few models that have such operators
+
+    named = (op.custom_code or "").removeprefix(PREFIX)
     try:
         parts = flexbuffers.GetRoot(bytearray(op.custom_options or b"")).AsVector
         inside = [value.decode() for number, value in _fields(bytes(parts[1].AsStringBytes)) if number == _OP_FIELD]
