@@ -63,6 +63,8 @@ def test_keras_2_computes_the_same(name: str, run: Run, tmp_path: Path) -> None:
 def assert_reads(name: str, suffix: str, run: Run, folder: Path) -> None:
     path, inputs, wanted = unpacked(name, suffix, folder)
     model = keras.read(path)
+    unused = [n for n, item in model.graph.tensors.items() if item.is_constant and n not in model.graph.used_tensors]
+    assert not unused
     assert_close(run(with_results(model), inputs), wanted)
     assert_close(run(with_results(optimize(model)), inputs), wanted)
 

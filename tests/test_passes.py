@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from conftest import Run
 from tersor.ir.build import Builder
 from tersor.ir.check import check_graph
-from tersor.ir.graph import Array, Graph, Model
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.passes import (
     deduplicate_constants,
     fold_batch_norm,
@@ -24,6 +25,7 @@ from tersor.passes import (
     merge_reshapes,
     move_affine_behind_pad,
     remove_identity,
+    remove_unused,
     sink_transposes,
 )
 from tersor.stages.optimize import PASSES, optimize
@@ -40,6 +42,7 @@ PLAIN = [
     merge_reshapes,
     move_affine_behind_pad,
     remove_identity,
+    remove_unused,
     sink_transposes,
 ]
 
@@ -185,6 +188,17 @@ def test_outputs_do_not_change(run: Run, seed: int, steps: list[str]) -> None:
         graph = changed
     (found,) = run(model.with_graph(graph), inputs, "builtin")
     assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_constants_that_nothing_reads_are_dropped() -> None:
+    net = Net(0)
+    y = net.conv(net.x)
+    model = net.model(y)
+    left = Tensor("left", (7,), DType.FLOAT32).with_data(net.values(7))
+    found = optimize(model.with_graph(model.graph.edit(tensors=[left])))
+    assert set(found.graph.tensors) == set(model.graph.tensors)
+    shown = model.graph.edit(tensors=[left], outputs=[y, "left"])
+    assert "left" in remove_unused.apply(shown).tensors, "a constant may be an output"
 
 
 def kinds(graph: Graph) -> list[str]:

@@ -265,6 +265,11 @@ class Graph:
         part = Graph(self.name, self.tensors, tuple(ops), inputs, tuple(outputs))
         return replace(part, tensors={name: self.tensors[name] for name in self.tensors if name in part.used_tensors})
 
+    def pruned(self) -> Graph:
+        """The graph without constants that nothing mentions; the same object if there are none."""
+        kept = {name: item for name, item in self.tensors.items() if name in self.used_tensors or not item.is_constant}
+        return self if len(kept) == len(self.tensors) else replace(self, tensors=kept)
+
     @cached_property
     def used_tensors(self) -> frozenset[str]:
         """Names of all tensors that an operator or the graph's interface mentions."""

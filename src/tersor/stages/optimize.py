@@ -19,6 +19,7 @@ from tersor.passes import (
     merge_reshapes,
     move_affine_behind_pad,
     remove_identity,
+    remove_unused,
     restore_float_weights,
     sink_transposes,
 )
@@ -36,6 +37,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_batch_norm.apply,
     fuse_activation.apply,
     fold_pad.apply,
+    remove_unused.apply,
     deduplicate_constants.apply,
 )
 """In this order: hard swishes are seen before activations are fused, batch norms are folded before that, too."""

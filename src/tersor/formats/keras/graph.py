@@ -76,7 +76,8 @@ def model_of(archive: Archive, source: str, input_shapes: InputShapes, batch: in
     network = network_of(archive.config)
     walker = _Walker(archive.generation, input_shapes, batch)
     outputs = walker.network(network, archive.weights, None, "")
-    model = walker.builder.model(outputs)
+    made = walker.builder.model(outputs)
+    model = made.with_graph(made.graph.pruned())  # layers make their constants before they know which they need
     for name in outputs:
         if batch > 1 and model.graph.tensors[name].shape[:1] != (batch,):
             shape = list(model.graph.tensors[name].shape)
