@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import re
@@ -721,6 +722,32 @@ def test_diagnosis_is_written_beside_integer_files(cli: Cli, place: Path) -> Non
     assert {"CONV_2D", "FULLY_CONNECTED"} <= {row["operator"] for row in rows}
     assert (place / "out" / "net.int8.debug.csv").read_text().count("\n") == len(rows) + 1
     assert "wrote out/net.int8.debug.csv" in answer.err
+
+
+def test_diagnosis_of_a_batch_is_that_of_single_samples(cli: Cli, place: Path) -> None:
+    """Written beside the file, and by `tersor debug` for it, which reads the Keras file for the same batch."""
+    keras, data = DEMO.with_suffix(".keras"), DEMO_DATA
+    given = ("--data", data, "--rescale", "1/255")
+    for size in ("1", "4"):
+        answer = cli(
+            "quantize", keras, *given, "--as", "int8", "--diagnose", "--batch-size", size, "-o", f"b{size}.tflite"
+        )
+        assert answer.code == 0, answer.err
+        assert "shift" not in answer.err, "its biases are corrected"
+    assert cli("debug", keras, "b4.tflite", *given, "--csv", "b4.again.csv").code == 0
+    single, batched, again = (
+        list(csv.DictReader((place / name).read_text().splitlines()))
+        for name in ("b1.debug.csv", "b4.debug.csv", "b4.again.csv")
+    )
+    assert len(single) > 20
+    assert [row["tensor"] for row in single] == [row["tensor"] for row in batched] == [row["tensor"] for row in again]
+    for key in ("own_mse", "total_mse", "total_clipped"):
+        figures = [np.array([float(row[key]) for row in rows]) for rows in (single, batched, again)]
+        assert np.allclose(figures[0], figures[1], rtol=1e-5)
+        assert np.array_equal(figures[1], figures[2])
+    answer = cli("debug", DEMO, "b4.tflite", *given)
+    assert answer.code == 3
+    assert "takes 4 samples at once, and the float model 1: compare it with one for the same batch" in answer.err
 
 
 # -- the how-to says what works

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tersor.cli import groups, options
+
+if TYPE_CHECKING:
+    from tersor.ir.graph import Model
 
 
 def command(
@@ -40,7 +43,7 @@ def command(
     if len(models) > 2:
         raise RecipeError(f"{len(models)} files are given; debug takes a float model and a quantized one")
     quantized = load(models[-1])
-    reference = opening.load(models[0]) if len(models) == 2 else None
+    reference = opening.load(models[0], _batch_for(models[0], quantized)) if len(models) == 2 else None
     dataset = normalization.load(data, reference or quantized)
     chosen = dataset.split(SAMPLES)[0]
     with console.progress() as report:
@@ -59,3 +62,12 @@ def command(
         return
     console.out.print(diagnosis_table(diagnosis, top))
     console.say(diagnosis_notes(diagnosis, top), diagnosis.remarks)
+
+
+def _batch_for(path: Path, quantized: Model) -> int:
+    """Samples that a float model is read for: as many as the quantized one takes, where its file leaves that open."""
+    from tersor.data.batch import batch_of
+
+    graph = quantized.graph
+    size = batch_of(graph.tensors[name].shape for name in (*graph.inputs, *graph.outputs))
+    return 1 if path.suffix.lower() == ".tflite" else size

@@ -147,7 +147,7 @@ def command(
                     batched=batched,
                 )
                 outcome = together(repairs)
-            reports = _diagnosed(loaded, outcome, dataset, engine) if diagnose else []
+            reports = _diagnosed(batched or loaded, outcome, dataset, engine) if diagnose else []
     missed = any(not item.reached for item in repairs)
     if as_json:
         found = {"repairs": [repair_to_dict(item) for item in repairs]} if repairs else {}

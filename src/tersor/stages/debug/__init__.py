@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from tersor.data.batch import batch_of, stacked
 from tersor.data.feed import fit
 from tersor.errors import DataError, UnsupportedError
 from tersor.formats import tflite
@@ -90,10 +91,10 @@ def debug(
     """Compare every operator of a quantized network with the float one.
 
     Args:
-        reference: the float model. Without it the quantized weights are taken as right, and only what activations
-            lose is seen.
+        reference: the float model, for as many samples at once as the quantized one takes. Without it the quantized
+            weights are taken as right, and only what activations lose is seen.
         quantized: made of it by tersor or by another tool.
-        samples: at most `SAMPLES` are used.
+        samples: at most `SAMPLES` are used; for a model with a batch of several, as many as fill batches.
         kernels: the kernel set to run on.
         engine: the process to run in; by default one of its own.
         progress: called with the number of samples done.
@@ -111,6 +112,12 @@ def debug(
     if reference is None:
         reference, remarks = _restored(quantized), (_WITHOUT_FLOAT,)
     floats = optimize(reference).graph
+    size = _taken_at_once(quantized)
+    if size != _taken_at_once(reference):
+        raise UnsupportedError(
+            f"{quantized.source or 'the quantized model'}: takes {size} samples at once, and the float model "
+            f"{_taken_at_once(reference)}: compare it with one for the same batch"
+        )
     pairs = counterparts(integers, floats)
     matched = [op for op in watched if op.outputs[0] in pairs]
     if not matched:
@@ -125,10 +132,15 @@ def debug(
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(quantized, runner)
         measurement = _Measurement(integers, matched, branched, shown)
-        count = measurement.run(reference, quantized, samples, folder, runner, kernels, progress)
+        count = measurement.run(reference, quantized, samples, size, folder, runner, kernels, progress)
     rows = sorted(measurement.rows(pairs), key=lambda row: -row.blame)
     unmatched = tuple(op.outputs[0] for op in watched if op.outputs[0] not in pairs)
     return Diagnosis(tuple(rows), unmatched, (*remarks, *measurement.remarks(rows)), count, kernels)
+
+
+def _taken_at_once(model: Model) -> int:
+    graph = model.graph
+    return batch_of(graph.tensors[name].shape for name in (*graph.inputs, *graph.outputs))
 
 
 _WITHOUT_FLOAT = "without the float model, the rounded weights are taken as right: only what activations lose is seen"
@@ -169,24 +181,29 @@ class _Measurement:
         reference: Model,
         quantized: Model,
         samples: Iterable[object],
+        size: int,
         folder: Path,
         engine: Engine,
         kernels: str,
         progress: Callable[[int], None] | None,
     ) -> int:
-        """Run both networks on the samples and add up. Returns how many there were."""
+        """Run both networks on the samples, `size` at once, and add up. Returns how many there were."""
         paths = folder / "float.tflite", folder / "integer.tflite"
         tflite.write(reference.with_graph(self._branched.graph), paths[0])
         tflite.write(quantized.with_graph(self._shown.graph), paths[1])
         floats, integers = (engine.open(str(path), kernels, threads=available_threads()) for path in paths)
-        count = 0
-        for sample in islice(samples, SAMPLES):
-            given = fit(sample, floats.inputs, count)
-            wanted = floats.run(given)
-            found = integers.run(fit(sample, integers.inputs, count))
-            self._note_inputs([port.name for port in floats.inputs], given)
+        count, inputs = 0, len(floats.inputs)
+        fitted = (
+            [*fit(sample, floats.inputs, number), *fit(sample, integers.inputs, number)]
+            for number, sample in enumerate(islice(samples, SAMPLES))
+        )
+        for given, filled in stacked(fitted, size):
+            if count and filled is not None and filled < size:
+                break  # a repeated sample would count twice
+            wanted, found = floats.run(given[:inputs]), integers.run(given[inputs:])
+            self._note_inputs([port.name for port in floats.inputs], given[:inputs])
             self._add(wanted, found)
-            count += 1
+            count += filled or 1
             if progress is not None:
                 progress(count)
         for handle in (floats, integers):

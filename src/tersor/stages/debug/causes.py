@@ -92,9 +92,12 @@ class Finding:
 def shifted_means(case: Case) -> Seen:
     """A large part of the error is a constant shift of whole channels.
 
-    Rounding errors of weights do not cancel where inputs have a mean, and the shifts accumulate from layer to layer.
+    Rounding errors of weights do not cancel where inputs have a mean, and the shifts accumulate from layer to layer. A
+    shift that is gone in the network is none: a corrected bias makes up for what reaches the layer.
     """
     error = case.error
+    if case.total.shift_share * case.total.mse < error.shift_share * error.mse / 2:
+        return None
     if error.steps < _COARSE_STEPS or error.shift_share < 0.4 or error.shifts.size < 2:
         return None
     if case.operand(WEIGHT)[0] is None:
