@@ -27,7 +27,7 @@ from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.metrics import sqnr_db
 from tersor.numerics.patch_sums import PatchObserver, mean_patch
-from tersor.numerics.patches import Window, covariance, covariances, same_padding
+from tersor.numerics.patches import Window, covariance, covariances, rows, same_padding
 from tersor.recipe import Recipe, adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
@@ -42,7 +42,7 @@ from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
 
 NAMES = [name for name in registry.names("algorithms") if hasattr(registry.plugin("algorithms", name), "apply")]
-KINDS = ["plain", "grouped", "multiplied", "bare", "shared"]
+KINDS = ["plain", "grouped", "multiplied", "bare", "shared", "transposed"]
 BOTH = ("coordinate_descent", "bias_correction")
 
 
@@ -231,7 +231,7 @@ def test_float_means_of_one_run_are_those_of_the_walk(kind: str, engine: Engine,
         assert found.keys() == {layer.op.name for layer in layers}
     for layer in layers:
         walk.up_to(layer.op.name)
-        wanted = store.reduce(mean_patch, layer.op.inputs[0] or "", layer.window)
+        wanted = store.reduce(mean_patch, layer.op.inputs[layer.operands.data] or "", layer.window)
         assert np.allclose(found[layer.op.name], wanted, rtol=1e-5, atol=1e-6)
     store.close()
 
@@ -286,6 +286,10 @@ def network(*, kind: str = "plain") -> Model:
     kernel = random([1, 3, 3, 6 * multiplier], 2, 0, 1)
     y = _layer(builder, "DEPTHWISE_CONV_2D", y, kernel, "depthwise", depth_multiplier=multiplier)
     y = _layer(builder, "CONV_2D", y, random([8, 1, 1, 6 * multiplier], 3), "pointwise", fused_activation_function=1)
+    if kind == "transposed":
+        larger = [1, 16, 15, 8]
+        up = [builder.constant("up/shape", larger), builder.constant("up/w", random([8, 3, 2, 8], 6, -0.3, 1)), y]
+        y = builder.op("TRANSPOSE_CONV", up, larger, {"stride_w": 2, "stride_h": 2}, name="up")
     y = builder.op("MEAN", [y, builder.constant("axes", [1, 2])], [1, 8], name="mean")
     weights = builder.constant("dense/w", random([6, 8], 4))
     inputs = [y, weights] if kind == "bare" else [y, weights, builder.constant("dense/b", random([6], 5))]
@@ -321,7 +325,7 @@ def test_network_is_nearer_to_float(kind: str, recipe: str, engine: Engine, run:
     found = correct(model, decided, samples(30), BOTH, fan_in_limit=1000, engine=engine)
     before, after = (quality(run, model, quantize(m, p)) for m, p in ((model, decided), (found.model, found.plan)))
     assert after > before + GAIN[recipe]
-    assert found.layers == (5 if kind == "shared" else 4)
+    assert found.layers == (5 if kind in ("shared", "transposed") else 4)
 
 
 def quality(run: Run, model: Model, quantized: Model) -> float:
@@ -334,13 +338,55 @@ def quality(run: Run, model: Model, quantized: Model) -> float:
     return sqnr_db(wanted, np.stack([item if out is None else dequantize(item, out) for item in answers]))
 
 
-def test_means_of_all_layers_are_the_float_networks(engine: Engine, run: Run) -> None:
-    model = optimize(network())
+@pytest.mark.parametrize(
+    ("sizes", "kernel", "strides", "padding"),
+    [
+        ((10, 7), (3, 3), (2, 1), 0),
+        ((9, 8), (4, 3), (2, 2), 0),
+        ((11, 9), (3, 2), (2, 3), 1),
+        ((12, 8), (2, 1), (3, 2), 0),
+        ((7, 9), (3, 5), (1, 1), 1),
+    ],
+)
+def test_transposed_convolution_is_its_matrix_on_its_windows(
+    sizes: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], padding: int, engine: Engine, run: Run
+) -> None:
+    """What algorithms see of it, at every position, is what the real kernels compute."""
+    builder = Builder()
+    back = [
+        -(-size // step) if padding == 0 else -(-(size - taps + 1) // step)
+        for size, taps, step in zip(sizes, kernel, strides, strict=True)
+    ]
+    x = builder.input("x", [1, *back, 2])
+    options = {"stride_h": strides[0], "stride_w": strides[1], "padding": padding}
+    weights, bias = builder.constant("w", random([3, *kernel, 2], 1)), builder.constant("b", random([3], 2))
+    inputs = [builder.constant("shape", [1, *sizes, 3]), weights, x, bias]
+    model = builder.model([builder.op("TRANSPOSE_CONV", inputs, [1, *sizes, 3], options, version=3, name="y")])
+    given = [random([1, *back, 2], seed) for seed in range(4)]
+    decided = plan(model, load_recipe("int8"), calibrate(model, given, engine=engine))
+    (layer,) = correctable(model.graph, decided)
+    seen = rows(given, layer.window, positions=10**6)
+    described = layer.described(Known(seen, seen))
+    found = (seen @ described.weights.transpose(0, 2, 1) + described.bias[:, None]).reshape(4, *sizes, 3)
+    wanted = np.concatenate([run(model, [item])[0] for item in given])
+    assert np.allclose(found, wanted, atol=1e-5)
+    assert np.allclose(mean_patch(given, layer.window), seen.mean(1), atol=1e-6)
+    assert np.array_equal(layer.restored(described.weights).astype(np.float32), layer.weights.data)  # type: ignore[arg-type]
+    params = asymmetric_params(-0.7, 1.0, DType.INT8)
+    integers = [to_integers(item, params) for item in given]
+    real = [dequantize(item, params) for item in integers]
+    for function in (mean_patch, covariance):
+        assert np.allclose(function(integers, layer.window, params), function(real, layer.window), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "names"), [("plain", ["depthwise", "pointwise"]), ("transposed", ["up"])])
+def test_means_of_all_layers_are_the_float_networks(kind: str, names: list[str], engine: Engine, run: Run) -> None:
+    model = optimize(network(kind=kind))
     found = correct(model, planned(model, load_recipe("int8_w4"), engine), samples(30), ["bias_correction"],
                     engine=engine)  # fmt: skip
     integers = quantize(found.model, found.plan)
     own = {item.op.name: item for item in correctable(found.model.graph, found.plan)}
-    for name in ("depthwise", "pointwise"):
+    for name in names:
         floats, fixed = (means(run, graph, own[name].op.outputs[0]) for graph in (model, integers))
         step = found.plan.tensors[own[name].op.outputs[0]].params
         assert step is not None
@@ -353,6 +399,25 @@ def means(run: Run, model: Model, name: str) -> Array:
     values = [run(shown, [x if port is None else to_integers(x, port)])[0] for x in samples(30)]
     real = np.stack(values if own is None else [dequantize(item, own) for item in values])
     return np.asarray(real.mean((0, 1, 2, 3)))
+
+
+def test_products_with_a_constant_matrix_are_corrected_as_dense_layers(engine: Engine, run: Run) -> None:
+    """As BATCH_MATMUL they would have one scale for columns of all sizes, and no bias."""
+    builder = Builder()
+    x = builder.input("x", [1, 8, 8, 4])
+    sizes = np.array([10, 1, 0.3, 2, 0.1, 5], np.float32)
+    y = builder.op("BATCH_MATMUL", [x, builder.constant("a", random([4, 6], 1) * sizes)], [1, 8, 8, 6], name="a")
+    y = builder.op("MUL", [y, builder.constant("level", 1 / sizes)], [1, 8, 8, 6], name="level")
+    other = builder.constant("b", random([1, 1, 6, 6], 2))
+    model = through_file(builder.model([builder.op("BATCH_MATMUL", [y, other], [1, 8, 8, 6], name="b")]))
+    qualities = []
+    for item in (model, optimize(model)):
+        recipe = load_recipe("int8")
+        decided = planned(item, recipe, engine)
+        found = correct(item, decided, samples(30), recipe.algorithms, engine=engine)
+        qualities.append(quality(run, model, quantize(found.model, found.plan)))
+    assert found.layers == 2
+    assert qualities[1] > qualities[0] + 5
 
 
 def test_walk_computes_what_the_whole_network_computes(engine: Engine, run: Run) -> None:

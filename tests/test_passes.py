@@ -19,6 +19,7 @@ from tersor.passes import (
     fold_batch_norm,
     fold_constants,
     fold_pad,
+    form_fully_connected,
     form_hard_swish,
     form_spatial_mean,
     fuse_activation,
@@ -36,6 +37,7 @@ PLAIN = [
     fold_batch_norm,
     fold_constants,
     fold_pad,
+    form_fully_connected,
     form_hard_swish,
     form_spatial_mean,
     fuse_activation,
@@ -90,6 +92,12 @@ class Net:
         return self.builder.op("FULLY_CONNECTED", [x, weights, self.builder.constant("b", self.values(4))],
                                (*self.shape(x)[:-1], 4), {"keep_num_dims": True})  # fmt: skip
 
+    def matmul(self, x: str, *shape: int, adjoint: bool = False) -> str:
+        depth = self.shape(x)[-1]
+        matrix = self.builder.constant("m", self.values(*shape) if shape else self.values(1, 1, depth, 4))
+        result = (*self.shape(x)[:-1], 4)
+        return self.builder.op("BATCH_MATMUL", [x, matrix], result, {"adj_y": adjoint})
+
     def pad(self, x: str, before: int, after: int) -> str:
         paddings = [[0, 0], [before, after], [before, after], [0, 0]]
         shape = tuple(n + sum(pair) for n, pair in zip(self.shape(x), paddings, strict=True))
@@ -141,6 +149,7 @@ STEPS: dict[str, Callable[[Net, str], str]] = {
     "div": lambda net, x: net.binary("DIV", x, net.values(net.shape(x)[-1]) + np.float32(2)),
     "grouped": lambda net, x: net.conv(x, groups=2),
     "hard_swish": lambda net, x: net.hard_swish(x),
+    "matmul": lambda net, x: net.matmul(x),
     "nothing": lambda net, x: net.binary("MUL", net.binary("ADD", x, 0.0), 1.0),
     "pad": lambda net, x: net.conv(net.pad(x, 1, 1), padding=VALID),
     "offset_pad": lambda net, x: net.conv(net.pad(net.binary("ADD", x, -0.75), 1, 1), stride=2, padding=VALID),
@@ -188,6 +197,38 @@ def test_outputs_do_not_change(run: Run, seed: int, steps: list[str]) -> None:
         graph = changed
     (found,) = run(model.with_graph(graph), inputs, "builtin")
     assert np.abs(found - wanted).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("shape", "adjoint", "formed"),
+    [((4, 4), False, True), ((4, 4), True, True), ((1, 1, 4, 4), False, True), ((1, 6, 4, 4), False, False)],
+)
+def test_products_with_one_constant_matrix_are_dense_layers(
+    shape: tuple[int, ...], adjoint: bool, formed: bool, run: Run
+) -> None:
+    net = Net(0)
+    y = net.batch_norm(net.matmul(net.x, *shape, adjoint=adjoint))
+    model = net.model(y)
+    found = optimize(model)
+    assert kinds(found.graph) == (["FULLY_CONNECTED"] if formed else ["BATCH_MATMUL", "MUL", "ADD"])
+    inputs = [net.values(1, 6, 5, 4)]
+    assert np.allclose(run(found, inputs)[0], run(model, inputs)[0], atol=1e-5)
+
+
+def test_products_of_two_values_and_shared_matrices(run: Run) -> None:
+    net = Net(0)
+    matrix = net.builder.constant("m", net.values(4, 4))
+    both = [
+        net.builder.op("BATCH_MATMUL", [item, matrix], net.shape(item)) for item in (net.x, net.unary("TANH", net.x))
+    ]
+    y = net.builder.op("BATCH_MATMUL", both, (1, 6, 5, 5), {"adj_y": True})
+    model = net.model(y)
+    found = optimize(model)
+    assert kinds(found.graph) == ["TANH", "FULLY_CONNECTED", "FULLY_CONNECTED", "BATCH_MATMUL"]
+    assert found.graph.ops[1].inputs[1] == found.graph.ops[2].inputs[1], "weights that are shared stay so"
+    assert "a constant" in (form_fully_connected.refusal(model.graph, model.graph.ops[-1]) or "")
+    inputs = [net.values(1, 6, 5, 4)]
+    assert np.allclose(run(found, inputs)[0], run(model, inputs)[0], atol=1e-4)
 
 
 def test_constants_that_nothing_reads_are_dropped() -> None:

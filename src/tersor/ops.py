@@ -152,11 +152,25 @@ LSTM_HIDDEN = 4
 """The intermediate that is projected to the output."""
 
 
-LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 """Operators that multiply windows of their input with constant weights."""
 
-LAYER_DATA, LAYER_WEIGHTS, LAYER_BIAS = 0, 1, 2
-"""Their operands."""
+
+class LayerOperands(NamedTuple):
+    """Where the operands of one of these are."""
+
+    data: int
+    weights: int
+    bias: int
+
+
+def layer_operands(kind: str) -> LayerOperands:
+    """The operands of a kind of `LAYERS`."""
+    data, weights, bias = (OPS[kind].operand_index(role) for role in (DATA, WEIGHT, BIAS))
+    assert data is not None
+    assert weights is not None
+    assert bias is not None
+    return LayerOperands(data, weights, bias)
 
 
 def _role(roles: tuple[str, ...], index: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Tensor
-from tersor.ops import LAYER_BIAS, LAYER_DATA, LAYER_WEIGHTS, LAYERS
+from tersor.ops import LAYERS, layer_operands
 
 ACTIVATIONS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 3: (0.0, 6.0)}
 """Where a fused activation clamps, by its code in `schema.fbs`: none, RELU, RELU6."""
@@ -31,6 +31,11 @@ class Weighted:
     clamp: tuple[float, float]
 
     @property
+    def data(self) -> str | None:
+        """The name of the value that it reads."""
+        return self.op.inputs[layer_operands(self.op.kind).data]
+
+    @property
     def depthwise(self) -> bool:
         """Whether each output has an input of its own."""
         return self.op.kind == "DEPTHWISE_CONV_2D"
@@ -38,10 +43,10 @@ class Weighted:
 
 def weighted(graph: Graph, op: Op | None) -> Weighted | None:
     """The layer of an operator; None if it is none, shares its constants, or clamps otherwise."""
-    if op is None or op.kind not in LAYERS or len(op.inputs) <= LAYER_BIAS:
+    if op is None or op.kind not in LAYERS:
         return None
     clamp = ACTIVATIONS.get(op.option("fused_activation_function", 0) or 0)
-    data, weights, bias = (graph.operand(op, index) for index in (LAYER_DATA, LAYER_WEIGHTS, LAYER_BIAS))
+    data, weights, bias = (graph.operand(op, index) for index in layer_operands(op.kind))
     if clamp is None or data is None or data.is_constant or not data.shape:
         return None
     constants = [tensor for tensor in (weights, bias) if tensor is not None and _is_own(graph, tensor)]
@@ -66,7 +71,7 @@ def _is_own(graph: Graph, tensor: Tensor) -> bool:
 
 def constants(graph: Graph, layer: Weighted) -> list[Tensor]:
     """The layer's constants as the graph keeps them."""
-    weights, bias = (graph.operand(layer.op, index) for index in (LAYER_WEIGHTS, LAYER_BIAS))
+    weights, bias = (graph.operand(layer.op, index) for index in layer_operands(layer.op.kind)[1:])
     assert weights is not None
     assert bias is not None
     values = layer.weights

@@ -25,7 +25,6 @@ from tersor.algorithms._contract import ChannelRanges
 from tersor.algorithms._match import ACTIVATIONS, Weighted, constants, weighted
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Tensor
-from tersor.ops import LAYER_DATA
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _scaled_values(graph: Graph) -> list[_Scaled]:
 
 
 def _reads(layer: Weighted, name: str) -> bool:
-    return layer.op.inputs[LAYER_DATA] == name
+    return layer.data == name
 
 
 def _scaling(graph: Graph, op: Op) -> tuple[Tensor, ...]:

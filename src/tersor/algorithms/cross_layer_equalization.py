@@ -25,7 +25,6 @@ import numpy as np
 from tersor.algorithms._contract import ChannelRanges
 from tersor.algorithms._match import Weighted, constants, weighted
 from tersor.ir.graph import Array, Graph
-from tersor.ops import LAYER_DATA
 
 _LIMIT = 2.0
 """Largest factor, and the inverse of the smallest, over all sweeps."""
@@ -67,7 +66,7 @@ def _pairs(graph: Graph) -> tuple[dict[str, Weighted], list[_Pair]]:
         first = weighted(graph, op)
         reader = graph.sole_reader(op.outputs[0])
         second = weighted(graph, reader)
-        if first is None or second is None or second.op.inputs[LAYER_DATA] != op.outputs[0]:
+        if first is None or second is None or second.data != op.outputs[0]:
             continue
         layers |= {op.name: first, second.op.name: second}
         pairs.append((op.name, second.op.name))
@@ -116,6 +115,8 @@ def _absorb(layers: dict[str, Weighted], pair: _Pair, total: Array, ranges: Chan
 
 
 def _unpadded(layer: Weighted) -> bool:
+    if layer.op.kind == "TRANSPOSE_CONV":  # its results do not see the same taps
+        return False
     if layer.op.kind == "FULLY_CONNECTED" or layer.weights.shape[1] == 1:
         return True
     return bool(layer.op.option("padding", 0) == 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tersor.ir.graph import Array
 from tersor.ir.quant import QuantParams
-from tersor.numerics.patches import Window, grouped, same_padding
+from tersor.numerics.patches import Window, grouped, same_padding, spread_out
 
 _INT16_SAMPLES = 128
 """As many values of 8 bits have a sum of 16."""
@@ -44,7 +44,8 @@ class PatchSums:
             sums, inside = _middle_sums(rows[None])[0], np.array(len(rows))
             positions = len(rows)
         else:
-            sums, inside, positions = _tap_sums(values, self._window)
+            whole = spread_out(values, self._window, samples * zero_point)
+            sums, inside, positions = _tap_sums(whole, self._window)
         self._sums = self._sums + (sums - samples * zero_point * inside[..., None])
         self._count += samples * positions
 

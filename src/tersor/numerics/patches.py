@@ -2,7 +2,8 @@
 
 A layer is a matrix product per group: ``y[g] = W[g] x[g] + b[g]`` with W [G, O, K], x [G, K]. A convolution has as many
 groups as its input has slices of channels (usually one) and K = height x width x channels of a slice; a depthwise
-convolution has a group per channel; a dense layer one group and no window.
+convolution has a group per channel; a dense layer one group and no window. A transposed convolution is a convolution,
+with its kernel turned by half a turn, of its input spread among zeros.
 """
 
 from __future__ import annotations
@@ -20,6 +21,21 @@ _CHUNK = 128
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """Where the values of an axis lie among zeros.
+
+    Attributes:
+        stride: from one to the next.
+        offset: of the first.
+        size: of the axis; values beyond it are left out.
+    """
+
+    stride: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """How a layer moves over its input.
 
@@ -30,6 +46,7 @@ class Window:
         same: whether the input is padded with zeros as SAME pads it.
         groups: slices of channels that are multiplied with weights of their own.
         inputs: K of a dense layer.
+        spread: for both axes, how the input is spread before the window moves over it; None where it is not.
     """
 
     kernel: tuple[int, int] | None = None
@@ -38,12 +55,25 @@ class Window:
     same: bool = False
     groups: int = 1
     inputs: int = 0
+    spread: tuple[Spread, Spread] | None = None
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
     """How many zeros SAME adds before and after an axis."""
     total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
+
+
+def spread_out(values: Array, window: Window, zero: float = 0) -> Array:
+    """The values [batch, height, width, channels] that a window moves over, with `zero` where there are none."""
+    if window.spread is None:
+        return values
+    rows, columns = window.spread
+    batch, height, width, channels = values.shape
+    found = np.full((batch, rows.size, columns.size, channels), zero, values.dtype)
+    own = found[:, rows.offset :: rows.stride, columns.offset :: columns.stride]
+    own[:, :height, :width] = values[:, : own.shape[1], : own.shape[2]]
+    return found
 
 
 def covariance(
@@ -189,7 +219,8 @@ def _taps(samples: Sequence[Array], window: Window, border: int, positions: int)
     assert window.kernel is not None
     generator = np.random.default_rng(0)
     taps = np.indices(window.kernel).reshape(2, -1, 1)
-    for values in samples:
+    for given in samples:
+        values = spread_out(given, window, border)
         batch, *sizes, channels = values.shape
         pads, counts = zip(*(_steps(size, window, axis) for axis, size in enumerate(sizes)), strict=True)
         image, place = np.divmod(_some(generator, batch * counts[0] * counts[1], positions), counts[0] * counts[1])

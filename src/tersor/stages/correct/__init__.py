@@ -22,7 +22,6 @@ from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import Plan
 from tersor.numerics.affine import quantize as to_integers
-from tersor.ops import LAYER_BIAS, LAYER_WEIGHTS
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.runtimes.memory import return_freed_memory
@@ -181,12 +180,13 @@ class _Walker:
         if found.scales is not given.scales:
             self._operands |= layer.scaled(found.scales, self._operands)
         if found.rounded is not given.rounded:
-            self._replace(layer, LAYER_WEIGHTS, layer.weights, layer.restored(found.rounded))
+            self._replace(layer, layer.operands.weights, layer.weights, layer.restored(found.rounded))
         if found.shifted is not given.shifted or found.scales is not given.scales:
-            self._replace(layer, LAYER_BIAS, layer.bias, found.shifted.reshape(layer.bias.shape))
+            self._replace(layer, layer.operands.bias, layer.bias, found.shifted.reshape(layer.bias.shape))
         if found.notes:
-            own = self._operands[layer.op.name, LAYER_BIAS]
-            self._operands[layer.op.name, LAYER_BIAS] = replace(own, why="; ".join((own.why, *found.notes)))
+            key = layer.op.name, layer.operands.bias
+            own = self._operands[key]
+            self._operands[key] = replace(own, why="; ".join((own.why, *found.notes)))
 
     def result(self) -> tuple[Model, Plan]:
         """The model with all decisions, and the plan with their reasons."""
@@ -212,7 +212,7 @@ class _Walker:
         assert name is not None
         self._tensors.append(tensor.with_data(values.astype(np.float32)))
         planned = self._operands[layer.op.name, index]
-        self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == LAYER_WEIGHTS))
+        self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == layer.operands.weights))
 
 
 def _inputs(graph: Graph, samples: Sequence[Sequence[Array]]) -> dict[str, list[Array]]:

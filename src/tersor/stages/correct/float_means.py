@@ -10,7 +10,6 @@ from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.numerics.patch_sums import PatchObservers
 from tersor.numerics.patches import Window
-from tersor.ops import LAYER_DATA
 from tersor.runtimes.engine import Engine, Watch, available_threads
 from tersor.stages.correct.layers import Correctable
 
@@ -30,7 +29,7 @@ def float_means(
 
     Raises RuntimeFailure if the runtime refuses the network.
     """
-    read = {layer.op.name: (layer.op.inputs[LAYER_DATA] or "", layer.window) for layer in layers}
+    read = {layer.op.name: (layer.op.inputs[layer.operands.data] or "", layer.window) for layer in layers}
     windows: dict[str, set[Window]] = {}
     for name, window in read.values():
         windows.setdefault(name, set()).add(window)

@@ -14,13 +14,16 @@ from tersor.ir.plan import INTEGER, Plan, TensorPlan
 from tersor.ir.quant import PerTensor, QuantParams
 from tersor.numerics.affine import SMALLEST_SCALE, bias_params, fit_bias
 from tersor.numerics.packing import values_of
-from tersor.numerics.patches import Window
-from tersor.ops import LAYER_BIAS, LAYER_DATA, LAYER_WEIGHTS, LAYERS
+from tersor.numerics.patches import Spread, Window, same_padding
+from tersor.ops import LAYERS, LayerOperands, layer_operands
 
 Operands = Mapping[tuple[str, int], TensorPlan]
 
 _CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 """What RELU, RELU_N1_TO_1 and RELU6 let pass, by their codes in `schema.fbs`."""
+
+_BIASED = {"TRANSPOSE_CONV": 3}
+"""Operator versions from which on there is a bias (`op_version.cc`)."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Correctable:
 
     Attributes:
         op: its operator.
+        operands: where its operands are.
         window: how it moves over its input.
         shape: G, O, K.
         weights: its weights.
@@ -40,6 +44,7 @@ class Correctable:
     """
 
     op: Op
+    operands: LayerOperands
     window: Window
     shape: tuple[int, int, int]
     weights: Tensor
@@ -75,12 +80,11 @@ class Correctable:
         """The plan of the weights and of the bias with other scales [G, O] of the weights."""
         own = scales.reshape(-1)[: len(self.params.scales)]
         params = replace(self.params, scales=tuple(float(np.float32(scale)) for scale in own))
-        weights, bias = operands[self.op.name, LAYER_WEIGHTS], operands[self.op.name, LAYER_BIAS]
+        keys = (self.op.name, self.operands.weights), (self.op.name, self.operands.bias)
+        weights, bias = (operands[key] for key in keys)
         return {
-            (self.op.name, LAYER_WEIGHTS): replace(
-                weights, params=params, why=f"{weights.why}, chosen by the output's error"
-            ),
-            (self.op.name, LAYER_BIAS): replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
+            keys[0]: replace(weights, params=params, why=f"{weights.why}, chosen by the output's error"),
+            keys[1]: replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
         }
 
     def restored(self, matrices: Array) -> Array:
@@ -88,13 +92,16 @@ class Correctable:
         shape = self.weights.shape
         if self.op.kind == "DEPTHWISE_CONV_2D":
             return np.ascontiguousarray(matrices.reshape(shape[3], -1).T.reshape(shape))
-        return matrices.reshape(shape)
+        values = matrices.reshape(shape)
+        return np.ascontiguousarray(_turned(values)) if self.op.kind == "TRANSPOSE_CONV" else values
 
     def _matrices(self) -> Array:
         """The weights, [G, O, K] in float64."""
         values = values_of(self.weights).astype(np.float64)
         if self.op.kind == "DEPTHWISE_CONV_2D":
             values = values.reshape(-1, values.shape[3]).T
+        if self.op.kind == "TRANSPOSE_CONV":
+            values = _turned(values)
         return values.reshape(self.shape)
 
     def _per_output(self, params: QuantParams) -> Array:
@@ -103,30 +110,37 @@ class Correctable:
         return np.broadcast_to(np.array(params.scales), groups * outputs).reshape(groups, outputs)
 
 
+def _turned(kernel: Array) -> Array:
+    """A kernel [O, height, width, channels] turned by half a turn."""
+    return kernel[:, ::-1, ::-1]
+
+
 def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
     """The model and its plan with a bias of its own for every layer that may be corrected."""
     graph, ops, tensors = model.graph, {}, []
     operands = dict(plan.operands)
     seen: set[str] = set()
     for op in graph.ops:
-        planned = plan.operands.get((op.name, LAYER_WEIGHTS))
-        if not _is_integer_layer(graph, op, plan) or planned is None or planned.params is None:
+        if not _is_integer_layer(graph, op, plan):
             continue
-        bias = graph.operand(op, LAYER_BIAS)
+        place = layer_operands(op.kind)
+        planned = plan.operands[op.name, place.weights]
+        assert planned.params is not None
+        bias = graph.operand(op, place.bias)
         if bias is None or len(graph.consumers[bias.name]) > 1 or bias.name in seen:
             channels = graph.tensors[op.outputs[0]].shape[-1]
             data = np.zeros(channels, np.float32) if bias is None else values_of(bias)
             name = graph.fresh_name(f"{op.name}/bias", seen)
             tensors.append(Tensor(name, data.shape, DType.FLOAT32).with_data(data))
-            inputs = (*op.inputs[:LAYER_BIAS], *[None] * (LAYER_BIAS - len(op.inputs)), name)
-            ops[op.name] = (replace(op, inputs=inputs),)
+            inputs = (*op.inputs[: place.bias], *[None] * (place.bias - len(op.inputs)), name)
+            ops[op.name] = (replace(op, inputs=inputs, version=max(op.version, _BIASED.get(op.kind, 1))),)
             seen.add(name)
-        if (op.name, LAYER_BIAS) not in operands:
+        if (op.name, place.bias) not in operands:
             scale = _input_params(op, plan).scale
             wide = _input_params(op, plan).dtype is DType.INT16
             dtype = DType.INT64 if wide else DType.INT32
             params = bias_params(scale, planned.params, dtype)
-            operands[op.name, LAYER_BIAS] = TensorPlan(dtype, params, "input scale x weight scale")
+            operands[op.name, place.bias] = TensorPlan(dtype, params, "input scale x weight scale")
     if not ops:
         return model, replace(plan, operands=operands)
     return model.with_graph(graph.edit(replace_ops=ops, tensors=tensors)), replace(plan, operands=operands)
@@ -139,26 +153,28 @@ def correctable(graph: Graph, plan: Plan) -> list[Correctable]:
 
 def _input_params(op: Op, plan: Plan) -> QuantParams:
     """The numbers in which a layer reads its input."""
-    name = op.inputs[LAYER_DATA]
+    index = layer_operands(op.kind).data
+    name = op.inputs[index]
     assert name is not None
-    planned = plan.operands.get((op.name, LAYER_DATA)) or plan.tensors[name]
+    planned = plan.operands.get((op.name, index)) or plan.tensors[name]
     assert planned.params is not None
     return planned.params
 
 
 def _is_integer_layer(graph: Graph, op: Op, plan: Plan) -> bool:
-    data = graph.operand(op, LAYER_DATA)
-    if op.kind not in LAYERS or data is None or data.is_constant or plan.ops[op.name].compute != INTEGER:
+    if op.kind not in LAYERS or plan.ops[op.name].compute != INTEGER:
         return False
-    if (op.name, LAYER_WEIGHTS) not in plan.operands:
+    place = layer_operands(op.kind)
+    data, bias = graph.operand(op, place.data), graph.operand(op, place.bias)
+    if data is None or data.is_constant or (op.name, place.weights) not in plan.operands:
         return False
-    bias = graph.operand(op, LAYER_BIAS)
     return bias is None or bias.is_constant
 
 
 def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
-    weights, bias = graph.operand(op, LAYER_WEIGHTS), graph.operand(op, LAYER_BIAS)
-    params = plan.operands[op.name, LAYER_WEIGHTS].params
+    place = layer_operands(op.kind)
+    weights, bias = graph.operand(op, place.weights), graph.operand(op, place.bias)
+    params = plan.operands[op.name, place.weights].params
     assert weights is not None
     assert bias is not None
     assert params is not None
@@ -168,19 +184,32 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     scale = _input_params(op, plan).scale
     positions = graph.tensors[op.outputs[0]].elements // outputs
     shared = len(graph.consumers[weights.name]) > 1
-    return Correctable(op, window, shape, weights, bias, params, scale, shared, positions)
+    return Correctable(op, place, window, shape, weights, bias, params, scale, shared, positions)
 
 
 def _window(graph: Graph, op: Op, weights: Tensor) -> Window:
     if op.kind == "FULLY_CONNECTED":
         return Window(inputs=weights.shape[1])
-    data = graph.operand(op, LAYER_DATA)
+    data = graph.operand(op, layer_operands(op.kind).data)
     assert data is not None
     channels = data.shape[-1]
+    kernel = weights.shape[1], weights.shape[2]
+    if op.kind == "TRANSPOSE_CONV":
+        _, height, width, _ = graph.tensors[op.outputs[0]].shape
+        same = op.option("padding", 0) == 0
+        rows = _spread(height, kernel[0], op.option("stride_h", 1), same=same)
+        columns = _spread(width, kernel[1], op.option("stride_w", 1), same=same)
+        return Window(kernel=kernel, spread=(rows, columns))
     return Window(
-        kernel=(weights.shape[1], weights.shape[2]),
+        kernel=kernel,
         strides=(op.option("stride_h", 1), op.option("stride_w", 1)),
         dilation=(op.option("dilation_h_factor", 1), op.option("dilation_w_factor", 1)),
         same=op.option("padding", 0) == 0,
         groups=channels if op.kind == "DEPTHWISE_CONV_2D" else channels // weights.shape[3],
     )
+
+
+def _spread(size: int, kernel: int, stride: int, *, same: bool) -> Spread:
+    """How the input of a transposed convolution lies in what its kernel, turned, moves over to `size` results."""
+    before = same_padding(size, kernel, stride, 1)[0] if same else 0
+    return Spread(stride, kernel - 1 - before, size + kernel - 1)

@@ -10,7 +10,6 @@ import numpy as np
 from tersor.ir.graph import Array
 from tersor.numerics.patch_sums import mean_patch
 from tersor.numerics.patches import covariance, covariances, rows
-from tersor.ops import LAYER_DATA
 from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import Correctable
 from tersor.stages.correct.walk import Walk
@@ -125,13 +124,13 @@ class InputMoments:
     def _float_input(self) -> str:
         floats = self._floats()
         floats.up_to(self._layer.op.name)
-        name = self._layer.op.inputs[LAYER_DATA]
+        name = self._layer.op.inputs[self._layer.operands.data]
         assert name is not None
         return floats.key(name)
 
     @property
     def _input(self) -> tuple[str, object]:
         """Where the quantized input is kept, and its numbers."""
-        name = self._integers.op(self._layer.op.name).inputs[LAYER_DATA]
+        name = self._integers.op(self._layer.op.name).inputs[self._layer.operands.data]
         assert name is not None
         return self._integers.key(name), self._integers.params(name)

@@ -12,7 +12,6 @@ from tersor.numerics.affine import dequantize
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.metrics import signal_and_noise
 from tersor.numerics.packing import values_of
-from tersor.ops import LAYER_BIAS, LAYER_WEIGHTS
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.correct.layers import Correctable
 from tersor.stages.correct.moments import InputMoments
@@ -109,4 +108,4 @@ class Trials:
         )
         for step in self._steps:
             found = step(found)
-        return {LAYER_WEIGHTS: layer.restored(found.rounded), LAYER_BIAS: found.shifted}
+        return {layer.operands.weights: layer.restored(found.rounded), layer.operands.bias: found.shifted}
