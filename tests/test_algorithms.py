@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +23,10 @@ from tersor.algorithms import (
 )
 from tersor.algorithms._contract import Layer, nearest
 from tersor.errors import RuntimeFailure
+from tersor.formats import tflite
 from tersor.ir.build import Builder
-from tersor.ir.graph import Array, Model
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Model, Op, Record, Tensor
 from tersor.numerics.metrics import sqnr_db
 from tersor.recipe import adjusted, load_recipe
 from tersor.runtimes.engine import Engine
@@ -30,7 +34,9 @@ from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import correct, rewrite, split_kinds
 from tersor.stages.correct.rewriting import channel_ranges
 from tersor.stages.plan import plan
+from tersor.stages.produce import produce
 from tersor.stages.quantize import quantize
+from tersor.stages.repair import repair
 from test_correct import layer_of, quality, samples
 
 
@@ -293,6 +299,177 @@ def test_outlying_channels_move_into_the_weights(kind: str, engine: Engine, run:
 def test_values_that_others_read_or_that_are_clamped_stay(kind: str, engine: Engine) -> None:
     model = outlying(kind)
     assert rewrite(model, rows_of(4), ["activation_equalization"], engine=engine) is model
+
+
+FULLY, POOLED, DEEP = "fully", "pooled", "deep"
+
+
+def lopsided(side: str, kind: str = FULLY, code: int = 1, times: float = 10.0, hidden: int = 128) -> Model:
+    """x -> a layer -> what the kind says -> a layer `y`; one of the hidden channels is far larger than the others.
+
+    With side "values" it takes far larger values, and is read with as much smaller weights, so that all channels count
+    alike; with "weights" it is the other way round; with "none" they are alike.
+    """
+    numbers = np.random.default_rng(0)
+    builder = Builder()
+    sizes = np.ones(hidden, np.float32)
+    sizes[7] = {"values": times, "weights": 1 / times, "none": 1}[side]
+    w = numbers.normal(size=(hidden, 24)).astype(np.float32) / 5 * sizes[:, None]
+    b = numbers.normal(size=hidden).astype(np.float32) / 10 * sizes
+    v = numbers.normal(size=(16, hidden)).astype(np.float32) / 6 / sizes
+    c = builder.constant("c", random([16], 3))
+    options = {"fused_activation_function": code}
+    if kind == FULLY:
+        x = builder.input("x", [1, 24])
+        y = builder.op("FULLY_CONNECTED", [x, builder.constant("w", w), builder.constant("b", b)], [1, hidden], options,
+                       name="hidden")  # fmt: skip
+        return through_file(
+            builder.model([builder.op("FULLY_CONNECTED", [y, builder.constant("v", v), c], [1, 16], name="y")])
+        )
+    x = builder.input("x", [1, 4, 4, 24])
+    step = {"stride_w": 1, "stride_h": 1, "dilation_w_factor": 1, "dilation_h_factor": 1}
+    shape = [1, 4, 4, hidden]
+    first = [x, builder.constant("w", w[:, None, None]), builder.constant("b", b)]
+    y = builder.op("CONV_2D", first, shape, {**step, **options}, name="hidden")
+    if kind == POOLED:
+        y = builder.op("MAX_POOL_2D", [y], [1, 2, 2, hidden],
+                       {"stride_w": 2, "stride_h": 2, "filter_width": 2, "filter_height": 2})  # fmt: skip
+        y = builder.op("MEAN", [y, builder.constant("axes", [1, 2])], [1, hidden])
+        return through_file(
+            builder.model([builder.op("FULLY_CONNECTED", [y, builder.constant("v", v), c], [1, 16], name="y")])
+        )
+    kernel = builder.constant("k", random([1, 3, 3, hidden], 4, 0, 0.3))
+    second = [y, kernel, builder.constant("d", random([hidden], 5, 0, 0.1) * sizes)]
+    y = builder.op("DEPTHWISE_CONV_2D", second, shape, {**step, **options, "depth_multiplier": 1}, name="depthwise")
+    readers = [
+        builder.op("CONV_2D", [y, builder.constant(f"{name}/v", own[:, None, None]), builder.constant(name, c_values)],
+                   [1, 4, 4, 16], step, name=f"{name}/y")
+        for name, own, c_values in (("a", v, random([16], 3)), ("e", v[::-1].copy(), random([16], 6)))
+    ]  # fmt: skip
+    return through_file(builder.model([builder.op("ADD", readers, [1, 4, 4, 16], name="y")]))
+
+
+def inputs_of(model: Model, count: int, seed: int = 0) -> list[Array]:
+    return [random(model.graph.tensors["x"].shape, seed + n) for n in range(count)]
+
+
+def split_and_quantized(model: Model, wish: str, engine: Engine, run: Run) -> tuple[Model, list[float]]:
+    """The network with split channels, and the SQNR without and with it, on other samples."""
+    recipe = adjusted(load_recipe("int8_float_io"), per_tensor=True) if wish == "per_tensor" else load_recipe(wish)
+    given, unseen = inputs_of(model, 40), inputs_of(model, 60, 1000)
+    found = rewrite(model, given, ["outlier_splitting"], scheme=recipe.scheme, engine=engine)
+    wanted, again = (np.stack([run(item, [x])[0] for x in unseen]) for item in (model, found))
+    assert sqnr_db(wanted, again) > 110
+    qualities = []
+    for item in (model, found):
+        decided = plan(item, recipe, calibrate(item, given, engine=engine))
+        made = correct(item, decided, given, ["bias_correction"], engine=engine)
+        answers = np.stack([run(quantize(made.model, made.plan), [x])[0] for x in unseen])
+        qualities.append(sqnr_db(wanted, answers))
+    return found, qualities
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "wish", "gain"),
+    [
+        ("values", FULLY, "int8_float_io", 5),
+        ("values", FULLY, "per_tensor", 6),
+        ("values", POOLED, "int8_float_io", 3),
+        ("values", DEEP, "int8_float_io", 4),
+        ("weights", FULLY, "int8_float_io", 2),
+        ("weights", FULLY, "per_tensor", 5),
+        ("weights", FULLY, "int8_w4", 4),
+        ("weights", FULLY, "int16x8", 5),
+        ("weights", DEEP, "int8_w4", 2),
+    ],
+)
+def test_outlying_channels_are_split(side: str, kind: str, wish: str, gain: float, engine: Engine, run: Run) -> None:
+    model = lopsided(side, kind)
+    found, (before, after) = split_and_quantized(model, wish, engine, run)
+    assert after > before + gain
+    added = found.graph.tensors["hidden"].shape[-1] - 128
+    assert 1 <= added <= 0.05 * 128
+    assert [(op.name, op.kind, op.inputs, op.outputs) for op in found.graph.ops] == [
+        (op.name, op.kind, op.inputs, op.outputs) for op in model.graph.ops
+    ]
+
+
+@pytest.mark.parametrize(("side", "code", "kind"), [("none", 1, FULLY), ("none", 0, DEEP), ("values", 3, DEEP)])
+def test_networks_without_outliers_and_clamped_values_stay(side: str, code: int, kind: str, engine: Engine) -> None:
+    """Values behind a ReLU6 cannot be divided; they have no outliers either."""
+    model = lopsided(side, kind, code)
+    for scheme in (load_recipe("int8").scheme, adjusted(load_recipe("int8"), per_tensor=True).scheme):
+        assert rewrite(model, inputs_of(model, 20), ["outlier_splitting"], scheme=scheme, engine=engine) is model
+
+
+def test_weights_behind_a_clamp_are_divided_by_equal_copies(engine: Engine, run: Run) -> None:
+    found, (before, after) = split_and_quantized(lopsided("weights", DEEP, code=3), "int8_w4", engine, run)
+    assert after > before + 2
+    ((_, high),) = channel_ranges(found, inputs_of(found, 10), engine, ["hidden"]).values()
+    extra = high.size - 128
+    assert np.array_equal(high[128:], np.repeat(high[7], extra))
+
+
+@pytest.mark.parametrize("how", ["output", "residual", "concatenated", "summed"])
+def test_channels_that_others_read_are_not_split(how: str, engine: Engine) -> None:
+    model = lopsided("values", DEEP)
+    graph = model.graph
+    if how == "output":
+        changed = model.with_graph(graph.edit(outputs=["y", "hidden"]))
+    else:
+        builder_op = {
+            "residual": Op("also", "ADD", ("hidden", "depthwise"), ("also",), Record("AddOptions")),
+            "concatenated": Op("also", "CONCATENATION", ("hidden", "hidden"), ("also",),
+                               Record("ConcatenationOptions", (("axis", 3),))),
+            "summed": Op("also", "SUM", ("depthwise", "last"), ("also",),
+                         Record("ReducerOptions", (("keep_dims", False),))),
+        }[how]  # fmt: skip
+        shape = {"residual": (1, 4, 4, 128), "concatenated": (1, 4, 4, 256), "summed": (1, 4, 4)}[how]
+        tensors = [Tensor("also", shape, DType.FLOAT32)]
+        tensors += [Tensor("last", (1,), DType.INT32).with_data(np.array([3], np.int32))] if how == "summed" else []
+        changed = model.with_graph(graph.edit(append=[builder_op], tensors=tensors, outputs=["y", "also"]))
+    assert rewrite(changed, inputs_of(model, 5), ["outlier_splitting"], engine=engine) is changed
+
+
+def test_splitting_goes_with_everything_else(engine: Engine, tmp_path: Path) -> None:
+    """A recipe names it; a file for a batch has the same channels; others of the same call stay as they are."""
+    model = lopsided("values")
+    given = [x[0] for x in inputs_of(model, 60)]
+    plain = load_recipe("int8")
+    split = replace(plain, name="split", algorithms=("outlier_splitting", *plain.algorithms))
+    outcome = produce(model, {plain: tmp_path / "plain.tflite", split: tmp_path / "split.tflite"}, given, engine=engine)
+    first, second = outcome.products
+    assert first.sqnr_db is not None
+    assert second.sqnr_db is not None
+    assert second.sqnr_db > first.sqnr_db + 4
+    assert first.size_bytes < second.size_bytes < 1.1 * first.size_bytes
+    assert second.plan is not None
+    assert re.search(r"; [1-6] of its 1[23]\d channels are copies of others", second.plan.explain())
+    wide = with_batch(model, 4)
+    produce(model, {split: tmp_path / "wide.tflite"}, given, engine=engine, batched=wide)
+    made = tflite.read(tmp_path / "wide.tflite").graph.tensors["hidden"].shape
+    assert made == (4, tflite.read(tmp_path / "split.tflite").graph.tensors["hidden"].shape[1])
+
+
+def with_batch(model: Model, size: int) -> Model:
+    """A dense network for several samples at once."""
+    graph = model.graph
+    wider = [replace(item, shape=(size, *item.shape[1:])) for item in graph.tensors.values() if not item.is_constant]
+    return model.with_graph(graph.edit(tensors=wider))
+
+
+def test_repair_splits_channels_where_what_is_free_does_not_reach(engine: Engine, tmp_path: Path) -> None:
+    model = lopsided("values", times=30)
+    data = [x[0] for x in inputs_of(model, 400)]
+    found = repair(model, load_recipe("int8"), tmp_path / "out.tflite", data, max_drop=0.0003, islands="none",
+                   engine=engine)  # fmt: skip
+    (step,) = (step for step in found.steps if step.rung == "outliers")
+    assert step.kept
+    assert step.cost == "bytes and latency"
+    assert step.gain is not None
+    assert step.gain.value > 3
+    assert "outlier_splitting" in found.recipe.algorithms
+    assert found.slowdown is not None
 
 
 def test_dead_channels_that_cost_nothing_stay(engine: Engine) -> None:

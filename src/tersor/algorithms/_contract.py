@@ -6,9 +6,10 @@ layers before already as they will be: it corrects what they leave over, too. Th
 ``apply(layer: Layer) -> Layer``.
 
 Others rewrite the float network before it is planned, such that it quantizes better and still computes the same on the
-calibration data. Their files have a function ``rewrite(graph: Graph, ranges: ChannelRanges) -> Graph``. They change
-constants only: operators, names and shapes stay, so that what is known by name stays true, but ranges change. They are
-told the ranges of what layers with weights compute, or of the names that their function ``watched(graph)`` returns.
+calibration data. Their files have a function ``rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph``.
+They change constants, and the last axis of activations with them: operators and names stay, so that what is known by
+name stays true, but ranges change. They are told the numbers that most operators will compute with, and the ranges of
+what layers with weights compute, or of the names that their function ``watched(graph)`` returns.
 
 A recipe lists algorithms in the order of their application; those that rewrite come first in any case.
 """

@@ -25,6 +25,7 @@ from tersor.algorithms._contract import ChannelRanges
 from tersor.algorithms._match import ACTIVATIONS, Weighted, constants, weighted
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Tensor
+from tersor.recipe import Scheme
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def watched(graph: Graph) -> list[str]:
     return [item.name for item in _scaled_values(graph)]
 
 
-def rewrite(graph: Graph, ranges: ChannelRanges) -> Graph:
+def rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph:
     """The graph with such activations equalized; the same object if there are none."""
     changed: list[Tensor] = []
     for item in _scaled_values(graph):

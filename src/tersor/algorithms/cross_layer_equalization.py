@@ -25,6 +25,7 @@ import numpy as np
 from tersor.algorithms._contract import ChannelRanges
 from tersor.algorithms._match import Weighted, constants, weighted
 from tersor.ir.graph import Array, Graph
+from tersor.recipe import Scheme
 
 _LIMIT = 2.0
 """Largest factor, and the inverse of the smallest, over all sweeps."""
@@ -38,7 +39,7 @@ _MARGIN = 0.8
 _Pair = tuple[str, str]
 
 
-def rewrite(graph: Graph, ranges: ChannelRanges) -> Graph:
+def rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph:
     """The graph with its layers equalized; the same object if there are no pairs of layers."""
     layers, pairs = _pairs(graph)
     if not pairs:

@@ -19,9 +19,10 @@ import numpy as np
 from tersor.algorithms._contract import ChannelRanges
 from tersor.algorithms._match import Weighted, constants, weighted
 from tersor.ir.graph import Array, Graph
+from tersor.recipe import Scheme
 
 
-def rewrite(graph: Graph, ranges: ChannelRanges) -> Graph:
+def rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph:
     """The graph with such weights zeroed; the same object if there are none."""
     changed = []
     for op in graph.ops:

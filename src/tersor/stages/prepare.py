@@ -14,7 +14,7 @@ from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
 from tersor.ir.graph import Model
 from tersor.ir.plan import Plan
-from tersor.recipe import Recipe
+from tersor.recipe import Recipe, Scheme
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
@@ -49,7 +49,7 @@ class Preparation:
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
-        self._rewritten: dict[tuple[str, ...], Model] = {(): model}
+        self._rewritten: dict[tuple[tuple[str, ...], Scheme], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
         self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
 
@@ -68,11 +68,11 @@ class Preparation:
         refused: tuple[str, ...] = ()
         names = tuple(split_kinds(recipe.algorithms)[0])
         try:
-            model = self._rewrite(names)
+            model = self._rewrite(names, recipe.scheme)
         except RuntimeFailure as error:
             model, refused = self.model, (f"not rewritten by {', '.join(names)}: {error}",)
         statistics = self._calibrate(model, recipe.observer)
-        decided = plan(model, recipe, statistics)
+        decided = self._with_copies(model, plan(model, recipe, statistics))
         return model, statistics, Corrected(model, replace(decided, warnings=(*decided.warnings, *refused)))
 
     def corrected(self, recipe: Recipe) -> Corrected:
@@ -92,10 +92,23 @@ class Preparation:
         """Keep the result of one recipe only: each holds weights of its own."""
         self._found = {other: found for other, found in self._found.items() if other == recipe}
 
-    def _rewrite(self, names: tuple[str, ...]) -> Model:
-        if names not in self._rewritten and self._calibration is not None:
-            self._rewritten[names] = rewrite(self.model, self._calibration, names, engine=self._engine)
-        return self._rewritten[names]
+    def _rewrite(self, names: tuple[str, ...], scheme: Scheme) -> Model:
+        if not names or self._calibration is None:
+            return self.model
+        key = names, scheme
+        if key not in self._rewritten:
+            self._rewritten[key] = rewrite(self.model, self._calibration, names, scheme=scheme, engine=self._engine)
+        return self._rewritten[key]
+
+    def _with_copies(self, model: Model, decided: Plan) -> Plan:
+        """The plan with a word on channels that a rewritten model has more of."""
+        told = {}
+        for name, planned in decided.tensors.items():
+            before, after = (item.graph.tensors[name].shape[-1:] for item in (self.model, model))
+            if before != after:
+                note = f"; {after[0] - before[0]} of its {after[0]} channels are copies of others"
+                told[name] = replace(planned, why=planned.why + note)
+        return replace(decided, tensors={**decided.tensors, **told}) if told else decided
 
     def _calibrate(self, model: Model, observer: str) -> Statistics:
         if self._calibration is None:

@@ -43,7 +43,7 @@ class Wide:
         tflite.write(self.model, self.float_path)
 
     def with_constants_of(self, single: Model) -> Model:
-        """The batched network with the weights and biases that algorithms have given the one for single samples."""
+        """The batched network with the weights, biases and channels that algorithms have given that for one sample."""
         if single is self._single:
             return self.model
         graph = self.model.graph
@@ -56,6 +56,10 @@ class Wide:
                 if given is not None and given.is_constant and given.dtype is DType.FLOAT32:
                     tensors[given.name] = given
                     inputs[place : place + 1] = [given.name]
+            for name in other.outputs:
+                before, after = (item.graph.tensors[name].shape[-1:] for item in (self._single, single))
+                if before != after:
+                    tensors[name] = replace(tensors[name], shape=(*tensors[name].shape[:-1], *after))
             ops.append(replace(own, inputs=tuple(inputs)))
         return self.model.with_graph(replace(graph, tensors=tensors, ops=tuple(ops)))
 

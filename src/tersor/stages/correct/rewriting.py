@@ -19,6 +19,7 @@ from tersor.ir.check import check_graph
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
 from tersor.ops import LAYERS
+from tersor.recipe import Scheme
 from tersor.runtimes.engine import Engine, available_threads
 
 
@@ -28,8 +29,16 @@ def split_kinds(algorithms: Sequence[str]) -> tuple[list[str], list[str]]:
     return rewriting, [name for name in algorithms if name not in rewriting]
 
 
+_INT8 = Scheme(DType.INT8, DType.INT8, compute="integer")
+
+
 def rewrite(
-    model: Model, samples: Iterable[object], algorithms: Sequence[str], *, engine: Engine | None = None
+    model: Model,
+    samples: Iterable[object],
+    algorithms: Sequence[str],
+    *,
+    scheme: Scheme = _INT8,
+    engine: Engine | None = None,
 ) -> Model:
     """Apply algorithms that rewrite the float network; one pass over the samples for each.
 
@@ -39,6 +48,7 @@ def rewrite(
         model: a float model.
         samples: the calibration data; iterable as often as there are algorithms.
         algorithms: names from `algorithms`.
+        scheme: the numbers that most operators will compute with.
         engine: the process to run in; by default one of its own.
 
     Returns:
@@ -56,15 +66,15 @@ def rewrite(
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
         for name in names:
-            model = _rewritten(model, samples, registry.plugin("algorithms", name), runner)
+            model = _rewritten(model, samples, registry.plugin("algorithms", name), scheme, runner)
     return model
 
 
-def _rewritten(model: Model, samples: Iterable[object], algorithm: ModuleType, engine: Engine) -> Model:
+def _rewritten(model: Model, samples: Iterable[object], algorithm: ModuleType, scheme: Scheme, engine: Engine) -> Model:
     names = algorithm.watched(model.graph) if hasattr(algorithm, "watched") else None
     if names == []:
         return model
-    graph = algorithm.rewrite(model.graph, channel_ranges(model, samples, engine, names))
+    graph = algorithm.rewrite(model.graph, channel_ranges(model, samples, engine, names), scheme)
     if graph is model.graph:
         return model
     check_graph(graph)

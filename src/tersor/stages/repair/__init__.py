@@ -55,8 +55,8 @@ class Repair:
         steps: everything that was tried, in order.
         tuning_samples: how many samples candidates were compared on.
         elsewhere: where the goal was missed, what another flavour does on the tuning samples.
-        slowdown: time of one run on this machine over that of the recipe as it was asked for, where operators got more
-            bits that cost time; None elsewhere.
+        slowdown: time of one run on this machine over that of the recipe as it was asked for, where something was kept
+            that costs time; None elsewhere.
         outcome: of `produce`.
         recipe_path: where the recipe lies, as TOML.
     """
@@ -138,6 +138,7 @@ def repair(
         climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
         climb.start(recipe)
         climb.free_rungs()
+        climb.costly_rungs()
         for widening in allowed:
             climb.widen(widening, _mixtures(preparation, own, widening.widen, runner, progress))
         found = climb.kept.recipe

@@ -15,7 +15,7 @@ from tersor.stages.benchmark import benchmark
 from tersor.stages.evaluate import Change
 from tersor.stages.repair.figures import gain_db
 from tersor.stages.repair.goal import Goal, Verdict
-from tersor.stages.repair.ladder import LADDER, LATENCY, NOTHING, Rung
+from tersor.stages.repair.ladder import COSTLY, LADDER, LATENCY, NOTHING, Rung
 from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, Widening, cheapest
 
@@ -32,7 +32,7 @@ class Step:
     Attributes:
         rung: what it is called.
         does: what it changes, in words.
-        cost: what it costs on the device: "nothing", "bytes" or "latency".
+        cost: what it costs on the device: "nothing", "bytes", "latency" or "bytes and latency".
         before: what it started from; None for the first, the recipe as it was asked for.
         after: what came out; None if it could not be made, or was not tried.
         gain: of SQNR, in dB.
@@ -94,9 +94,13 @@ class Climb:
         for rung in ladder:
             if self._goal.verdict(self.kept.figures) is Verdict.SHOWN:
                 return
-            recipe = rung.change(self.kept.recipe)
-            if recipe != self.kept.recipe and (recipe.needs_calibration or not rung.needs_integers):
-                self._try(rung.name, rung.does, NOTHING, recipe)
+            self._climb(rung)
+
+    def costly_rungs(self, ladder: Sequence[Rung] = COSTLY) -> None:
+        """Try what makes the file a little larger and slower, unless the goal is likely to hold as it is."""
+        for rung in ladder:
+            if not self._goal.holds(self.kept.figures):
+                self._climb(rung)
 
     def widen(self, widening: Widening, mixtures: Callable[[Recipe], Sequence[Mixture]]) -> None:
         """Give the fewest operators more bits that reach the goal; if none does, those beyond which more do not help.
@@ -155,7 +159,7 @@ class Climb:
     def slowdown(self, sample: Sample, folder: Path, engine: Engine) -> float | None:
         """Time of one run of what was kept over that of the recipe as it was asked for; None where rungs cost none."""
         first = self.steps[0].after
-        if first is None or not any(step.kept and step.cost == LATENCY for step in self.steps):
+        if first is None or not any(step.kept and LATENCY in step.cost for step in self.steps):
             return None
         handles = []
         for name, trial in (("asked", first), ("kept", self.kept)):
@@ -167,9 +171,12 @@ class Climb:
             handle.close()
         return timings[1].ratio
 
-    def _try(self, name: str, does: str, cost: str, recipe: Recipe) -> None:
-        """Try a candidate, and keep it if it helps."""
-        step = self._measured(name, does, cost, recipe, self.kept)
+    def _climb(self, rung: Rung) -> None:
+        """Try what a rung changes, if it changes anything, and keep it if it helps."""
+        recipe = rung.change(self.kept.recipe)
+        if recipe == self.kept.recipe or (rung.needs_integers and not recipe.needs_calibration):
+            return
+        step = self._measured(rung.name, rung.does, rung.cost, recipe, self.kept)
         if step.after is not None:
             kept, why = self._judged(self.kept, step.after, step.gain)
             step = replace(step, kept=kept, why=why)

@@ -1,7 +1,7 @@
-"""The rungs that cost a device nothing, from cheap to dear in the time they take here: what each changes in a recipe.
+"""The rungs that change a whole recipe: first those that cost a device nothing, from cheap to dear in the time here.
 
 Each starts from the recipe that the rungs before it left, and returns it as it is where there is nothing to change.
-The rungs that cost bytes or time are in `widening`.
+The rungs that give single operators more bits are in `widening`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from tersor.ir.dtypes import DType
 from tersor.recipe import Recipe
 
-NOTHING, BYTES, LATENCY = "nothing", "bytes", "latency"
+NOTHING, BYTES, LATENCY, BYTES_AND_LATENCY = "nothing", "bytes", "latency", "bytes and latency"
 """What a rung costs on the device."""
 
 _ORDER = (
     "zero_dead_channels",
     "cross_layer_equalization",
+    "outlier_splitting",
     "least_squares_refit",
     "fit_scales",
     "gptq",
@@ -40,12 +41,14 @@ class Rung:
         does: what it changes, in words.
         change: from a recipe to the one to try.
         needs_integers: whether it does nothing for recipes that quantize no activations.
+        cost: what it costs on the device.
     """
 
     name: str
     does: str
     change: Callable[[Recipe], Recipe]
     needs_integers: bool = True
+    cost: str = NOTHING
 
 
 def with_algorithms(recipe: Recipe, *added: str, fan_in_limit: int = 0) -> Recipe:
@@ -115,6 +118,10 @@ def _equalization(recipe: Recipe) -> Recipe:
     return with_algorithms(recipe, "cross_layer_equalization")
 
 
+def _outliers(recipe: Recipe) -> Recipe:
+    return with_algorithms(recipe, "outlier_splitting")
+
+
 LADDER = (
     Rung("corrections", "zeroes dead channels, corrects biases", _corrections),
     Rung("simpler", "leaves out the refit of weights, which follows few samples too closely", _simpler),
@@ -128,3 +135,6 @@ LADDER = (
     Rung("equalization", "makes channels of neighbouring layers alike", _equalization),
 )
 """In the order in which they are tried. Each candidate is measured: a rung that harms is not kept."""
+
+COSTLY = (Rung("outliers", "computes outlying channels several times", _outliers, cost=BYTES_AND_LATENCY),)
+"""Tried behind those, and before operators get more bits, where the goal is not reached."""
