@@ -27,9 +27,13 @@ from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
+from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Rule, load_recipe, parse_recipe
 from tersor.runtimes.engine import Engine
+from tersor.stages.calibrate import Statistics
 from tersor.stages.evaluate import Change
+from tersor.stages.optimize import optimize
+from tersor.stages.plan import plan
 from tersor.stages.produce import Options, produce
 from tersor.stages.repair import Repair, repair, repair_each, together
 from tersor.stages.repair.climb import Climb
@@ -536,6 +540,27 @@ def regression(folder: Path, engine: Engine, recipe: Recipe, drop: float, gap: f
     path = folder / "net.int8.tflite"
     options = Options(calibration_samples=60)
     return repair(autoencoder(gap), recipe, path, signals(200), max_drop=drop, options=options, engine=engine, **more)  # type: ignore[arg-type]
+
+
+def test_nothing_is_done_twice(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each recipe is planned once, and the float model is optimized once."""
+    planned: list[Recipe] = []
+    optimized: list[Model] = []
+
+    def plan_once(model: Model, recipe: Recipe, statistics: Statistics) -> Plan:
+        planned.append(recipe)
+        return plan(model, recipe, statistics)
+
+    def optimize_once(model: Model) -> Model:
+        optimized.append(model)
+        return optimize(model)
+
+    monkeypatch.setattr("tersor.stages.prepare.plan", plan_once)
+    monkeypatch.setattr("tersor.stages.produce.optimize", optimize_once)
+    found = regression(tmp_path, engine, PLAIN, 0.0001, gap=30, islands="none")
+    assert len(found.steps) > 3
+    assert len(optimized) == 1
+    assert len(planned) == len(set(planned))
 
 
 def test_regression_is_repaired_by_its_noise(engine: Engine, tmp_path: Path) -> None:

@@ -30,27 +30,28 @@ class Preparation:
 
     Args:
         model: a float model, optimized.
+        written: its `.tflite` file.
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
         progress: told what is going on.
-        written: the model's `.tflite` file, where there is one.
     """
 
     def __init__(
         self,
         model: Model,
+        written: Path,
         calibration: Dataset | None,
         engine: Engine,
         progress: Progress | None = None,
-        written: Path | None = None,
     ) -> None:
         self.model = model
-        self._written = written
+        self.written = written
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
         self._rewritten: dict[tuple[tuple[str, ...], Scheme], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
+        self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
         self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
 
     @property
@@ -63,6 +64,11 @@ class Preparation:
 
         Raises what `calibrate` and `plan` do.
         """
+        if recipe not in self._drafts:
+            self._drafts[recipe] = self._draft(recipe)
+        return self._drafts[recipe]
+
+    def _draft(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
         if not recipe.needs_calibration:
             return self.model, None, Corrected(self.model, plan(self.model, recipe, None))
         refused: tuple[str, ...] = ()
@@ -77,6 +83,8 @@ class Preparation:
 
     def corrected(self, recipe: Recipe) -> Corrected:
         """What the recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        if recipe in self._found:
+            return self._found[recipe][1]
         _, _, draft = self.drafted(recipe)
         if self._calibration is None or not recipe.algorithms:
             return draft
@@ -89,7 +97,8 @@ class Preparation:
         return found
 
     def forget_all_but(self, recipe: Recipe) -> None:
-        """Keep the result of one recipe only: each holds weights of its own."""
+        """Keep the result of one recipe only: each holds weights of its own, and a plan of every tensor."""
+        self._drafts = {other: draft for other, draft in self._drafts.items() if other == recipe}
         self._found = {other: found for other, found in self._found.items() if other == recipe}
 
     def _rewrite(self, names: tuple[str, ...], scheme: Scheme) -> Model:
@@ -130,7 +139,7 @@ class Preparation:
                 recipe.algorithms,
                 fan_in_limit=recipe.fan_in_limit,
                 engine=self._engine,
-                written=self._written if draft.model is self.model else None,
+                written=self.written if draft.model is self.model else None,
                 progress=self._report(f"correcting {recipe.name}", None),
             )
         except RuntimeFailure as error:

@@ -149,15 +149,25 @@ def produce(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
-        float_model = optimize(model)
-        float_path = folder / "float.tflite"
-        if float_model is model and runs_as_it_is(Path(model.source)):
-            float_path = Path(model.source)
+        if preparation is None:
+            float_model, float_path = prepared(model, folder)
         else:
-            tflite.write(float_model, float_path)
+            float_model, float_path = preparation.model, preparation.written
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
         production = _Production(float_model, float_path, outputs, options, progress, runner, wide, preparation)
         return production.run(_dataset(data), _dataset(evaluation))
+
+
+def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
+    """The optimized float model, and its file: the one that it was read from, or one in the folder.
+
+    Raises ModelError.
+    """
+    found = optimize(model)
+    if found is model and runs_as_it_is(Path(model.source)):
+        return model, Path(model.source)
+    tflite.write(found, folder / "float.tflite")
+    return found, folder / "float.tflite"
 
 
 def _dataset(samples: Dataset | Iterable[object] | None) -> Dataset | None:
@@ -191,7 +201,7 @@ class _Production:
         wide: Wide | None,
         preparation: Preparation | None,
     ) -> None:
-        self._model = model if preparation is None else preparation.model
+        self._model = model
         self._float_path = float_path
         self._outputs = outputs
         self._options = options
@@ -203,7 +213,7 @@ class _Production:
     def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
         calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
         preparation = self._preparation or Preparation(
-            self._model, calibration, self._engine, self._progress, self._float_path
+            self._model, self._float_path, calibration, self._engine, self._progress
         )
         drafts = {recipe: preparation.corrected(recipe) for recipe in self._outputs}
         disjoint = evaluation is not None or _has_samples(rest)

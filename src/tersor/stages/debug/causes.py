@@ -164,7 +164,10 @@ def range_of_outliers(case: Case) -> Seen:
     if case.is_good or used > 1 / 6 or case.op.kind == "SOFTMAX":
         return None
     seen = f"99.9 % of its values take {used * 256:.0f} of 256 levels"
-    return seen, "an observer that clips, or 16-bit activations for this operator"
+    return (
+        seen,
+        "an observer that clips, outlier_splitting if few channels have them, or 16-bit activations for this operator",
+    )
 
 
 def unfolded_batch_norm(case: Case) -> Seen:

@@ -17,17 +17,15 @@ from typing import Any
 
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.errors import PlanError, TersorError
-from tersor.formats import tflite
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
 from tersor.recipe import Recipe, load_recipe, to_toml
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
-from tersor.stages.optimize import optimize
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import Options, Outcome, produce, refuse_outputs
+from tersor.stages.produce import Options, Outcome, prepared, produce, refuse_outputs
 from tersor.stages.repair.climb import Climb, Step
 from tersor.stages.repair.figures import Figures, Reference, compared
 from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop
@@ -127,14 +125,13 @@ def repair(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
-        float_model, float_path = optimize(model), folder / "float.tflite"
-        tflite.write(float_model, float_path)
+        float_model, float_path = prepared(model, folder)
         other = None if evaluation is None else _dataset(evaluation)
         own = divided(float_model, _dataset(data), other, options.calibration_samples)
         metric = options.metric or ("top1" if own.tuning[0].label is not None else None)
         reference = Reference(float_path, own.tuning, metric, runner)
         goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
-        preparation = Preparation(float_model, own.calibration, runner, progress, float_path)
+        preparation = Preparation(float_model, float_path, own.calibration, runner, progress)
         climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
         climb.start(recipe)
         climb.free_rungs()
