@@ -92,6 +92,13 @@ class Net:
         return self.builder.op("FULLY_CONNECTED", [x, weights, self.builder.constant("b", self.values(4))],
                                (*self.shape(x)[:-1], 4), {"keep_num_dims": True})  # fmt: skip
 
+    def transposed(self, x: str) -> str:
+        """A transposed convolution to twice the size, without a bias."""
+        _, height, width, channels = self.shape(x)
+        shape = (1, 2 * height, 2 * width, 4)
+        operands = [self.builder.constant("s", list(shape)), self.builder.constant("w", self.values(4, 3, 3, channels))]
+        return self.builder.op("TRANSPOSE_CONV", [*operands, x], shape, {"stride_w": 2, "stride_h": 2})
+
     def matmul(self, x: str, *shape: int, adjoint: bool = False) -> str:
         depth = self.shape(x)[-1]
         matrix = self.builder.constant("m", self.values(*shape) if shape else self.values(1, 1, depth, 4))
@@ -149,6 +156,7 @@ STEPS: dict[str, Callable[[Net, str], str]] = {
     "div": lambda net, x: net.binary("DIV", x, net.values(net.shape(x)[-1]) + np.float32(2)),
     "grouped": lambda net, x: net.conv(x, groups=2),
     "hard_swish": lambda net, x: net.hard_swish(x),
+    "transposed": lambda net, x: net.transposed(x),
     "matmul": lambda net, x: net.matmul(x),
     "nothing": lambda net, x: net.binary("MUL", net.binary("ADD", x, 0.0), 1.0),
     "pad": lambda net, x: net.conv(net.pad(x, 1, 1), padding=VALID),
@@ -251,6 +259,19 @@ def test_nothing_to_do_is_the_same_graph(module: object) -> None:
     net = Net(0)
     graph = net.model(net.unary("TANH", net.x)).graph
     assert module.apply(graph) is graph  # type: ignore[attr-defined]
+
+
+def test_batch_norms_around_a_transposed_convolution(run: Run) -> None:
+    """Behind it they are folded, activation functions apart; in front of it only their products are."""
+    net = Net(0)
+    y = net.transposed(net.binary("MUL", net.x, net.values(4)))
+    y = net.unary("RELU", net.batch_norm(y))
+    model = net.model(net.batch_norm(net.transposed(net.binary("ADD", y, net.values(4)))))
+    found = optimize(model)
+    assert kinds(found.graph) == ["TRANSPOSE_CONV", "RELU", "ADD", "TRANSPOSE_CONV"]
+    assert {op.version for op in found.graph.ops if op.kind == "TRANSPOSE_CONV"} == {3}
+    inputs = [net.values(1, 6, 5, 4)]
+    assert np.allclose(run(found, inputs)[0], run(model, inputs)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("layer", ["conv", "depthwise", "dense", "grouped"])

@@ -164,6 +164,10 @@ class LayerOperands(NamedTuple):
     bias: int
 
 
+BIAS_VERSION: Mapping[str, int] = MappingProxyType({"TRANSPOSE_CONV": 3})
+"""Versions from which on operators of these kinds have a bias (`op_version.cc`)."""
+
+
 def layer_operands(kind: str) -> LayerOperands:
     """The operands of a kind of `LAYERS`."""
     data, weights, bias = (OPS[kind].operand_index(role) for role in (DATA, WEIGHT, BIAS))

@@ -1,12 +1,13 @@
 """``s (W x + b) + t`` -> ``(s W) x + (s b + t)``, ``W (s x + t) + b`` -> ``(W s) x + (W t + b)``.
 
 A batch normalization in inference is a product and a sum with constants per channel, and so are rescaling and
-normalization of the input. Behind a convolution, a depthwise convolution or a dense layer they are folded into weights
-and bias; in front of one, into the weights of its input channels. Sums and products are computed in float64 and rounded
-once.
+normalization of the input. Behind a convolution (depthwise and transposed, too) or a dense layer they are folded into
+weights and bias; in front of one, into the weights of its input channels. Sums and products are computed in float64 and
+rounded once.
 
 Refused where the result between is used elsewhere or has an activation function; and for a sum in front of a
-convolution that pads: its border is padded with zeros, and would have to be padded with the offset.
+convolution that pads: its border is padded with zeros, and would have to be padded with the offset. The results of a
+transposed convolution do not see all taps, so that a sum in front of it is not the same for all of them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import partial
 import numpy as np
 
 from tersor.ir.graph import Array, Graph, Op, Tensor
+from tersor.ops import BIAS_VERSION, layer_operands
 from tersor.passes._match import (
     activation,
     is_float,
@@ -27,7 +29,12 @@ from tersor.passes._match import (
     with_input,
 )
 
-_WEIGHT_AXES = {"CONV_2D": (0, 3), "DEPTHWISE_CONV_2D": (3, None), "FULLY_CONNECTED": (0, 1)}
+_WEIGHT_AXES = {
+    "CONV_2D": (0, 3),
+    "DEPTHWISE_CONV_2D": (3, None),
+    "FULLY_CONNECTED": (0, 1),
+    "TRANSPOSE_CONV": (0, 3),
+}
 """Axes of output and input channels in the weights; a depthwise convolution has one for both."""
 
 _PRODUCTS, _SUMS = ("MUL", "DIV"), ("ADD", "SUB")
@@ -54,6 +61,8 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return f"{name!r} is used elsewhere too"
     if activation(layer):
         return f"{layer.name!r} has an activation function"
+    if activation(op) and layer.kind == "TRANSPOSE_CONV":
+        return f"{layer.name!r} takes no activation function"
     return None if _is_plain(graph, layer) else f"the weights of {layer.name!r} are not float constants"
 
 
@@ -66,15 +75,17 @@ def refusal_before(graph: Graph, op: Op, layer: Op) -> str | None:
         return "its other operand is not a constant per channel"
     if graph.tensors[op.inputs[0]].shape != graph.tensors[name].shape:
         return "it changes the shape"
-    if layer.kind not in _WEIGHT_AXES or layer.inputs[0] != name or graph.sole_reader(name) is not layer:
+    if layer.kind not in _WEIGHT_AXES or _data(layer) != name or graph.sole_reader(name) is not layer:
         return f"{name!r} is used elsewhere too"
-    weights = values(graph, layer, 1)
+    weights = values(graph, layer, layer_operands(layer.kind).weights)
     if weights is None or not _is_plain(graph, layer):
         return f"the weights of {layer.name!r} are not float constants"
     channels = graph.tensors[name].shape[-1]
     if _input_size(layer, weights) != channels:
         return f"{layer.name!r} has groups, or joins positions"
     pads = layer.kind != "FULLY_CONNECTED" and layer.option("padding", 0) == 0 and weights.shape[1:3] != (1, 1)
+    if op.kind in _SUMS and layer.kind == "TRANSPOSE_CONV":
+        return f"the results of {layer.name!r} do not see all taps"
     if op.kind in _SUMS and pads:
         return f"{layer.name!r} pads with zeros, which would have to be the offset"
     return None
@@ -100,7 +111,7 @@ def _fold_behind(graph: Graph, op: Op) -> _Fold | None:
     if refusal(graph, op) is not None or op.inputs[0] is None:
         return None
     layer = graph.producers[op.inputs[0]]
-    coefficients, weights = _coefficients(graph, op), values(graph, layer, 1)
+    coefficients, weights = _coefficients(graph, op), values(graph, layer, layer_operands(layer.kind).weights)
     assert coefficients is not None
     assert weights is not None
     scale, offset = coefficients
@@ -118,7 +129,8 @@ def _fold_before(graph: Graph, op: Op) -> _Fold | None:
     layer = graph.sole_reader(op.outputs[0])
     if layer is None or op.inputs[0] is None or refusal_before(graph, op, layer) is not None:
         return None
-    coefficients, weights = _coefficients(graph, op), values(graph, layer, 1)
+    place = layer_operands(layer.kind)
+    coefficients, weights = _coefficients(graph, op), values(graph, layer, place.weights)
     assert coefficients is not None
     assert weights is not None
     scale, offset = coefficients
@@ -127,15 +139,17 @@ def _fold_before(graph: Graph, op: Op) -> _Fold | None:
         multiplier = weights.shape[3] // len(scale)
         scale, offset = np.repeat(scale, multiplier), np.repeat(offset, multiplier)
     shifts = (weights.astype(np.float64) * offset).sum(axis=tuple(a for a in range(weights.ndim) if a != out_axis))
-    changed = with_input(layer, 0, op.inputs[0])
+    changed = with_input(layer, place.data, op.inputs[0])
     new = _rebuilt(graph, layer, changed, weights * scale, _bias(graph, layer) + shifts)
     return {op.name: (), layer.name: (new[0],)}, new[1]
 
 
 def _rebuilt(graph: Graph, layer: Op, changed: Op, weights: Array, bias: Array) -> tuple[Op, list[Tensor]]:
-    tensors = [renewed(graph, layer, 1, weights, f"{changed.name}/kernel")]
-    tensors.append(renewed(graph, layer, 2, bias, f"{changed.name}/bias"))
-    return with_input(with_input(changed, 1, tensors[0].name), 2, tensors[1].name), tensors
+    place = layer_operands(layer.kind)
+    tensors = [renewed(graph, layer, place.weights, weights, f"{changed.name}/kernel")]
+    tensors.append(renewed(graph, layer, place.bias, bias, f"{changed.name}/bias"))
+    changed = replace(changed, version=max(changed.version, BIAS_VERSION.get(layer.kind, 1)))
+    return with_input(with_input(changed, place.weights, tensors[0].name), place.bias, tensors[1].name), tensors
 
 
 def _coefficients(graph: Graph, op: Op) -> tuple[Array, Array] | None:
@@ -149,15 +163,20 @@ def _coefficients(graph: Graph, op: Op) -> tuple[Array, Array] | None:
     return pairs[op.kind] if op.kind in pairs else (1 / constant, zeros)
 
 
+def _data(layer: Op) -> str | None:
+    return layer.inputs[layer_operands(layer.kind).data]
+
+
 def _is_plain(graph: Graph, layer: Op) -> bool:
-    weights, bias = values(graph, layer, 1), graph.operand(layer, 2)
+    place = layer_operands(layer.kind)
+    weights, bias = values(graph, layer, place.weights), graph.operand(layer, place.bias)
     if weights is None or weights.dtype != np.float32:
         return False
     return bias is None or (bias.is_constant and bias.quant is None and is_float(graph, bias.name))
 
 
 def _bias(graph: Graph, layer: Op) -> Array:
-    bias = values(graph, layer, 2)
+    bias = values(graph, layer, layer_operands(layer.kind).bias)
     if bias is None:
         return np.zeros(graph.tensors[layer.outputs[0]].shape[-1])
     return bias.astype(np.float64)

@@ -14,16 +14,14 @@ from tersor.ir.plan import INTEGER, Plan, TensorPlan
 from tersor.ir.quant import PerTensor, QuantParams
 from tersor.numerics.affine import SMALLEST_SCALE, bias_params, fit_bias
 from tersor.numerics.packing import values_of
-from tersor.numerics.patches import Spread, Window, same_padding
-from tersor.ops import LAYERS, LayerOperands, layer_operands
+from tersor.numerics.patches import Window
+from tersor.ops import BIAS_VERSION, LAYERS, LayerOperands, layer_operands
+from tersor.stages.correct.windows import turned, window_of
 
 Operands = Mapping[tuple[str, int], TensorPlan]
 
 _CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 """What RELU, RELU_N1_TO_1 and RELU6 let pass, by their codes in `schema.fbs`."""
-
-_BIASED = {"TRANSPOSE_CONV": 3}
-"""Operator versions from which on there is a bias (`op_version.cc`)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Correctable:
         if self.op.kind == "DEPTHWISE_CONV_2D":
             return np.ascontiguousarray(matrices.reshape(shape[3], -1).T.reshape(shape))
         values = matrices.reshape(shape)
-        return np.ascontiguousarray(_turned(values)) if self.op.kind == "TRANSPOSE_CONV" else values
+        return np.ascontiguousarray(turned(values)) if self.op.kind == "TRANSPOSE_CONV" else values
 
     def _matrices(self) -> Array:
         """The weights, [G, O, K] in float64."""
@@ -101,18 +99,13 @@ class Correctable:
         if self.op.kind == "DEPTHWISE_CONV_2D":
             values = values.reshape(-1, values.shape[3]).T
         if self.op.kind == "TRANSPOSE_CONV":
-            values = _turned(values)
+            values = turned(values)
         return values.reshape(self.shape)
 
     def _per_output(self, params: QuantParams) -> Array:
         """The scale of each output's weights, [G, O]."""
         groups, outputs, _ = self.shape
         return np.broadcast_to(np.array(params.scales), groups * outputs).reshape(groups, outputs)
-
-
-def _turned(kernel: Array) -> Array:
-    """A kernel [O, height, width, channels] turned by half a turn."""
-    return kernel[:, ::-1, ::-1]
 
 
 def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
@@ -133,7 +126,7 @@ def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
             name = graph.fresh_name(f"{op.name}/bias", seen)
             tensors.append(Tensor(name, data.shape, DType.FLOAT32).with_data(data))
             inputs = (*op.inputs[: place.bias], *[None] * (place.bias - len(op.inputs)), name)
-            ops[op.name] = (replace(op, inputs=inputs, version=max(op.version, _BIASED.get(op.kind, 1))),)
+            ops[op.name] = (replace(op, inputs=inputs, version=max(op.version, BIAS_VERSION.get(op.kind, 1))),)
             seen.add(name)
         if (op.name, place.bias) not in operands:
             scale = _input_params(op, plan).scale
@@ -178,38 +171,10 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     assert weights is not None
     assert bias is not None
     assert params is not None
-    window = _window(graph, op, weights)
+    window = window_of(graph, op, weights)
     outputs = weights.shape[3 if op.kind == "DEPTHWISE_CONV_2D" else 0]
     shape = (window.groups, outputs // window.groups, weights.elements // outputs)
     scale = _input_params(op, plan).scale
     positions = graph.tensors[op.outputs[0]].elements // outputs
     shared = len(graph.consumers[weights.name]) > 1
     return Correctable(op, place, window, shape, weights, bias, params, scale, shared, positions)
-
-
-def _window(graph: Graph, op: Op, weights: Tensor) -> Window:
-    if op.kind == "FULLY_CONNECTED":
-        return Window(inputs=weights.shape[1])
-    data = graph.operand(op, layer_operands(op.kind).data)
-    assert data is not None
-    channels = data.shape[-1]
-    kernel = weights.shape[1], weights.shape[2]
-    if op.kind == "TRANSPOSE_CONV":
-        _, height, width, _ = graph.tensors[op.outputs[0]].shape
-        same = op.option("padding", 0) == 0
-        rows = _spread(height, kernel[0], op.option("stride_h", 1), same=same)
-        columns = _spread(width, kernel[1], op.option("stride_w", 1), same=same)
-        return Window(kernel=kernel, spread=(rows, columns))
-    return Window(
-        kernel=kernel,
-        strides=(op.option("stride_h", 1), op.option("stride_w", 1)),
-        dilation=(op.option("dilation_h_factor", 1), op.option("dilation_w_factor", 1)),
-        same=op.option("padding", 0) == 0,
-        groups=channels if op.kind == "DEPTHWISE_CONV_2D" else channels // weights.shape[3],
-    )
-
-
-def _spread(size: int, kernel: int, stride: int, *, same: bool) -> Spread:
-    """How the input of a transposed convolution lies in what its kernel, turned, moves over to `size` results."""
-    before = same_padding(size, kernel, stride, 1)[0] if same else 0
-    return Spread(stride, kernel - 1 - before, size + kernel - 1)
