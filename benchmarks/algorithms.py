@@ -153,7 +153,9 @@ def made(model: Any, recipe: Any, samples: list[Any]) -> tuple[float, float, Any
         return correct(rewritten, decided, samples, recipe.algorithms, fan_in_limit=limit, engine=engine)
 
     idle, _ = timed(lambda _: None)
-    first, rewritten = timed(lambda engine: rewrite(model, samples, recipe.algorithms, scheme=recipe.scheme, engine=engine))
+    first, rewritten = timed(
+        lambda engine: rewrite(model, samples, recipe.algorithms, scheme=recipe.scheme, engine=engine)
+    )
     unit, seen = timed(lambda engine: calibrate(rewritten, samples, recipe.observer, engine=engine))
     decided = plan(rewritten, recipe, seen)
     second, found = timed(corrected)
