@@ -36,6 +36,7 @@ from tersor.stages.correct.float_means import float_means
 from tersor.stages.correct.layers import correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.walk import Walk
+from tersor.stages.correct.windows import averaging_of
 from tersor.stages.load import load
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
@@ -457,6 +458,64 @@ def test_folds_are_known_from_four_positions_for_each_input(count: int, known: b
         assert (moments.folds() is not None) == (known or layer.op.name != "y")
         assert moments.covariance() is not None
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("averaged", "known"),
+    [("mean", True), ("mean and reshape", True), ("pool", True), ("rows only", False), ("flattened", False)],
+)
+def test_averages_over_all_positions_are_known(averaged: str, known: bool) -> None:
+    builder = Builder()
+    x = y = builder.input("x", [1, 4, 4, 8])
+    width = 8
+    if averaged == "pool":
+        whole = {"filter_height": 4, "filter_width": 4, "stride_h": 1, "stride_w": 1, "padding": 1}
+        y = builder.op("AVERAGE_POOL_2D", [x], [1, 1, 1, 8], whole, name="average")
+    elif averaged.startswith("mean"):
+        y = builder.op("MEAN", [x, builder.constant("axes", [1, 2])], [1, 8], name="average")
+    elif averaged == "rows only":
+        y, width = builder.op("MEAN", [x, builder.constant("axes", [1])], [1, 4, 8], name="average"), 32
+    else:
+        width = 128
+    if averaged != "mean":
+        y = builder.op("RESHAPE", [y, builder.constant("shape", [1, width])], [1, width], name="flat")
+    layer = builder.op("FULLY_CONNECTED", [y, builder.constant("w", random([3, width], 0))], [1, 3], name="y")
+    graph = builder.model([layer]).graph
+    found = averaging_of(graph, graph.producers["y"])
+    assert (found is graph.producers.get("average")) if known else found is None
+
+
+def test_few_averages_are_completed_by_what_they_are_of(engine: Engine) -> None:
+    """With a position per sample, directions that no sample took are known from all positions."""
+    model = optimize(classifier())
+    many = [item[None] for item in images(400, seed=7)]
+    decided = plan(model, load_recipe("int8"), calibrate(model, many, engine=engine))
+    integers = quantize(model, decided).graph
+    last = correctable(model.graph, decided)[-1]
+    assert last.averaging is not None
+
+    def known(samples: Sequence[Array], spread: Array | None) -> Array:
+        store = engine.store()
+        fixed = Walk(integers, store, "", {"x": [to_integers(x, port) for x in samples]}, 1)
+        fixed.up_to(last.op.name)
+        found = InputMoments(store, lambda: fixed, fixed, last, len(samples), 1000, dict, spread).covariance()
+        store.close()
+        assert found is not None
+        return found
+
+    port = integers.tensors["x"].quant
+    assert port is not None
+    store = engine.store()
+    walk = Walk(integers, store, "", {"x": [to_integers(x, port) for x in many[::40]]}, 1)
+    walk.up_to(last.averaging.name)
+    name = integers.producers[last.averaging.outputs[0]].inputs[0]
+    assert name is not None
+    spread = store.reduce(covariance, walk.key(name), Window(inputs=8), walk.params(name), 10_000)
+    store.close()
+    wanted, few, better = known(many, None), known(many[::40], None), known(many[::40], spread)
+    error = [float(np.linalg.norm(item / np.trace(item[0]) - wanted / np.trace(wanted[0]))) for item in (few, better)]
+    assert np.trace(better[0]) == pytest.approx(np.trace(few[0]))
+    assert error[1] < 0.8 * error[0]
 
 
 def _pick(values: Sequence[Array], number: int) -> Array:

@@ -22,12 +22,13 @@ from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import Plan
 from tersor.numerics.affine import quantize as to_integers
+from tersor.numerics.patches import Window, covariance
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.correct.float_means import float_means
 from tersor.stages.correct.layers import Correctable, correctable, with_biases
-from tersor.stages.correct.moments import InputMoments
+from tersor.stages.correct.moments import InputMoments, positions_wanted
 from tersor.stages.correct.rewriting import rewrite, split_kinds
 from tersor.stages.correct.walk import Walk, bytes_per_sample
 from tersor.stages.load import admit_tensorflow_ops
@@ -162,8 +163,9 @@ class _Walker:
 
     def correct(self, layer: Correctable, steps: Sequence[Callable[[Layer], Layer]]) -> None:
         """Run the quantized network up to a layer, improve it, and go on with the result."""
-        self._integer.up_to(layer.op.name)
         limit = 0 if layer.shared else self._fan_in_limit
+        spread = self._spread(layer) if layer.shape[2] <= limit else None
+        self._integer.up_to(layer.op.name)
         moments = InputMoments(
             self._store,
             lambda: self._floats,
@@ -172,6 +174,7 @@ class _Walker:
             len(self._samples),
             limit,
             lambda: self._float_means,
+            spread,
         )
         given = layer.described(moments)
         found = given
@@ -206,6 +209,20 @@ class _Walker:
     @cached_property
     def _float_means(self) -> dict[str, Array]:
         return float_means(self._written or self._model, self._layers, self._samples, self._engine)
+
+    def _spread(self, layer: Correctable) -> Array | None:
+        """See `InputMoments`; to be asked for before the network is run up to the layer."""
+        wanted = positions_wanted(layer)
+        if layer.averaging is None or layer.positions * len(self._samples) >= wanted:
+            return None
+        self._integer.up_to(layer.averaging.name)
+        name = self._integer.op(layer.averaging.name).inputs[0]
+        assert name is not None
+        window = Window(inputs=layer.shape[2])
+        found: Array = self._store.reduce(
+            covariance, self._integer.key(name), window, self._integer.params(name), wanted
+        )
+        return found
 
     def _replace(self, layer: Correctable, index: int, tensor: Tensor, values: Array) -> None:
         name = self._integer.op(layer.op.name).inputs[index]

@@ -16,7 +16,7 @@ from tersor.numerics.affine import SMALLEST_SCALE, bias_params, fit_bias
 from tersor.numerics.packing import values_of
 from tersor.numerics.patches import Window
 from tersor.ops import BIAS_VERSION, LAYERS, LayerOperands, layer_operands
-from tersor.stages.correct.windows import turned, window_of
+from tersor.stages.correct.windows import averaging_of, turned, window_of
 
 Operands = Mapping[tuple[str, int], TensorPlan]
 
@@ -39,6 +39,7 @@ class Correctable:
         input_scale: of the values that it reads.
         shared: whether other operators read the same weights.
         positions: how often the weights are used on a sample.
+        averaging: the operator that averages all positions of a sample to the input of this layer; None if none does.
     """
 
     op: Op
@@ -51,6 +52,12 @@ class Correctable:
     input_scale: float
     shared: bool
     positions: int
+    averaging: Op | None = None
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether steps of the weights are large: 4 bits, or one scale for all."""
+        return self.params.dtype is DType.INT4 or isinstance(self.params.granularity, PerTensor)
 
     def described(self, moments: Moments) -> Layer:
         """The layer as algorithms see it, its weights rounded to the nearest integers."""
@@ -177,4 +184,5 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     scale = _input_params(op, plan).scale
     positions = graph.tensors[op.outputs[0]].elements // outputs
     shared = len(graph.consumers[weights.name]) > 1
-    return Correctable(op, place, window, shape, weights, bias, params, scale, shared, positions)
+    averaging = averaging_of(graph, op) if shape[0] == 1 else None
+    return Correctable(op, place, window, shape, weights, bias, params, scale, shared, positions, averaging)

@@ -1,4 +1,4 @@
-"""How layers move over their input."""
+"""How layers move over their input, and what made it."""
 
 from __future__ import annotations
 
@@ -39,3 +39,24 @@ def _spread(size: int, kernel: int, stride: int, *, same: bool) -> Spread:
 def turned(kernel: Array) -> Array:
     """A kernel [O, height, width, channels] turned by half a turn."""
     return kernel[:, ::-1, ::-1]
+
+
+def averaging_of(graph: Graph, op: Op) -> Op | None:
+    """The operator that averages all positions of a sample to the vector that a layer reads; None if there is none.
+
+    Each position has the channels that the layer has inputs.
+    """
+    place = layer_operands(op.kind)
+    data, weights = graph.operand(op, place.data), graph.operand(op, place.weights)
+    assert data is not None
+    assert weights is not None
+    before = graph.producers.get(data.name)
+    while before is not None and before.kind in ("RESHAPE", "SQUEEZE"):
+        before = graph.producers.get(before.inputs[0] or "")
+    if before is None or before.kind not in ("MEAN", "AVERAGE_POOL_2D"):
+        return None
+    values = graph.operand(before, 0)
+    assert values is not None
+    inputs = weights.elements // graph.tensors[op.outputs[0]].shape[-1]
+    whole = graph.tensors[before.outputs[0]].elements == inputs < values.elements
+    return before if whole and values.shape[-1] == inputs else None
