@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import Cli, Run
 from small_nets import random, through_file
@@ -21,6 +23,7 @@ from tersor.algorithms import (
     least_squares_refit,
     zero_dead_channels,
 )
+from tersor.algorithms._channels import channels_of, copied
 from tersor.algorithms._contract import Layer, nearest
 from tersor.errors import RuntimeFailure
 from tersor.formats import tflite
@@ -356,14 +359,14 @@ def inputs_of(model: Model, count: int, seed: int = 0) -> list[Array]:
 def split_and_quantized(model: Model, wish: str, engine: Engine, run: Run) -> tuple[Model, list[float]]:
     """The network with split channels, and the SQNR without and with it, on other samples."""
     recipe = adjusted(load_recipe("int8_float_io"), per_tensor=True) if wish == "per_tensor" else load_recipe(wish)
-    given, unseen = inputs_of(model, 40), inputs_of(model, 60, 1000)
-    found = rewrite(model, given, ["outlier_splitting"], scheme=recipe.scheme, engine=engine)
+    seen, unseen = inputs_of(model, 40), inputs_of(model, 60, 1000)
+    found = rewrite(model, seen, ["outlier_splitting"], scheme=recipe.scheme, engine=engine)
     wanted, again = (np.stack([run(item, [x])[0] for x in unseen]) for item in (model, found))
     assert sqnr_db(wanted, again) > 110
     qualities = []
     for item in (model, found):
-        decided = plan(item, recipe, calibrate(item, given, engine=engine))
-        made = correct(item, decided, given, ["bias_correction"], engine=engine)
+        decided = plan(item, recipe, calibrate(item, seen, engine=engine))
+        made = correct(item, decided, seen, ["bias_correction"], engine=engine)
         answers = np.stack([run(quantize(made.model, made.plan), [x])[0] for x in unseen])
         qualities.append(sqnr_db(wanted, answers))
     return found, qualities
@@ -410,6 +413,28 @@ def test_weights_behind_a_clamp_are_divided_by_equal_copies(engine: Engine, run:
     assert np.array_equal(high[128:], np.repeat(high[7], extra))
 
 
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 5), st.booleans())
+def test_copies_of_weights_round_as_one(seed: int, count: int, one_scale: bool) -> None:
+    """The sum of what the copies round to is the sum of the copies, within half a step."""
+    model = lopsided("weights", hidden=8)
+    channels = channels_of(model.graph, model.graph.ops[0])
+    assert channels is not None
+    ones = np.ones(8, np.int64)
+    lighter = np.where(np.arange(8) == seed % 8, count, 1)
+
+    def steps(weights: Array) -> Array:
+        return np.asarray(np.abs(weights).max(None if one_scale else (1, 2), keepdims=True) / 7)
+
+    found = copied(model.graph, channels, ones, lighter, steps).tensors["v"].data
+    assert found is not None
+    step = steps(channels.readers[0].weights / lighter)[:, 0]
+    copies = [seed % 8, *range(8, 7 + count)]
+    wanted, rounded = found[:, copies].sum(1), (np.rint(found[:, copies] / step) * step).sum(1)
+    assert np.allclose(wanted, channels.readers[0].weights[:, 0, seed % 8], rtol=1e-5, atol=1e-6)
+    assert (np.abs(rounded - wanted) <= step[:, 0] * (0.5 + 1e-4)).all()
+
+
 @pytest.mark.parametrize("how", ["output", "residual", "concatenated", "summed"])
 def test_channels_that_others_read_are_not_split(how: str, engine: Engine) -> None:
     model = lopsided("values", DEEP)
@@ -434,10 +459,10 @@ def test_channels_that_others_read_are_not_split(how: str, engine: Engine) -> No
 def test_splitting_goes_with_everything_else(engine: Engine, tmp_path: Path) -> None:
     """A recipe names it; a file for a batch has the same channels; others of the same call stay as they are."""
     model = lopsided("values")
-    given = [x[0] for x in inputs_of(model, 60)]
+    data = [x[0] for x in inputs_of(model, 60)]
     plain = load_recipe("int8")
     split = replace(plain, name="split", algorithms=("outlier_splitting", *plain.algorithms))
-    outcome = produce(model, {plain: tmp_path / "plain.tflite", split: tmp_path / "split.tflite"}, given, engine=engine)
+    outcome = produce(model, {plain: tmp_path / "plain.tflite", split: tmp_path / "split.tflite"}, data, engine=engine)
     first, second = outcome.products
     assert first.sqnr_db is not None
     assert second.sqnr_db is not None
@@ -446,7 +471,7 @@ def test_splitting_goes_with_everything_else(engine: Engine, tmp_path: Path) -> 
     assert second.plan is not None
     assert re.search(r"; [1-6] of its 1[23]\d channels are copies of others", second.plan.explain())
     wide = with_batch(model, 4)
-    produce(model, {split: tmp_path / "wide.tflite"}, given, engine=engine, batched=wide)
+    produce(model, {split: tmp_path / "wide.tflite"}, data, engine=engine, batched=wide)
     made = tflite.read(tmp_path / "wide.tflite").graph.tensors["hidden"].shape
     assert made == (4, tflite.read(tmp_path / "split.tflite").graph.tensors["hidden"].shape[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,7 +76,7 @@ def _keeps_apart(graph: Graph, op: Op, name: str) -> bool:
     return op.kind in (*_PROPORTIONAL, *_BENT)
 
 
-def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array) -> Graph:
+def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array, steps: Callable[[Array], Array]) -> Graph:
     """The graph with some channels computed several times; what it computes stays.
 
     Args:
@@ -83,9 +84,15 @@ def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array) -> 
         channels: of it.
         smaller: by what each channel is divided where it is computed, [channels] of integers.
         lighter: by what the weights that read it are divided; there are ``smaller * lighter`` copies of it then.
+        steps: weights [O, taps, channels] -> what they will be rounded to multiples of, [O, 1, 1] or less.
+
+    The weights that read n copies differ by parts of a step, -1/2 + 1/2n, ... 1/2 - 1/2n, which add up to nothing. So
+    the sum of the rounded ones is that of all, rounded once.
     """
     copies = smaller * lighter
     order = np.concatenate([np.arange(len(copies)), np.repeat(np.arange(len(copies)), copies - 1)])
+    number = np.concatenate([np.zeros(len(copies)), *(np.arange(1, count) for count in copies)])
+    parts = (number + 0.5) / copies[order] - 0.5
     down = 1.0 / smaller[order]
     tensors = [_divided(item, 0, order, down) for item in _constants(graph, channels.first.op)]
     for op in channels.between:
@@ -94,7 +101,9 @@ def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array) -> 
             tensors += [_divided(weights, 3, order, np.ones_like(down)), _divided(bias, 0, order, down)]
     for layer in channels.readers:
         weights, _ = _constants(graph, layer.op)
-        tensors.append(_divided(weights, len(weights.shape) - 1, order, 1.0 / lighter[order]))
+        values = layer.weights[..., order] / lighter[order]
+        values = (values + parts * steps(values)).reshape(*weights.shape[:-1], len(order)).astype(np.float32)
+        tensors.append(weights.with_data(values, shape=values.shape))
     for name in channels.values:
         tensor = graph.tensors[name]
         shapes = (None if shape is None else (*shape[:-1], len(order)) for shape in (tensor.shape, tensor.open_shape))

@@ -3,8 +3,9 @@
 With a scale for many numbers, one that is ten times as large as the others costs these three bits. A channel x that
 layers read with weights w can be computed n times: ``w x = n (w / n) x``, which divides the weights, or, where what
 lies between is proportional (ReLU, pooling, no function), ``w x = n w (x / n)``, which divides the values. The float
-network computes the same; the largest number of its range is n times as small. An error of the copies is the same in
-all n, so that the channel itself loses nothing and gains nothing; all others gain.
+network computes the same; the largest number of its range is n times as small, and all others gain. The channel itself
+loses nothing: values round alike in all copies, n times an error n times as small. Weights are made to differ by parts
+of a step, such that the sum of the rounded ones is the weight rounded once, and gains as well.
 
 Both are estimated from ranges, before and after: steps of the values^2 times the weights^2 that read them, and steps of
 the weights^2 times the values^2, over 12. Copy by copy, the side with more noise gives the channel with its largest
@@ -50,8 +51,11 @@ _DEVIATIONS = 3.0
 
 def watched(graph: Graph) -> list[str]:
     """The activations whose ranges are asked for."""
-    found = [channels for op in graph.ops if (channels := channels_of(graph, op)) is not None]
-    return [name for channels in found for name in channels.values]
+    found: list[str] = []
+    for op in graph.ops:
+        channels = channels_of(graph, op)
+        found += () if channels is None else channels.values
+    return found
 
 
 def rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph:
@@ -60,9 +64,10 @@ def rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph:
         channels = channels_of(graph, op)
         if channels is None or any(name not in ranges for name in channels.values):
             continue
-        smaller, lighter = _chosen(_Noise(graph, channels, ranges, scheme), len(channels.first.bias))
+        noise = _Noise(graph, channels, ranges, scheme)
+        smaller, lighter = _chosen(noise, len(channels.first.bias))
         if (smaller * lighter > 1).any():
-            graph = copied(graph, channels, smaller, lighter)
+            graph = copied(graph, channels, smaller, lighter, noise.steps)
     return graph
 
 
@@ -97,7 +102,7 @@ class _Noise:
             self._of_values(low / smaller, high / smaller, gain, smaller)
             for (low, high), gain in zip(self._values, self._gains, strict=True)
         ]
-        weights = [self._of_weights(item / lighter, lighter) for item in self._readers]
+        weights = [self._of_weights(item / lighter, smaller) for item in self._readers]
         return _joined(values), _joined(weights)
 
     @property
@@ -110,13 +115,17 @@ class _Noise:
         power = step**2 * float((np.square(smaller) * gain * self._read).sum())
         return _Share(power, int(np.argmax(np.maximum(np.abs(low), np.abs(high)))))
 
-    def _of_weights(self, weights: Array, lighter: Array) -> _Share:
+    def _of_weights(self, weights: Array, smaller: Array) -> _Share:
         """Of weights [O, taps, channels]."""
         largest = weights.max((1, 2))
-        steps = np.full_like(largest, largest.max()) if self._one_scale else largest
-        each = weights.shape[1] * float((np.square(lighter) * self._squares).sum())
-        power = float(np.square(steps / self._limit).sum()) * each
+        each = weights.shape[1] * float((self._squares / np.square(smaller)).sum())
+        power = float(np.broadcast_to(np.square(self.steps(weights)), (len(largest), 1, 1)).sum()) * each
         return _Share(power, int(np.argmax(weights[np.argmax(largest)].max(0))))
+
+    def steps(self, weights: Array) -> Array:
+        """What weights [O, taps, channels] are rounded to multiples of, [O, 1, 1] or [1, 1, 1]."""
+        sizes = np.abs(weights)
+        return np.asarray(sizes.max(axis=None if self._one_scale else (1, 2), keepdims=True) / self._limit)
 
 
 def _joined(parts: Sequence[_Share]) -> _Share:
