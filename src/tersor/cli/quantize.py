@@ -83,6 +83,10 @@ def command(
             show_default=False,
         ),
     ] = None,
+    labels: options.Labels = None,
+    metadata: Annotated[
+        bool, typer.Option("--metadata/--no-metadata", help="Write the normalization into the result.")
+    ] = True,
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Write the report of 'tersor debug' beside each integer file.")
@@ -122,10 +126,10 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        loaded = opening.load(model)
-        batched = opening.load(model, batch_size) if batch_size > 1 else None
+        loaded = normalization.annotate(opening.load(model), labels, write=metadata)
+        batched = normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
         dataset = None if data is None else normalization.load(data, loaded)
-        evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.preprocess)
+        evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.asked)
         outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
         measured = Options(samples, eval_samples, metric, latency)
         repairs: tuple[Repair, ...] = ()
