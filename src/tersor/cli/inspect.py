@@ -50,7 +50,9 @@ def command(
         "quantization": analysis.quantization,
         "tensors": ", ".join(f"{count} {kind}" for kind, count in analysis.numbers.items()),
         "signatures": ", ".join(signature.key for signature in loaded.signatures) or "none",
-        "normalization": f"{declared(loaded)} (as the model states)" if not declared(loaded).is_identity else "not stated",
+        "normalization": f"{declared(loaded)} (as the model states)"
+        if not declared(loaded).is_identity
+        else "not stated",
         "labels": "\n".join(f"{len(names)} of {name}" for name, names in labels_of(loaded).items()) or "none",
         "metadata": ", ".join(f"{name} ({len(data)} bytes)" for name, data in loaded.metadata) or "none",
     }

@@ -11,7 +11,7 @@ from tersor.errors import DataError, RecipeError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
 from tersor.ir.quant import QuantParams
-from tersor.numerics.affine import asymmetric_params, quantize
+from tersor.numerics.affine import asymmetric_params, offset_of, quantize
 
 EPSILON = 1e-6
 """Added to the standard deviation of a sample, so that one of a single colour divides by something (as MLTK does)."""
@@ -78,7 +78,9 @@ class Preprocess:
         if self.is_identity:
             return values
         if self.samplewise:
-            return _standardized(np.asarray(values, np.float32) * np.float32(1 if self.rescale is None else self.rescale))
+            return _standardized(
+                np.asarray(values, np.float32) * np.float32(1 if self.rescale is None else self.rescale)
+            )
         if self.rescale is not None:
             return np.asarray(values, np.float32) * np.float32(self.rescale)
         channels = values.shape[-1] if values.ndim else 1
@@ -93,7 +95,9 @@ class Preprocess:
         if self.is_identity:
             return "as they are"
         if self.samplewise:
-            return f"(x - mean of x) / std of x, sample by sample{'' if self.rescale is None else f', of {self._scaled}'}"
+            return (
+                f"(x - mean of x) / std of x, sample by sample{'' if self.rescale is None else f', of {self._scaled}'}"
+            )
         if self.rescale is not None:
             return self._scaled
         return f"(x - {_joined(self.mean or (0.0,))}) / {_joined(self.std or (1.0,))}"
@@ -101,12 +105,6 @@ class Preprocess:
     @property
     def _scaled(self) -> str:
         return f"x * {self.rescale:g}"
-
-
-def offset_of(table: Array) -> int | None:
-    """What is to be added to any byte to get its integer in a table [256, channels]; None if that differs."""
-    offsets = np.unique(table.astype(np.int64) - np.arange(256)[:, np.newaxis])
-    return int(offsets[0]) if offsets.size == 1 else None
 
 
 def _standardized(values: Array) -> Array:

@@ -93,8 +93,8 @@ def annotate(model: Model, preprocess: Preprocess | None = None, labels: tuple[s
         preprocess: what is done to raw values; None leaves what the model states.
         labels: one for each value of an output; None leaves what the model states.
 
-    Raises RecipeError if the labels are not as many as the values of any output; FormatError for metadata that cannot be
-    changed without loss.
+    Raises RecipeError if the labels are not as many as the values of any output; FormatError for metadata that cannot
+    be changed without loss.
     """
     if preprocess is not None and not same(preprocess, _declared_or_none(model)):
         model = _with_preprocess(model, preprocess)

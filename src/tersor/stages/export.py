@@ -1,0 +1,247 @@
+"""A model file in the form that something else takes: C source for a microcontroller, or one archive of everything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tersor import __version__
+from tersor.data.preprocess import EPSILON, Preprocess
+from tersor.errors import ModelError, RecipeError, UnsupportedError
+from tersor.formats import tflite
+from tersor.formats.c_array import Input, Output, Source, c_name, files
+from tersor.formats.c_array.normalization import C_TYPES, Normalize
+from tersor.formats.c_array.operators import operators
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Model, Tensor
+from tersor.ir.quant import PerTensor
+from tersor.numerics.affine import offset_of
+from tersor.runtimes import tflite_micro
+from tersor.runtimes.engine import Engine
+from tersor.stages.annotate import declared, labels_of
+from tersor.stages.save import atomic
+
+_SAMPLES = 4
+"""Random samples on which the microcontroller's kernels are compared with LiteRT's."""
+
+_SEED = 0
+
+_FEW_BYTES = 128
+"""Where a model states no normalization: different integers that bytes have to give to make sense as its input."""
+
+KINDS = ("c", "archive")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what is known of it.
+
+    Attributes:
+        files: that were written.
+        arena_bytes: what TensorFlow Lite Micro needs; None if that was not measured.
+        notes: what to tell the user.
+        warnings: what the user should not miss.
+    """
+
+    files: tuple[Path, ...]
+    arena_bytes: int | None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Arena:
+    size: int | None
+    note: str
+
+
+def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
+    """Write `NAME.h`, `NAME.c` and `NAME_operators.h`.
+
+    Where the package `tflite-micro` is installed, the model is run in it first, and nothing is written if it refuses.
+
+    Args:
+        path: a `.tflite` file.
+        folder: where to write.
+        name: of the array and the files; by default made of the file's name.
+
+    Raises:
+        UnsupportedError: operators without a kernel in TensorFlow Lite Micro, named.
+        RuntimeFailure: it refuses the model, or crashes.
+        RecipeError: the name is no C identifier.
+        FormatError, OutputError.
+    """
+    model = tflite.read(path)
+    content = path.read_bytes()
+    if name is not None and c_name(name) != name:
+        raise RecipeError(f"--name {name!r} is no C identifier; {c_name(name)!r} would be one")
+    name = name or c_name(path.stem)
+    used = operators(op for graph in model.graphs for op in graph.ops)
+    if used.missing:
+        raise UnsupportedError(f"{path}: TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
+    stated = declared(model)
+    arena = _measured(model, content, custom=used.custom)
+    source = Source(
+        name=name,
+        content=content,
+        origin=_origin(path, content),
+        inputs=tuple(_input(model, place, stated, name) for place in range(len(model.graph.inputs))),
+        outputs=tuple(_output(model.graph.tensors[item]) for item in model.graph.outputs),
+        normalization=str(stated),
+        operators=used,
+        arena_bytes=arena.size,
+        arena_note=arena.note,
+        labels=labels_of(model).get(model.graph.outputs[0], ()) if model.graph.outputs else (),
+    )
+    written = _write_all({folder / file: text for file, text in files(source).items()})
+    notes = [f"arena: {arena.note}", *_input_notes(source)]
+    warnings = [f"the kernel of the custom operator {code!r} is yours to add" for code in used.custom]
+    return Exported(written, arena.size, tuple(notes), tuple(warnings))
+
+
+def parameters_of(model: Model) -> dict[str, object]:
+    """What a program has to know of a model to use it, as JSON has it."""
+    from tersor.formats.tflite.parameters import read_parameters
+    from tersor.stages.parameters import plain
+
+    stated = declared(model)
+    given = {"rescale": stated.rescale, "mean": list(stated.mean), "std": list(stated.std)}
+    return {
+        "inputs": [_described(model.graph.tensors[name]) for name in model.graph.inputs],
+        "outputs": [_described(model.graph.tensors[name]) for name in model.graph.outputs],
+        "normalization": None if stated.is_identity else {**given, "samplewise": stated.samplewise},
+        "parameters": {key: {"type": item.type, "value": plain(item)} for key, item in read_parameters(model).items()},
+    }
+
+
+def _described(tensor: Tensor) -> dict[str, object]:
+    quant = tensor.quant if tensor.quant is not None and isinstance(tensor.quant.granularity, PerTensor) else None
+    return {
+        "name": tensor.name,
+        "dtype": str(tensor.dtype),
+        "shape": list(tensor.open_shape or tensor.shape),
+        "scale": None if quant is None else quant.scale,
+        "zero_point": None if quant is None else quant.zero_point,
+    }
+
+
+def _write_all(texts: Mapping[Path, str]) -> tuple[Path, ...]:
+    """All of them or none."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            stack.enter_context(atomic(path)).write_text(text, "utf-8", newline="\n")
+    return tuple(texts)
+
+
+def _origin(path: Path, content: bytes) -> tuple[str, ...]:
+    digest = hashlib.sha256(content).hexdigest()
+    return (
+        f"Made by tersor {__version__} from {path.name} ({len(content)} bytes).",
+        f"SHA-256 of that file: {digest}",
+        "Not to be edited: make it again.",
+    )
+
+
+def _output(tensor: Tensor) -> Output:
+    return Output(tensor.name, tensor.dtype, tensor.shape, tensor.quant)
+
+
+def _input(model: Model, place: int, stated: Preprocess, name: str) -> Input:
+    tensor = model.graph.tensors[model.graph.inputs[place]]
+    described = Input(**vars(_output(tensor)), normalize=None)
+    params = tensor.quant
+    is_real = tensor.dtype is DType.FLOAT32 or (params is not None and isinstance(params.granularity, PerTensor))
+    if not is_real or tensor.dtype not in C_TYPES or not tensor.elements:
+        return described
+    channels = tensor.shape[-1] if tensor.shape else 1
+    for option, values in (("mean", stated.mean), ("std", stated.std)):
+        if len(values) not in (0, 1, channels):
+            raise ModelError(
+                f"{model.source}: its metadata state a {option} of {len(values)} channels, input {tensor.name!r} has "
+                f"{channels}"
+            )
+    table = None if params is None or stated.samplewise else stated.table(params)
+    makes_sense = not stated.is_identity or table is None or len(np.unique(table)) >= _FEW_BYTES
+    one = f"{name}_normalize" if len(model.graph.inputs) == 1 else f"{name}_normalize_{place}"
+    normalize = Normalize(
+        name=one,
+        dtype=tensor.dtype,
+        params=params if tensor.dtype is not DType.FLOAT32 else None,
+        elements=tensor.elements // max(tensor.shape[0] if len(tensor.shape) > 1 else 1, 1),
+        rescale=stated.rescale,
+        mean=stated.mean,
+        std=stated.std,
+        samplewise=stated.samplewise,
+        epsilon=EPSILON,
+        table=table,
+        takes_bytes=makes_sense,
+    )
+    return replace(described, normalize=normalize)
+
+
+def _input_notes(source: Source) -> list[str]:
+    notes = []
+    for item in source.inputs:
+        given = None if item.normalize is None else item.normalize
+        if given is None:
+            notes.append(f"input {item.name!r}: {item.dtype}, no normalization function")
+        elif given.table is not None and given.takes_bytes:
+            offset = offset_of(given.table)
+            how = "by a table" if offset is None else "as they are" if not offset else f"less {-offset}"
+            notes.append(f"input {item.name!r}: bytes go in {how}; {source.normalization}")
+        else:
+            notes.append(f"input {item.name!r}: {source.normalization}")
+    return notes
+
+
+def _measured(model: Model, content: bytes, *, custom: tuple[str, ...]) -> _Arena:
+    """Run the model where the microcontroller's kernels are, next to LiteRT's."""
+    if not tflite_micro.is_installed():
+        return _Arena(None, f"not measured, and not run: {tflite_micro.MISSING}")
+    if custom:
+        return _Arena(None, f"not measured, and not run: the kernel of {', '.join(custom)} is yours")
+    samples = _random_samples(model)
+    found = tflite_micro.measure(content, samples)
+    with Engine() as engine:
+        handle = engine.open(str(model.source), "builtin")
+        wanted = [handle.run(sample) for sample in samples]
+        handle.close()
+    return _Arena(
+        found.arena_bytes,
+        f"{found.arena_bytes} bytes, the least with which the interpreter and reference kernels of tflite-micro "
+        f"{found.version} run the model on a 64-bit machine; other kernels may need more. "
+        f"{_compared(wanted, found.outputs)}",
+    )
+
+
+def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -> str:
+    """How far the answers lie apart, in words."""
+    pairs = [pair for a, b in zip(wanted, found, strict=True) for pair in zip(a, b, strict=False)]
+    furthest = max((float(np.max(np.abs(a.astype(np.float64) - b), initial=0.0)) for a, b in pairs), default=0.0)
+    is_integer = all(a.dtype.kind in "iu" for a, _ in pairs)
+    distance = f"{furthest:g} steps" if is_integer else f"{furthest:.3g}"
+    return f"Answers to {len(found)} random inputs lie within {distance} of LiteRT's builtin kernels'."
+
+
+def _random_samples(model: Model) -> list[list[Array]]:
+    generator = np.random.default_rng(_SEED)
+    samples = []
+    for _ in range(_SAMPLES):
+        sample: list[Array] = []
+        for name in model.graph.inputs:
+            tensor = model.graph.tensors[name]
+            if tensor.dtype in (DType.INT8, DType.UINT8, DType.INT16) and tensor.quant is not None:
+                low, high = tensor.dtype.integer_range
+                sample.append(generator.integers(low, high + 1, tensor.shape).astype(tensor.dtype.numpy))
+            elif tensor.dtype is DType.FLOAT32:
+                sample.append(generator.uniform(-1, 1, tensor.shape).astype(np.float32))
+            else:
+                sample.append(np.zeros(tensor.shape, tensor.dtype.numpy))
+        samples.append(sample)
+    return samples
