@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,8 @@ def command(
         str,
         typer.Argument(
             metavar="list|get KEY|set KEY VALUE|remove KEY|attach",
-            help="'attach' writes the normalization and the labels that options give, in place of those it has.",
+            help="'attach' writes the normalization and the labels that options give, in place of those it has "
+            "(--as-is: no normalization). 'remove' also takes the name of metadata, to take out all of it.",
         ),
     ] = "list",
     words: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
@@ -64,6 +66,8 @@ def command(
     loaded = tflite.read(model)
     if action == "attach":
         changed = _attached(loaded, normalization, labels)
+    elif action == "remove" and operands[0] in dict(loaded.metadata):
+        changed = replace(loaded, metadata=tuple(item for item in loaded.metadata if item[0] != operands[0]))
     else:
         if labels is not None or normalization != groups.Normalization():
             raise RecipeError(f"normalization and labels are written by 'attach', not by {action!r}")

@@ -165,7 +165,11 @@ def _of_parameters(model: Model) -> Preprocess:
     parameters = read_parameters(model)
     rescale, samplewise = parameters.get(RESCALE), parameters.get(SAMPLEWISE)
     factor = 0.0 if rescale is None else rescale.value
-    if not isinstance(factor, int | float) or not isinstance(False if samplewise is None else samplewise.value, bool):
+    if (
+        isinstance(factor, bool)
+        or not isinstance(factor, int | float)
+        or not isinstance(False if samplewise is None else samplewise.value, bool)
+    ):
         raise FormatError(f"{_source(model)}: its model parameters {RESCALE} and {SAMPLEWISE} are a number and a bool")
     try:
         return Preprocess(rescale=float(factor) or None, samplewise=samplewise is not None and bool(samplewise.value))

@@ -11,11 +11,12 @@ import numpy as np
 
 from tersor import __version__
 from tersor.data.preprocess import EPSILON, Preprocess
-from tersor.errors import ModelError, RecipeError, UnsupportedError
+from tersor.errors import ModelError, RecipeError, RuntimeFailure, UnsupportedError
 from tersor.formats import tflite
 from tersor.formats.c_array import Input, Output, Source, c_name, files
 from tersor.formats.c_array.normalization import C_TYPES, Normalize
 from tersor.formats.c_array.operators import operators
+from tersor.formats.tflite.metadata import NAME as METADATA
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model, Tensor
 from tersor.ir.quant import PerTensor
@@ -76,7 +77,8 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
         FormatError, OutputError.
     """
     model = tflite.read(path)
-    content = path.read_bytes()
+    given = path.read_bytes()
+    content = tflite.write_bytes(_without_files(model)) if model.attachments else given
     if name is not None and c_name(name) != name:
         raise RecipeError(f"--name {name!r} is no C identifier; {c_name(name)!r} would be one")
     name = name or c_name(path.stem)
@@ -84,11 +86,11 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
     if used.missing:
         raise UnsupportedError(f"{path}: TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
     stated = declared(model)
-    arena = _measured(model, content, custom=used.custom)
+    arena = _measured(model, content, path, custom=used.custom)
     source = Source(
         name=name,
         content=content,
-        origin=_origin(path, content),
+        origin=_origin(path, given, model),
         inputs=tuple(_input(model, place, stated, name) for place in range(len(model.graph.inputs))),
         outputs=tuple(_output(model.graph.tensors[item]) for item in model.graph.outputs),
         normalization=str(stated),
@@ -139,11 +141,17 @@ def _write_all(texts: Mapping[Path, str]) -> tuple[Path, ...]:
     return tuple(texts)
 
 
-def _origin(path: Path, content: bytes) -> tuple[str, ...]:
-    digest = hashlib.sha256(content).hexdigest()
+def _without_files(model: Model) -> Model:
+    """The model alone: files behind it, and the metadata that refer to them, would only take the device's memory."""
+    return replace(model, attachments=(), metadata=tuple(item for item in model.metadata if item[0] != METADATA))
+
+
+def _origin(path: Path, content: bytes, model: Model) -> tuple[str, ...]:
+    attached = ", ".join(name for name, _ in model.attachments)
     return (
         f"Made by tersor {__version__} from {path.name} ({len(content)} bytes).",
-        f"SHA-256 of that file: {digest}",
+        f"SHA-256 of that file: {hashlib.sha256(content).hexdigest()}",
+        *([f"Left out: {attached}, and the metadata that refer to it."] if attached else []),
         "Not to be edited: make it again.",
     )
 
@@ -179,7 +187,7 @@ def _input(model: Model, place: int, stated: Preprocess, name: str) -> Input:
         std=stated.std,
         samplewise=stated.samplewise,
         epsilon=EPSILON,
-        table=table,
+        table=table if makes_sense else None,
         takes_bytes=makes_sense,
     )
     return replace(described, normalize=normalize)
@@ -187,6 +195,7 @@ def _input(model: Model, place: int, stated: Preprocess, name: str) -> Input:
 
 def _input_notes(source: Source) -> list[str]:
     notes = []
+    words = "not normalized" if source.normalization == str(Preprocess()) else source.normalization
     for item in source.inputs:
         given = None if item.normalize is None else item.normalize
         if given is None:
@@ -194,22 +203,25 @@ def _input_notes(source: Source) -> list[str]:
         elif given.table is not None and given.takes_bytes:
             offset = offset_of(given.table)
             how = "by a table" if offset is None else "as they are" if not offset else f"less {-offset}"
-            notes.append(f"input {item.name!r}: bytes go in {how}; {source.normalization}")
+            notes.append(f"input {item.name!r}: {words}; raw bytes go in {how}")
         else:
-            notes.append(f"input {item.name!r}: {source.normalization}")
+            notes.append(f"input {item.name!r}: {words}")
     return notes
 
 
-def _measured(model: Model, content: bytes, *, custom: tuple[str, ...]) -> _Arena:
+def _measured(model: Model, content: bytes, path: Path, *, custom: tuple[str, ...]) -> _Arena:
     """Run the model where the microcontroller's kernels are, next to LiteRT's."""
     if not tflite_micro.is_installed():
         return _Arena(None, f"not measured, and not run: {tflite_micro.MISSING}")
     if custom:
         return _Arena(None, f"not measured, and not run: the kernel of {', '.join(custom)} is yours")
     samples = _random_samples(model)
-    found = tflite_micro.measure(content, samples)
+    try:
+        found = tflite_micro.measure(content, samples)
+    except RuntimeFailure as error:
+        raise RuntimeFailure(f"{path}: {error}; nothing was written") from error
     with Engine() as engine:
-        handle = engine.open(str(model.source), "builtin")
+        handle = engine.open(str(path), "builtin")
         wanted = [handle.run(sample) for sample in samples]
         handle.close()
     return _Arena(
@@ -225,6 +237,8 @@ def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -
     pairs = [pair for a, b in zip(wanted, found, strict=True) for pair in zip(a, b, strict=False)]
     furthest = max((float(np.max(np.abs(a.astype(np.float64) - b), initial=0.0)) for a, b in pairs), default=0.0)
     is_integer = all(a.dtype.kind in "iu" for a, _ in pairs)
+    if not furthest:
+        return f"Answers to {len(found)} random inputs are those of LiteRT's builtin kernels."
     distance = f"{furthest:g} steps" if is_integer else f"{furthest:.3g}"
     return f"Answers to {len(found)} random inputs lie within {distance} of LiteRT's builtin kernels'."
 

@@ -192,7 +192,7 @@ def _operators(source: Source) -> Iterator[str]:
 
 def _block(text: str) -> list[str]:
     """A comment of several lines."""
-    return ["/*", *(f" * {line}" for line in textwrap.wrap(_comment(text), _COLUMNS)), " */"]
+    return ["/*", *(f" * {line}" for line in textwrap.wrap(_comment(text), _COLUMNS, break_on_hyphens=False)), " */"]
 
 
 def _comment(text: str) -> str:

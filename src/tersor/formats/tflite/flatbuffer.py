@@ -71,21 +71,30 @@ class Content:
     is_whole: bool
 
 
-def decode(content: bytes, schema: Schema, what: str) -> Content:
-    """Read a flatbuffer: fields that are absent are absent in the records. Raises FormatError, naming `what`."""
+def decode(content: bytes, schema: Schema, what: str, cure: str = "") -> Content:
+    """Read a flatbuffer: fields that are absent are absent in the records.
+
+    Raises FormatError, naming `what` it is and what to do.
+    """
     if schema.identifier and content[4:8] != schema.identifier:
-        raise FormatError(f"{what} is damaged: it does not begin as {schema.identifier.decode()} data do")
+        raise FormatError(f"{what} is damaged: it does not begin as {schema.identifier.decode()} data do{cure}")
     reader = _Reader(content, schema)
     try:
         root = reader.table(reader.offset(0), schema.root, 0)
     except (struct.error, ValueError) as error:
-        raise FormatError(f"{what} is damaged: {error}") from error
+        raise FormatError(f"{what} is damaged: {error}{cure}") from error
     return Content(root, reader.is_whole)
+
+
+def cure(name: str) -> str:
+    """What to do about damaged metadata of that name."""
+    return f"; 'tersor params MODEL remove {name}' takes all of it out"
 
 
 def encode(root: Record, schema: Schema) -> bytes:
     """The bytes of a flatbuffer."""
     builder = flatbuffers.Builder(1024)
+    builder.ForceDefaults(True)  # what is said is said, also where a reader would assume it; and -0.0 is not 0.0
     place = _written(builder, root, schema)
     builder.Finish(place, schema.identifier or None)
     return bytes(builder.Output())
@@ -190,8 +199,8 @@ def _written(builder: Any, record: Record, schema: Schema) -> int:
     for field, kind in schema.tables[record.type].items():
         value = record.get(field)
         if kind in schema.unions:
-            code = 0 if value is None else schema.unions[kind].index(value.type) + 1
-            slots.append((number_types.Uint8Flags, number, code))
+            if value is not None:
+                slots.append((number_types.Uint8Flags, number, schema.unions[kind].index(value.type) + 1))
             number += 1
         if value is not None:
             flags = _SCALARS[kind][1] if kind in _SCALARS else None

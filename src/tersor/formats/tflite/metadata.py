@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from tersor.errors import FormatError
-from tersor.formats.tflite.flatbuffer import Content, Schema, decode, encode
+from tersor.formats.tflite.flatbuffer import Content, Schema, cure, decode, encode
 from tersor.ir.graph import Graph, Model, Record, Tensor
 
 NAME = "TFLITE_METADATA"
@@ -210,7 +210,7 @@ def _what(model: Model) -> str:
 
 def _read(model: Model) -> Content | None:
     content = dict(model.metadata).get(NAME)
-    return None if content is None else decode(content, _SCHEMA, _what(model))
+    return None if content is None else decode(content, _SCHEMA, _what(model), cure(NAME))
 
 
 def _tensors(model: Model, which: str) -> tuple[Record, ...]:

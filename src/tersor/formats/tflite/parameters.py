@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tersor.errors import FormatError, RecipeError
-from tersor.formats.tflite.flatbuffer import Schema, decode, encode
+from tersor.formats.tflite.flatbuffer import Schema, cure, decode, encode
+from tersor.formats.tflite.schema import raw
 from tersor.ir.graph import Model, Record
 
 NAME = "SL_PARAMSv1"
@@ -106,7 +107,7 @@ def read_parameters(model: Model) -> dict[str, Parameter]:
     if content is None:
         return {}
     what = f"{model.source or 'the model'}: its model parameters ({NAME})"
-    root = decode(content, _SCHEMA, what).root
+    root = decode(content, _SCHEMA, what, cure(NAME)).root
     if root.get("schema_version", 0) != _VERSION:
         raise FormatError(f"{what} are of version {root.get('schema_version', 0)}; tersor reads version {_VERSION}")
     types = {table: name for name, (table, _) in _MEMBERS.items()}
@@ -149,6 +150,15 @@ def _default(kind: str) -> Value:
     return 0.0 if "float" in layout else 0
 
 
+def _is_text(value: str) -> bool:
+    """Whether a string can be written: half of a surrogate pair cannot."""
+    try:
+        raw(value)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fits(kind: str, value: object) -> bool:
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     if kind in _INTEGERS:
@@ -158,7 +168,9 @@ def _fits(kind: str, value: object) -> bool:
         if not isinstance(value, float):
             return False
         return kind == "double" or not math.isfinite(value) or abs(value) <= _FLOAT_LIMIT
-    if kind in ("bool", "str", "bin"):
-        return isinstance(value, {"bool": bool, "str": str, "bin": bytes}[kind])
+    if kind == "str":
+        return isinstance(value, str) and _is_text(value)
+    if kind in ("bool", "bin"):
+        return isinstance(value, bool if kind == "bool" else bytes)
     element = {"str_list": "str", "int32_list": "int32", "float_list": "float"}[kind]
     return isinstance(value, tuple) and all(_fits(element, item) for item in value)
