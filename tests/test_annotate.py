@@ -164,7 +164,7 @@ def test_labels_belong_to_the_output_that_has_as_many_values() -> None:
     model = through_file(builder.model([dense(builder, x, 3, "few"), dense(builder, x, 5, "many")]))
     assert labels_of(again(annotate(model, labels=LABELS))) == {model.graph.outputs[1]: LABELS}
     with pytest.raises(
-        RecipeError, match="there are 4 labels, but of the outputs of <bytes>, .* has 3, .* has 5 values"
+        RecipeError, match=r"there are 4 labels, but of the outputs of <bytes>, .* has 3, .* has 5 values"
     ):
         annotate(model, labels=LABELS[:4])
 
@@ -316,8 +316,8 @@ def test_a_contradictory_option_is_refused_in_one_line(cli: Cli, place: Path, co
     answer = cli(command, "net.tflite", *arguments, "--rescale", "1/255")
     assert answer.code == RecipeError.exit_code
     assert answer.err == (
-        "error: x * 0.00392157 is asked for, but net.tflite states (x - 127.5) / 127.5 in its metadata: leave the option "
-        "out, or write what is right into the model with 'tersor params MODEL attach'\n"
+        "error: x * 0.00392157 is asked for, but net.tflite states (x - 127.5) / 127.5 in its metadata: leave the "
+        "option out, or write what is right into the model with 'tersor params MODEL attach'\n"
     )
     answer = cli(command, "net.tflite", *arguments, "--rescale", "1/255", "--as-is")
     assert answer.err.startswith("error: --as-is leaves samples as they are, and x * 0.00392157 is asked for, too")
@@ -393,6 +393,47 @@ def test_what_a_model_carries_survives_every_writer(cli: Cli, place: Path, flavo
         assert written.metadata == model.metadata
         assert written.attachments == model.attachments
         assert written.description == model.description
+
+
+def folders(place: Path, names: tuple[str, ...]) -> Path:
+    """A picture in a folder for each class."""
+    random = np.random.default_rng(0)
+    for name in names:
+        (place / "classes" / name).mkdir(parents=True)
+        pixels = random.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(place / "classes" / name / "a.png")
+    return place / "classes"
+
+
+def test_folders_are_matched_with_the_labels_by_name(place: Path) -> None:
+    model = annotate(classifier(), labels=LABELS)
+    data = load_data(str(folders(place, ("trouser", "coat", "shirt"))), model)
+    assert [(sample.source.split("/")[-2], sample.label) for sample in data] == [
+        ("coat", 4),
+        ("shirt", 0),
+        ("trouser", 1),
+    ]
+    parts = data.split(2)
+    assert sorted(sample.label for part in parts for sample in part) == [0, 1, 4]  # type: ignore[type-var]
+    assert "classes have the indices that the model's labels give their names" in data.notes
+
+
+def test_folders_that_are_not_the_models_classes(place: Path) -> None:
+    model = replace(annotate(classifier(), labels=LABELS), source="net.tflite")
+    path = str(folders(place, ("coat", "hat", "shirt")))
+    with pytest.raises(DataError, match=r"'hat' is not among the 5 labels that net\.tflite carries, the other 2 are"):
+        load_data(path, model)
+    assert [sample.label for sample in load_data(path, annotate(classifier(), labels=tuple("abcde")))] == [0, 1, 2]
+    with pytest.raises(DataError, match="'coat': the model has that label more than once"):
+        load_data(path, annotate(classifier(), labels=("coat", "coat", "hat", "shirt", "x")))
+
+
+def test_samples_that_look_normalized_already_are_doubted(cli: Cli, place: Path) -> None:
+    np.save(place / "bytes.npy", np.random.default_rng(0).integers(0, 256, (24, 6, 6, 3)).astype(np.uint8))
+    tflite.write(annotate(classifier(), WAYS[1]), place / "net.tflite")
+    assert "if it was normalized, give --as-is" in cli("quantize", "net.tflite", "--data", "x.npy").err
+    assert "if it was" not in cli("quantize", "net.tflite", "--data", "bytes.npy").err
+    assert "if it was" not in cli("quantize", "net.tflite", "--data", "x.npy", "--as-is").err
 
 
 def test_repair_keeps_it_too(cli: Cli, place: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Cli
@@ -80,6 +80,7 @@ def test_noughts_survive_though_a_flatbuffer_leaves_them_out() -> None:
     assert {key: item.value for key, item in found.items()} == noughts
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.text(max_size=6), st.integers(-(2**63), 2**64 - 1) | st.floats(width=32) | st.text(max_size=6))
 )

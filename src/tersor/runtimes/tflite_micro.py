@@ -34,8 +34,10 @@ _STEP = 16
 _LARGEST = (64 << 20, 1 << 30)
 """Arenas to find out in whether a model runs at all."""
 
-_TOO_SMALL = re.compile(r"Failed to (allocate|resize)|[Aa]rena size is too small|missing: \d")
+_TOO_SMALL = re.compile(r"Failed to (allocate|resize)|[Aa]rena size is too small|missing: \d|Too many buffers")
 """What the interpreter prints where the arena is the trouble."""
+
+_USED = re.compile(r"Arena allocation total (\d+) bytes")
 
 _NOISE = re.compile(r"^$|Failed starting model allocation|AllocateTensors")
 
@@ -83,15 +85,33 @@ def serve(channel: Channel) -> None:
     fits = next((size for size in _LARGEST if _runs(model, samples[0], size)), None)
     if fits is None:
         raise RuntimeFailure(f"TensorFlow Lite Micro needs more than {_LARGEST[-1] >> 20} MiB for the model")
-    too_small = 0
-    while fits - too_small > _STEP:
-        middle = (too_small + fits) // 2 // _STEP * _STEP
-        if _runs(model, samples[0], middle):
-            fits = middle
-        else:
+    arena = _least(model, samples[0], fits)
+    interpreter = _interpreter(model, arena)
+    channel.send(("arena", (arena, tuple(_outputs(interpreter, sample) for sample in samples))))
+
+
+def _least(model: bytes, sample: Sequence[Array], fits: int) -> int:
+    """The least arena that suffices, near what the interpreter says it used: in a much smaller one it may crash."""
+    with _printed() as said:
+        interpreter = _interpreter(model, fits)
+        _outputs(interpreter, sample)
+        interpreter.print_allocations()
+    used = _USED.search(said())
+    if used is None:
+        raise RuntimeFailure("TensorFlow Lite Micro does not say how much memory it used")
+    too_small = enough = -(-int(used[1]) // _STEP) * _STEP
+    step = _STEP
+    while not _runs(model, sample, enough):
+        too_small, enough, step = enough, min(enough + step, fits), 2 * step
+    while too_small == enough or enough - too_small > _STEP:
+        middle = enough - _STEP if too_small == enough else (too_small + enough) // 2 // _STEP * _STEP
+        if not _runs(model, sample, middle):
             too_small = middle
-    interpreter = _interpreter(model, fits)
-    channel.send(("arena", (fits, tuple(_outputs(interpreter, sample) for sample in samples))))
+        elif too_small == enough:
+            too_small = enough = middle
+        else:
+            enough = middle
+    return enough
 
 
 def _runs(model: bytes, sample: Sequence[Array], arena: int) -> bool:

@@ -24,7 +24,7 @@ from tersor.numerics.affine import offset_of
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.stages.annotate import declared, labels_of
-from tersor.stages.save import atomic
+from tersor.stages.save import atomic, require_writable
 
 _SAMPLES = 4
 """Random samples on which the microcontroller's kernels are compared with LiteRT's."""
@@ -57,7 +57,7 @@ class Exported:
 @dataclass(frozen=True)
 class _Arena:
     size: int | None
-    note: str
+    notes: tuple[str, ...]
 
 
 def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
@@ -86,6 +86,7 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
     if used.missing:
         raise UnsupportedError(f"{path}: TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
     stated = declared(model)
+    require_writable(folder / f"{name}.h")
     arena = _measured(model, content, path, custom=used.custom)
     source = Source(
         name=name,
@@ -96,11 +97,11 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
         normalization=str(stated),
         operators=used,
         arena_bytes=arena.size,
-        arena_note=arena.note,
+        arena_note=". ".join(f"{note[0].upper()}{note[1:]}" for note in arena.notes),
         labels=labels_of(model).get(model.graph.outputs[0], ()) if model.graph.outputs else (),
     )
     written = _write_all({folder / file: text for file, text in files(source).items()})
-    notes = [f"arena: {arena.note}", *_input_notes(source)]
+    notes = [f"arena: {arena.notes[0]}", *arena.notes[1:], *_input_notes(source)]
     warnings = [f"the kernel of the custom operator {code!r} is yours to add" for code in used.custom]
     return Exported(written, arena.size, tuple(notes), tuple(warnings))
 
@@ -212,9 +213,9 @@ def _input_notes(source: Source) -> list[str]:
 def _measured(model: Model, content: bytes, path: Path, *, custom: tuple[str, ...]) -> _Arena:
     """Run the model where the microcontroller's kernels are, next to LiteRT's."""
     if not tflite_micro.is_installed():
-        return _Arena(None, f"not measured, and not run: {tflite_micro.MISSING}")
+        return _Arena(None, (f"not measured, and not run: {tflite_micro.MISSING}",))
     if custom:
-        return _Arena(None, f"not measured, and not run: the kernel of {', '.join(custom)} is yours")
+        return _Arena(None, (f"not measured, and not run: the kernel of {', '.join(custom)} is yours",))
     samples = _random_samples(model)
     try:
         found = tflite_micro.measure(content, samples)
@@ -226,9 +227,10 @@ def _measured(model: Model, content: bytes, path: Path, *, custom: tuple[str, ..
         handle.close()
     return _Arena(
         found.arena_bytes,
-        f"{found.arena_bytes} bytes, the least with which the interpreter and reference kernels of tflite-micro "
-        f"{found.version} run the model on a 64-bit machine; other kernels may need more. "
-        f"{_compared(wanted, found.outputs)}",
+        (
+            f"{found.arena_bytes} bytes, the least that do on a 64-bit machine; other kernels may need more",
+            f"run by tflite-micro {found.version} (reference kernels); {_compared(wanted, found.outputs)}",
+        ),
     )
 
 
@@ -238,9 +240,9 @@ def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -
     furthest = max((float(np.max(np.abs(a.astype(np.float64) - b), initial=0.0)) for a, b in pairs), default=0.0)
     is_integer = all(a.dtype.kind in "iu" for a, _ in pairs)
     if not furthest:
-        return f"Answers to {len(found)} random inputs are those of LiteRT's builtin kernels."
+        return f"answers to {len(found)} random inputs are those of LiteRT's builtin kernels"
     distance = f"{furthest:g} steps" if is_integer else f"{furthest:.3g}"
-    return f"Answers to {len(found)} random inputs lie within {distance} of LiteRT's builtin kernels'."
+    return f"answers to {len(found)} random inputs lie within {distance} of those of LiteRT's builtin kernels"
 
 
 def _random_samples(model: Model) -> list[list[Array]]:

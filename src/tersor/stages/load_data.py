@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tersor import registry
 from tersor.data.dataset import Dataset
 from tersor.data.feed import Sample
@@ -14,9 +16,13 @@ from tersor.data.preprocess import Preprocess
 from tersor.errors import DataError
 from tersor.ir.graph import Model
 from tersor.stages.annotate import declared, resolve
+from tersor.stages.match_labels import match_labels
 
 KINDS = ("arrays", "image_csv", "image_folder", "python")
 """The files of `data` that read samples from somewhere, in the order in which they are asked."""
+
+_NARROW = 0.02
+"""Of the range of bytes: a sample that spans less was probably normalized before."""
 
 
 def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> Dataset:
@@ -42,7 +48,9 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
             data: Dataset = module.load(spec, shape, preprocess)
             if data.size == 0:
                 raise DataError(f"{spec}: no samples")
-            return replace(data, notes=(*remarks, *data.notes))
+            if remarks and kind == "arrays":
+                remarks = (*remarks, *_doubt(data, preprocess))
+            return match_labels(replace(data, notes=(*remarks, *data.notes)), model)
     raise DataError(f"{spec}: not data: give a folder of images, a .csv, .npy or .npz file, or module:function")
 
 
@@ -74,6 +82,19 @@ def normalization(asked: Preprocess | None, model: Model) -> tuple[Preprocess, t
     if stated.is_identity:
         return stated, ()
     return stated, (f"samples are normalized as the model states: {stated} (--as-is for those that are already)",)
+
+
+def _doubt(data: Dataset, preprocess: Preprocess) -> tuple[str, ...]:
+    """What to say of arrays that look as if they were normalized already."""
+    values = next(iter(data)).inputs
+    if preprocess.samplewise or not isinstance(values, np.ndarray) or not values.size:
+        return ()
+    raw = preprocess.apply(np.array([[0.0] * values.shape[-1], [255.0] * values.shape[-1]], np.float32))
+    if np.ptp(values) >= _NARROW * np.ptp(raw):
+        return ()
+    return (
+        f"the first sample spans {values.min():.4g} to {values.max():.4g} then: if it was normalized, give --as-is",
+    )
 
 
 def _input_shape(model: Model) -> tuple[int, ...]:

@@ -105,7 +105,7 @@ def _header(source: Source) -> Iterator[str]:
     yield f"extern const uint8_t {source.name}[];"
     yield f"extern const unsigned int {source.name}_len;"
     yield f"#define {prefix}_BYTES {len(source.content)}u"
-    yield from ("", *_block(f"Tensor arena: {source.arena_note}"))
+    yield from ("", *_block(f"Tensor arena: {source.arena_note}."))
     if source.arena_bytes is not None:
         yield f"#define {prefix}_ARENA_BYTES {source.arena_bytes}u"
     for kind, tensors in (("input", source.inputs), ("output", source.outputs)):
