@@ -59,7 +59,7 @@ class Normalization:
     as_is: options.AsIs = False
 
     @property
-    def asked(self) -> Preprocess | None:
+    def preprocess(self) -> Preprocess | None:
         """What is asked for: see `options.preprocess`; None to do what the model states. Raises RecipeError."""
         asked = options.preprocess(self.rescale, self.mean, self.std, samplewise=self.samplewise)
         if self.as_is and not asked.is_identity:
@@ -78,7 +78,7 @@ class Normalization:
         from tersor.stages.annotate import declared
         from tersor.stages.load_data import load_data
 
-        asked = self.asked
+        asked = self.preprocess
         if asked is None and other is not None and declared(model).is_identity:
             asked = declared(other)
         dataset = load_data(data, model, asked)
@@ -89,7 +89,7 @@ class Normalization:
         """The model with what is asked for in its metadata. Raises RecipeError if that contradicts what they state."""
         from tersor.stages.annotate import annotate, read_label_file, resolve
 
-        asked = self.asked
+        asked = self.preprocess
         if asked is not None and not asked.is_identity:
             resolve(asked, model)
         found = None if labels is None else read_label_file(labels)

@@ -106,7 +106,7 @@ def _operands(action: str, words: list[str]) -> list[str]:
 def _attached(model: Model, normalization: groups.Normalization, labels: Path | None) -> Model:
     from tersor.stages.annotate import annotate, read_label_file
 
-    asked = normalization.asked
+    asked = normalization.preprocess
     if asked is None and labels is None:
         raise RecipeError("attach what? Give --rescale, --mean and --std, --samplewise, --as-is, or --labels")
     return annotate(model, asked, None if labels is None else read_label_file(labels))

@@ -133,7 +133,7 @@ def command(
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
         )
         dataset = None if data is None else normalization.load(data, loaded)
-        evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.asked)
+        evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.preprocess)
         outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
         measured = Options(samples, eval_samples, metric, latency)
         repairs: tuple[Repair, ...] = ()
@@ -168,7 +168,7 @@ def command(
     for item in repairs:
         console.out.print(repair_table(item))
     console.out.print(outcome_table(outcome))
-    done_to_samples = normalization.asked or declared(loaded)
+    done_to_samples = normalization.preprocess or declared(loaded)
     doors = door_notes(outcome, loaded.graph.inputs, done_to_samples)
     console.say((*doors, *footnotes(outcome), *(f"wrote {path}" for path in reports)))
     for item in repairs:

@@ -41,7 +41,7 @@ def command(
     from tersor.stages.save import atomic
 
     loaded = opening.load(model)
-    preprocess, notes = done_to_samples(normalization.asked, loaded)
+    preprocess, notes = done_to_samples(normalization.preprocess, loaded)
     samples = load_inputs(inputs, loaded, preprocess)
     console.say(notes)
     labels = labels_of(loaded)

@@ -230,7 +230,7 @@ def _with_tensors(
     elif content.is_whole:
         root = content.root
     else:
-        raise FormatError(f"{_what(model)} hold parts that tersor does not know; they are not changed")
+        raise FormatError(f"{_what(model)} hold parts that tersor does not know; they are not changed (--no-metadata)")
     graphs: tuple[Record, ...] = root.get("subgraph_metadata", ()) or (_graph(model.graph),)
     tensors = list(graphs[0].get(which, ()))
     tensors += [_tensor(name) for name in names[len(tensors) :]]
