@@ -40,6 +40,7 @@ STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Wunused-const-variable", "-Werro
 needs_gcc = pytest.mark.skipif(GCC is None, reason="gcc is not on this machine")
 needs_micro = pytest.mark.skipif(not tflite_micro.is_installed(), reason="tflite-micro is not installed")
 
+DEMO_KERAS = DEMO_DATA.with_name("fashion_mnist.keras")
 SHAPE = (1, 5, 7, 3)
 INT8 = QuantParams((float(np.float32(0.02)),), (-3,), DType.INT8)
 UINT8 = QuantParams((float(np.float32(0.0173)),), (119,), DType.UINT8)
@@ -372,6 +373,8 @@ def test_a_custom_operator_is_left_to_the_user(cli: Cli, place: Path) -> None:
         (["net.tflite", "--attach", "x.npy"], RecipeError.exit_code, "--attach is for --to archive"),
         (["nowhere.tflite"], FormatError.exit_code, "nowhere.tflite: cannot be read: No such file"),
         (["x.npy"], FormatError.exit_code, "x.npy: not a .tflite model"),
+        ([str(DEMO_KERAS)], UnsupportedError.exit_code, "'tersor quantize' makes one of it"),
+        ([str(DEMO_KERAS), "--to", "archive"], UnsupportedError.exit_code, "'tersor quantize' makes one of it"),
         (["net.tflite", "-o", "x.npy"], OutputError.exit_code, "x.npy is a file, not a folder"),
         (["net.tflite", "--to", "archive", "-o", "net.tflite"], OutputError.exit_code, "would replace the model"),
         (["net.tflite", "--to", "archive", "--attach", "no.md"], RecipeError.exit_code, "no.md: cannot be read"),

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from tersor.errors import OutputError, RecipeError
-from tersor.formats import archive, tflite
+from tersor.formats import archive
 from tersor.stages.annotate import labels_of
-from tersor.stages.export import Exported, parameters_of
+from tersor.stages.export import Exported, parameters_of, read_finished
 from tersor.stages.save import atomic
 
 MODEL, PARAMETERS, LABELS, RECIPE = "model.tflite", "parameters.json", "labels.txt", "recipe.toml"
@@ -31,7 +31,7 @@ def export_archive(path: Path, output: Path, attached: tuple[Path, ...] = ()) ->
 
     Raises FormatError, OutputError; RecipeError for a file that cannot be read, or whose name is taken.
     """
-    model = tflite.read(path)
+    model = read_finished(path)
     if output.resolve() == path.resolve():
         raise OutputError(f"{output}: the archive would replace the model; give another --output")
     contents = {

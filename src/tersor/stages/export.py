@@ -24,6 +24,7 @@ from tersor.numerics.affine import offset_of
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.stages.annotate import declared, labels_of
+from tersor.stages.load import runs_as_it_is
 from tersor.stages.save import atomic, require_writable
 
 _SAMPLES = 4
@@ -76,7 +77,7 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
         RecipeError: the name is no C identifier.
         FormatError, OutputError.
     """
-    model = tflite.read(path)
+    model = read_finished(path)
     given = path.read_bytes()
     content = tflite.write_bytes(_without_files(model)) if model.attachments else given
     if name is not None and c_name(name) != name:
@@ -104,6 +105,13 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
     notes = [f"arena: {arena.notes[0]}", *arena.notes[1:], *_input_notes(source)]
     warnings = [f"the kernel of the custom operator {code!r} is yours to add" for code in used.custom]
     return Exported(written, arena.size, tuple(notes), tuple(warnings))
+
+
+def read_finished(path: Path) -> Model:
+    """A file that goes out as it is. Raises UnsupportedError for one that a `.tflite` has to be made of first."""
+    if path.exists() and not runs_as_it_is(path):
+        raise UnsupportedError(f"{path}: export takes .tflite files; 'tersor quantize' makes one of it")
+    return tflite.read(path)
 
 
 def parameters_of(model: Model) -> dict[str, object]:
