@@ -26,6 +26,7 @@ from tersor.formats.tflite.metadata import (
     with_labels,
     with_normalizations,
 )
+from tersor.formats.tflite.metadata_schema import SCHEMA
 from tersor.ir.build import Builder
 from tersor.ir.graph import Model, Record
 
@@ -132,7 +133,7 @@ def test_normalization_and_labels_survive_a_file() -> None:
 
 
 def test_a_picture_is_described_as_one() -> None:
-    content = decode(dict(described().metadata)[metadata.NAME], metadata._SCHEMA, "it").root
+    content = decode(dict(described().metadata)[metadata.NAME], SCHEMA, "it").root
     (graph,) = content.get("subgraph_metadata")
     (picture,), (scores,) = graph.get("input_tensor_metadata"), graph.get("output_tensor_metadata")
     assert picture.get("content").get("content_properties") == Record("ImageProperties", (("color_space", 1),))
@@ -144,7 +145,7 @@ def test_one_channel_is_not_said_to_be_a_picture() -> None:
     builder = Builder("grey")
     y = conv(builder, builder.input("x", [1, 4, 4, 1]), 2)
     model = with_normalizations(through_file(builder.model([y])), {"x": SCALE})
-    content = decode(dict(model.metadata)[metadata.NAME], metadata._SCHEMA, "it").root
+    content = decode(dict(model.metadata)[metadata.NAME], SCHEMA, "it").root
     (tensor,) = content.get("subgraph_metadata")[0].get("input_tensor_metadata")
     assert tensor.get("content").get("content_properties") == Record("FeatureProperties")
 
@@ -165,15 +166,15 @@ def existing() -> bytes:
         ),
     )
     fields = (("name", "net"), ("subgraph_metadata", (graph,)), ("author", "somebody"), ("license", "Apache-2.0"))
-    return encode(Record("ModelMetadata", fields), metadata._SCHEMA)
+    return encode(Record("ModelMetadata", fields), SCHEMA)
 
 
 def test_what_others_wrote_stays() -> None:
     model = replace(classifier(), metadata=(("own", b"1234"), (metadata.NAME, existing())))
-    before = decode(existing(), metadata._SCHEMA, "it").root
+    before = decode(existing(), SCHEMA, "it").root
     changed = again(with_labels(with_normalizations(model, {"x": SCALE}), "scores", LABELS))
     assert dict(changed.metadata)["own"] == b"1234"
-    after = decode(dict(changed.metadata)[metadata.NAME], metadata._SCHEMA, "it").root
+    after = decode(dict(changed.metadata)[metadata.NAME], SCHEMA, "it").root
     assert (after.get("author"), after.get("license"), after.get("name")) == ("somebody", "Apache-2.0", "net")
     (old,), (new,) = before.get("subgraph_metadata"), after.get("subgraph_metadata")
     assert new.get("custom_metadata") == old.get("custom_metadata")
@@ -216,12 +217,12 @@ def test_parts_of_a_later_schema_are_read_and_not_rewritten() -> None:
         root="ModelMetadata",
         identifier=b"M001",
         tables={
-            **metadata._SCHEMA.tables,
-            "ModelMetadata": {**metadata._SCHEMA.tables["ModelMetadata"], "future": "string"},
+            **SCHEMA.tables,
+            "ModelMetadata": {**SCHEMA.tables["ModelMetadata"], "future": "string"},
         },
-        unions=metadata._SCHEMA.unions,
+        unions=SCHEMA.unions,
     )
-    content = encode(decode(existing(), metadata._SCHEMA, "it").root.with_fields(future="x"), wider)
+    content = encode(decode(existing(), SCHEMA, "it").root.with_fields(future="x"), wider)
     model = replace(classifier(), metadata=((metadata.NAME, content),))
     assert read_normalizations(model) == {}
     with pytest.raises(FormatError, match=r"hold parts that tersor does not know; they are not changed \(--no"):
@@ -284,9 +285,9 @@ def test_what_google_wrote_is_read_and_survives() -> None:
     assert read_normalizations(model) == {"input": SCALE}
     (labels,) = read_labels(model).values()
     assert (len(labels), labels[0], labels[1]) == (1001, "background", "tench, Tinca tinca")
-    before = decode(dict(model.metadata)[metadata.NAME], metadata._SCHEMA, "it")
+    before = decode(dict(model.metadata)[metadata.NAME], SCHEMA, "it")
     changed = again(with_normalizations(model, {"input": Normalization((0.0,), (255.0,))}))
-    after = decode(dict(changed.metadata)[metadata.NAME], metadata._SCHEMA, "it").root
+    after = decode(dict(changed.metadata)[metadata.NAME], SCHEMA, "it").root
     assert before.is_whole
     for field in ("name", "description", "author", "license", "version", "min_parser_version"):
         assert after.get(field) == before.root.get(field)

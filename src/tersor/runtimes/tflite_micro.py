@@ -99,19 +99,16 @@ def _least(model: bytes, sample: Sequence[Array], fits: int) -> int:
     used = _USED.search(said())
     if used is None:
         raise RuntimeFailure("TensorFlow Lite Micro does not say how much memory it used")
-    too_small = enough = -(-int(used[1]) // _STEP) * _STEP
-    step = _STEP
-    while not _runs(model, sample, enough):
-        too_small, enough, step = enough, min(enough + step, fits), 2 * step
-    while too_small == enough or enough - too_small > _STEP:
-        middle = enough - _STEP if too_small == enough else (too_small + enough) // 2 // _STEP * _STEP
-        if not _runs(model, sample, middle):
-            too_small = middle
-        elif too_small == enough:
-            too_small = enough = middle
-        else:
-            enough = middle
-    return enough
+    arena = -(-int(used[1]) // _STEP) * _STEP
+    while _runs(model, sample, arena - _STEP):
+        arena -= _STEP
+    too_small, step = arena - _STEP, _STEP
+    while not _runs(model, sample, arena):
+        too_small, arena, step = arena, min(arena + step, fits), 2 * step
+    while arena - too_small > _STEP:
+        middle = (too_small + arena) // 2 // _STEP * _STEP
+        too_small, arena = (too_small, middle) if _runs(model, sample, middle) else (middle, arena)
+    return arena
 
 
 def _runs(model: bytes, sample: Sequence[Array], arena: int) -> bool:

@@ -11,26 +11,20 @@ import numpy as np
 
 from tersor import __version__
 from tersor.data.preprocess import EPSILON, Preprocess
-from tersor.errors import ModelError, RecipeError, RuntimeFailure, UnsupportedError
+from tersor.errors import ModelError, RecipeError, UnsupportedError
 from tersor.formats import tflite
 from tersor.formats.c_array import Input, Output, Source, c_name, files
 from tersor.formats.c_array.normalization import C_TYPES, Normalize
 from tersor.formats.c_array.operators import operators
 from tersor.formats.tflite.metadata import NAME as METADATA
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Array, Model, Tensor
+from tersor.ir.graph import Model, Tensor
 from tersor.ir.quant import PerTensor
 from tersor.numerics.affine import offset_of
-from tersor.runtimes import tflite_micro
-from tersor.runtimes.engine import Engine
 from tersor.stages.annotate import declared, labels_of
 from tersor.stages.load import runs_as_it_is
+from tersor.stages.measure_arena import measure_arena
 from tersor.stages.save import atomic, require_writable
-
-_SAMPLES = 4
-"""Random samples on which the microcontroller's kernels are compared with LiteRT's."""
-
-_SEED = 0
 
 _FEW_BYTES = 128
 """Where a model states no normalization: different integers that bytes have to give to make sense as its input."""
@@ -53,12 +47,6 @@ class Exported:
     arena_bytes: int | None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Arena:
-    size: int | None
-    notes: tuple[str, ...]
 
 
 def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
@@ -88,7 +76,7 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
         raise UnsupportedError(f"{path}: TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
     stated = declared(model)
     require_writable(folder / f"{name}.h")
-    arena = _measured(model, content, path, custom=used.custom)
+    arena = measure_arena(model, content, path, custom=used.custom)
     source = Source(
         name=name,
         content=content,
@@ -97,14 +85,14 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
         outputs=tuple(_output(model.graph.tensors[item]) for item in model.graph.outputs),
         normalization=str(stated),
         operators=used,
-        arena_bytes=arena.size,
+        arena_bytes=arena.size_bytes,
         arena_note=". ".join(f"{note[0].upper()}{note[1:]}" for note in arena.notes),
         labels=labels_of(model).get(model.graph.outputs[0], ()) if model.graph.outputs else (),
     )
     written = _write_all({folder / file: text for file, text in files(source).items()})
     notes = [f"arena: {arena.notes[0]}", *arena.notes[1:], *_input_notes(source)]
     warnings = [f"the kernel of the custom operator {code!r} is yours to add" for code in used.custom]
-    return Exported(written, arena.size, tuple(notes), tuple(warnings))
+    return Exported(written, arena.size_bytes, tuple(notes), tuple(warnings))
 
 
 def read_finished(path: Path) -> Model:
@@ -216,56 +204,3 @@ def _input_notes(source: Source) -> list[str]:
         else:
             notes.append(f"input {item.name!r}: {words}")
     return notes
-
-
-def _measured(model: Model, content: bytes, path: Path, *, custom: tuple[str, ...]) -> _Arena:
-    """Run the model where the microcontroller's kernels are, next to LiteRT's."""
-    if not tflite_micro.is_installed():
-        return _Arena(None, (f"not measured, and not run: {tflite_micro.MISSING}",))
-    if custom:
-        return _Arena(None, (f"not measured, and not run: the kernel of {', '.join(custom)} is yours",))
-    samples = _random_samples(model)
-    try:
-        found = tflite_micro.measure(content, samples)
-    except RuntimeFailure as error:
-        raise RuntimeFailure(f"{path}: {error}; nothing was written") from error
-    with Engine() as engine:
-        handle = engine.open(str(path), "builtin")
-        wanted = [handle.run(sample) for sample in samples]
-        handle.close()
-    return _Arena(
-        found.arena_bytes,
-        (
-            f"{found.arena_bytes} bytes, the least that do on a 64-bit machine; other kernels may need more",
-            f"run by tflite-micro {found.version} (reference kernels); {_compared(wanted, found.outputs)}",
-        ),
-    )
-
-
-def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -> str:
-    """How far the answers lie apart, in words."""
-    pairs = [pair for a, b in zip(wanted, found, strict=True) for pair in zip(a, b, strict=False)]
-    furthest = max((float(np.max(np.abs(a.astype(np.float64) - b), initial=0.0)) for a, b in pairs), default=0.0)
-    is_integer = all(a.dtype.kind in "iu" for a, _ in pairs)
-    if not furthest:
-        return f"answers to {len(found)} random inputs are those of LiteRT's builtin kernels"
-    distance = f"{furthest:g} steps" if is_integer else f"{furthest:.3g}"
-    return f"answers to {len(found)} random inputs lie within {distance} of those of LiteRT's builtin kernels"
-
-
-def _random_samples(model: Model) -> list[list[Array]]:
-    generator = np.random.default_rng(_SEED)
-    samples = []
-    for _ in range(_SAMPLES):
-        sample: list[Array] = []
-        for name in model.graph.inputs:
-            tensor = model.graph.tensors[name]
-            if tensor.dtype in (DType.INT8, DType.UINT8, DType.INT16) and tensor.quant is not None:
-                low, high = tensor.dtype.integer_range
-                sample.append(generator.integers(low, high + 1, tensor.shape).astype(tensor.dtype.numpy))
-            elif tensor.dtype is DType.FLOAT32:
-                sample.append(generator.uniform(-1, 1, tensor.shape).astype(np.float32))
-            else:
-                sample.append(np.zeros(tensor.shape, tensor.dtype.numpy))
-        samples.append(sample)
-    return samples

@@ -2,7 +2,6 @@
 
 A flatbuffer names the label file, which lies in a zip archive behind the model (`attachments`). MediaPipe Tasks and the
 TensorFlow Lite Task Library run a model by them.
-Source: `metadata_schema.fbs` of MediaPipe (identifier ``M001``), where the meaning of each field is described.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from tersor.errors import FormatError
-from tersor.formats.tflite.flatbuffer import Content, Schema, cure, decode, encode
+from tersor.formats.tflite.flatbuffer import Content, cure, decode, encode
+from tersor.formats.tflite.metadata_schema import SCHEMA
 from tersor.ir.graph import Graph, Model, Record, Tensor
 
 NAME = "TFLITE_METADATA"
@@ -27,78 +27,6 @@ _RGB = 1
 
 _PARSER = "1.0.0"
 """The earliest reader that understands what is written here."""
-
-_FILE = {"name": "string", "description": "string", "type": "int8", "locale": "string", "version": "string"}
-
-_SCHEMA = Schema(
-    root="ModelMetadata",
-    identifier=b"M001",
-    tables={
-        "ModelMetadata": {
-            "name": "string",
-            "description": "string",
-            "version": "string",
-            "subgraph_metadata": "[SubGraphMetadata]",
-            "author": "string",
-            "license": "string",
-            "associated_files": "[AssociatedFile]",
-            "min_parser_version": "string",
-        },
-        "SubGraphMetadata": {
-            "name": "string",
-            "description": "string",
-            "input_tensor_metadata": "[TensorMetadata]",
-            "output_tensor_metadata": "[TensorMetadata]",
-            "associated_files": "[AssociatedFile]",
-            "input_process_units": "[ProcessUnit]",
-            "output_process_units": "[ProcessUnit]",
-            "input_tensor_groups": "[TensorGroup]",
-            "output_tensor_groups": "[TensorGroup]",
-            "custom_metadata": "[CustomMetadata]",
-        },
-        "TensorMetadata": {
-            "name": "string",
-            "description": "string",
-            "dimension_names": "[string]",
-            "content": "Content",
-            "process_units": "[ProcessUnit]",
-            "stats": "Stats",
-            "associated_files": "[AssociatedFile]",
-        },
-        "AssociatedFile": _FILE,
-        "Content": {"content_properties": "ContentProperties", "range": "ValueRange"},
-        "FeatureProperties": {},
-        "ImageProperties": {"color_space": "int8", "default_size": "ImageSize"},
-        "ImageSize": {"width": "uint32", "height": "uint32"},
-        "BoundingBoxProperties": {"index": "[uint32]", "type": "int8", "coordinate_type": "int8"},
-        "AudioProperties": {"sample_rate": "uint32", "channels": "uint32"},
-        "ValueRange": {"min": "int32", "max": "int32"},
-        "ProcessUnit": {"options": "ProcessUnitOptions"},
-        "NormalizationOptions": {"mean": "[float32]", "std": "[float32]"},
-        "ScoreCalibrationOptions": {"score_transformation": "int8", "default_score": "float32"},
-        "ScoreThresholdingOptions": {"global_score_threshold": "float32"},
-        "BertTokenizerOptions": {"vocab_file": "[AssociatedFile]"},
-        "SentencePieceTokenizerOptions": {
-            "sentence_piece_model": "[AssociatedFile]",
-            "vocab_file": "[AssociatedFile]",
-        },
-        "RegexTokenizerOptions": {"delim_regex_pattern": "string", "vocab_file": "[AssociatedFile]"},
-        "Stats": {"max": "[float32]", "min": "[float32]"},
-        "TensorGroup": {"name": "string", "tensor_names": "[string]"},
-        "CustomMetadata": {"name": "string", "data": "[uint8]"},
-    },
-    unions={
-        "ContentProperties": ("FeatureProperties", "ImageProperties", "BoundingBoxProperties", "AudioProperties"),
-        "ProcessUnitOptions": (
-            "NormalizationOptions",
-            "ScoreCalibrationOptions",
-            "ScoreThresholdingOptions",
-            "BertTokenizerOptions",
-            "SentencePieceTokenizerOptions",
-            "RegexTokenizerOptions",
-        ),
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -210,7 +138,7 @@ def _what(model: Model) -> str:
 
 def _read(model: Model) -> Content | None:
     content = dict(model.metadata).get(NAME)
-    return None if content is None else decode(content, _SCHEMA, _what(model), cure(NAME))
+    return None if content is None else decode(content, SCHEMA, _what(model), cure(NAME))
 
 
 def _tensors(model: Model, which: str) -> tuple[Record, ...]:
@@ -236,7 +164,7 @@ def _with_tensors(
     tensors += [_tensor(name) for name in names[len(tensors) :]]
     changed = [change(model.graph.tensors[name], item) for name, item in zip(names, tensors, strict=False)]
     graph = graphs[0].with_fields(**{which: (*changed, *tensors[len(names) :])})
-    written = encode(root.with_fields(subgraph_metadata=(graph, *graphs[1:])), _SCHEMA)
+    written = encode(root.with_fields(subgraph_metadata=(graph, *graphs[1:])), SCHEMA)
     if not _stated(model):
         return replace(model, metadata=(*model.metadata, (NAME, written)))
     return replace(model, metadata=tuple((name, written if name == NAME else data) for name, data in model.metadata))
