@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -208,7 +208,6 @@ def test_suffix_in_capitals_and_wrong_suffix(tmp_path: Path) -> None:
         read(tmp_path / "x.npz")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 200), st.integers(0, 255))
 def test_damaged_numpy_files_are_refused_or_read(junk: bytes, place: int, value: int) -> None:
     buffer = io.BytesIO()
