@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -351,6 +352,14 @@ def test_damaged_journal_counts_as_empty(content: str, tmp_path: Path) -> None:
 # -- the whole of it
 
 WISH = Wish(options=Options(calibration_samples=40, evaluation_samples=60), limits=Limits(0.2))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    """Times are not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tersor.stages.search.gauge._ROUNDS", 5)
+        yield
 
 
 @pytest.fixture(scope="module")
