@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from small_nets import classifier, images, unknown_operator
 from tersor.data.dataset import Dataset, from_iterable
@@ -426,6 +428,10 @@ def test_table_and_notes_say_what_was_found(made: tuple[Search, list[Standing]])
     found, _ = made
     table = search_table(found)
     assert table.row_count == 1 + len(found.candidates)
+    narrow = search_table(found, is_narrow=True)
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(narrow)
+    assert max(len(line.rstrip()) for line in console.export_text().splitlines()) <= 80
     notes = "\n".join(search_notes(found, found.folder / "report.json"))
     assert f"{found.pick} is the pick" in notes
     assert all(f"{item.name} is out: " in notes for item in found.candidates if item.name != found.pick)

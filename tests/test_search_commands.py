@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import Cli
-from small_nets import classifier, dense, images, random, through_file
+from small_nets import DEMO, classifier, dense, images, random, through_file
 from tersor.errors import RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.build import Builder
@@ -24,6 +27,7 @@ from tersor.stages.benchmark import benchmark
 from tersor.stages.produce import produce
 from tersor.stages.search import Standing
 from tersor.stages.search.gauge import peak_memory
+from tersor.stages.search.targets import TARGETS
 
 
 def labelled(place: Path, count: int = 200, classes: int = 5) -> None:
@@ -322,3 +326,37 @@ def test_engine_whose_child_crashed_goes_on_with_another(tmp_path: Path) -> None
             handle.run([images(1)])
         again = engine.open(str(tmp_path / "net.tflite"))
         assert again.run([images(1)])[0].shape == (1, 5)
+
+
+# -- the how-to says what works
+
+HOW_TO = DEMO.parents[1] / "docs" / "how-to" / "optimize.md"
+
+
+def test_commands_and_program_of_the_how_to(place: Path, cli: Cli) -> None:
+    for name in ("fashion_mnist.keras", "fashion_mnist.npz"):
+        shutil.copy(DEMO.with_name(name), place)
+    text = HOW_TO.read_text("utf-8")
+    commands = re.findall(r"^\$ tersor (.*)$", text, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["optimize", "optimize", "quantize", "compare", "benchmark"]
+    for command in commands:
+        answer = cli(*shlex.split(command))
+        assert answer.code == 0, answer.err
+        assert "fashion_mnist" in answer.out or "candidate" in answer.out or "flavour" in answer.out
+    report = json.loads((place / "out" / "report.json").read_text())
+    assert all(item["size_bytes"] <= 100_000 or item["out"] for item in report["candidates"])
+    assert (place / "again.tflite").read_bytes() == (place / "out" / "pick.tflite").read_bytes()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {"__name__": "how_to"}
+    exec(compile(code, HOW_TO.name, "exec"), names)
+    assert any("from an earlier run" in note for note in names["found"].notes)  # type: ignore[attr-defined]
+
+
+def test_how_to_names_every_target_and_candidate() -> None:
+    text = HOW_TO.read_text("utf-8")
+    for target in TARGETS.values():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{target.name}` |")]
+        assert all(
+            name in row for name in (*target.flavours, *(k for k, islands in target.repaired.items() if islands))
+        )
+        assert all(name in row.split("|")[4] for name, islands in target.repaired.items() if islands)

@@ -17,6 +17,9 @@ _MISSED = 9
 
 _INTERRUPTED = 130
 
+_WIDE = 125
+"""Columns of a terminal that the whole table fits in."""
+
 
 def command(
     model: options.ModelPath,
@@ -90,7 +93,7 @@ def command(
     if as_json:
         console.print_json(search_to_dict(found))
     else:
-        console.out.print(search_table(found))
+        console.out.print(search_table(found, is_narrow=console.out.width < _WIDE))
         console.say(search_notes(found, report))
     console.say((), search_warnings(found))
     if found.interrupted:
