@@ -70,7 +70,7 @@ def command(
         from tersor.cli import console
         from tersor.cli.live import live
         from tersor.report.search import search_to_dict, write_report_json
-        from tersor.report.search_table import search_notes, search_table, search_warnings
+        from tersor.report.search_table import search_notes, search_table, search_verdict, search_warnings
         from tersor.stages.load_data import load_data
         from tersor.stages.search import REPORT, search
 
@@ -94,6 +94,8 @@ def command(
         console.print_json(search_to_dict(found))
     else:
         console.out.print(search_table(found, is_narrow=console.out.width < _WIDE))
+        for line in search_verdict(found):
+            console.err.print(line, markup=False)
         console.say(search_notes(found, report))
     console.say((), search_warnings(found))
     if found.interrupted:
