@@ -14,7 +14,7 @@ _SMALLER = 0.98
 """A size is called smaller from here; above it is the same."""
 
 _SAME = 0.02
-"""Times whose ratio is this near to 1 are called the same, whatever its interval: a file timed beside itself shows that."""
+"""Times whose ratio is this near to 1 are called the same, whatever its interval: so far is a file from itself."""
 
 
 def reasons_for(judge: Judge, reference: Candidate, pick: Candidate, out: Mapping[str, str]) -> tuple[str, ...]:
