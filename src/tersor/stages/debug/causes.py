@@ -26,6 +26,9 @@ _COARSE_STEPS = 0.5
 _DEEP_DB = 6.0
 """An operator's own error this far below the error of its result is not what makes it wrong."""
 
+_CORRECTED = 0.05
+"""Share of constant shifts in the error of a result whose biases were corrected; behind correction 0.001 was seen."""
+
 Seen = tuple[str, str] | None
 """What was seen, and the cure; None if the cause does not apply."""
 
@@ -93,9 +96,12 @@ def shifted_means(case: Case) -> Seen:
     """A large part of the error is a constant shift of whole channels.
 
     Rounding errors of weights do not cancel where inputs have a mean, and the shifts accumulate from layer to layer.
+    Where the network as a whole shows no shift, bias correction made that of the layer, to undo what reaches it.
     """
     error = case.error
     if error.steps < _COARSE_STEPS or error.shift_share < 0.4 or error.shifts.size < 2:
+        return None
+    if case.total.shift_share < _CORRECTED:
         return None
     if case.operand(WEIGHT)[0] is None:
         return None
