@@ -209,12 +209,12 @@ class Handle:
             answer: dict[str, Any] = self._worker.receive()
         return answer
 
-    def time(self, inputs: Sequence[Array], seconds: float) -> float:
-        """Seconds that one run takes: the mean over as many runs as fit in `seconds`, at least one."""
+    def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
+        """Seconds that each of as many runs took as fit in `seconds`, at least one."""
         self._worker.doing = f"timing {self._what}"
-        self._worker.send(("time", self._key, list(inputs), seconds))
-        duration: float = self._worker.receive()
-        return duration
+        self._worker.send(("times", self._key, list(inputs), seconds))
+        durations: list[float] = self._worker.receive()
+        return durations
 
     def close(self) -> None:
         """Unload the model."""

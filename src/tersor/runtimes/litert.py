@@ -117,16 +117,17 @@ class Session:
         except (RuntimeError, ValueError) as error:
             raise RuntimeFailure(f"the {self._kernels} kernels fail to run the model: {_first_line(error)}") from error
 
-    def time(self, inputs: Sequence[Array], seconds: float) -> float:
-        """Seconds of one invocation: the mean over as many as fit in `seconds`, at least one."""
+    def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
+        """Seconds that each of as many invocations took as fit in `seconds`, at least one."""
         self.run(inputs)
-        start, runs = time.perf_counter(), 0
-        while True:
+        found: list[float] = []
+        begun = before = time.perf_counter()
+        while not found or before - begun < seconds:
             self._interpreter.invoke()
-            runs += 1
-            passed = time.perf_counter() - start
-            if passed >= seconds:
-                return passed / runs
+            after = time.perf_counter()
+            found.append(after - before)
+            before = after
+        return found
 
     def reset(self) -> None:
         """Set the state of a recurrent model back to its start: 0, for int8 state its zero point (0.3 microseconds)."""

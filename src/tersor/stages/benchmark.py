@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tersor.ir.graph import Array
+from tersor.numerics.metrics import median_interval
 from tersor.runtimes.engine import Handle
 
 ROUNDS = 15
@@ -21,16 +22,22 @@ class Timing:
     """Time of one run on this machine.
 
     Attributes:
-        median_ms: median over the turns, milliseconds.
+        median_ms: median over the turns, milliseconds; of a turn the mean over its runs counts.
         low_ms: the fastest turn.
         high_ms: the slowest turn.
         ratio: median over the turns of this model's time / the first model's time in the same turn.
+        ratio_interval: 95 % confidence interval of it.
+        p95_ms: 95 of 100 single runs took no longer.
+        runs: how many there were.
     """
 
     median_ms: float
     low_ms: float
     high_ms: float
     ratio: float
+    ratio_interval: tuple[float, float]
+    p95_ms: float
+    runs: int
 
 
 def benchmark(handles: Sequence[Handle], inputs: Sequence[Sequence[Array]], rounds: int = ROUNDS) -> list[Timing]:
@@ -42,13 +49,25 @@ def benchmark(handles: Sequence[Handle], inputs: Sequence[Sequence[Array]], roun
         rounds: turns.
     """
     for handle, arrays in zip(handles, inputs, strict=True):
-        handle.time(arrays, _SLICE)
+        handle.times(arrays, _SLICE)
     turns = [
-        [handle.time(arrays, _SLICE) for handle, arrays in zip(handles, inputs, strict=True)] for _ in range(rounds)
+        [handle.times(arrays, _SLICE) for handle, arrays in zip(handles, inputs, strict=True)] for _ in range(rounds)
     ]
+    means = [[statistics.fmean(runs) for runs in turn] for turn in turns]
     timings = []
     for place in range(len(handles)):
-        own = [turn[place] * 1000 for turn in turns]
-        ratio = statistics.median(turn[place] / turn[0] for turn in turns)
-        timings.append(Timing(statistics.median(own), min(own), max(own), ratio))
+        own = [turn[place] * 1000 for turn in means]
+        ratios = [turn[place] / turn[0] for turn in means]
+        single = sorted(run * 1000 for turn in turns for run in turn[place])
+        timings.append(
+            Timing(
+                statistics.median(own),
+                min(own),
+                max(own),
+                statistics.median(ratios),
+                median_interval(ratios),
+                single[-(-95 * len(single) // 100) - 1],
+                len(single),
+            )
+        )
     return timings

@@ -1,0 +1,1 @@
+"""Float model + data + target -> every variant that makes sense, measured, and which one to ship, and why."""
