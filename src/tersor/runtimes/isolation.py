@@ -128,6 +128,11 @@ class Worker:
         self._channel = Channel(self._process.stdout, self._process.stdin)
         self.doing = "starting"
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether the child has ended."""
+        return self._process.poll() is not None
+
     def send(self, value: Any) -> None:
         """Give the child a value. Raises the child's error if it has failed."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,12 @@ ROUNDS = 15
 
 _SLICE = 0.02
 """Seconds that one model is run in one turn, at least one run."""
+
+_FEWEST = 5
+"""Turns of models so slow that `ROUNDS` would take longer than `_PATIENCE`."""
+
+_PATIENCE = 20.0
+"""Seconds that all turns may take together, as long as there are `_FEWEST`."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,12 @@ def benchmark(handles: Sequence[Handle], inputs: Sequence[Sequence[Array]], roun
     Args:
         handles: the models; the first is the one that ratios refer to.
         inputs: the inputs of each.
-        rounds: turns.
+        rounds: turns; fewer for models that are very slow.
     """
+    begun = time.perf_counter()
     for handle, arrays in zip(handles, inputs, strict=True):
         handle.times(arrays, _SLICE)
+    rounds = min(rounds, max(_FEWEST, int(_PATIENCE / (time.perf_counter() - begun))))
     turns = [
         [handle.times(arrays, _SLICE) for handle, arrays in zip(handles, inputs, strict=True)] for _ in range(rounds)
     ]

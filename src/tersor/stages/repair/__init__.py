@@ -33,7 +33,7 @@ from tersor.stages.repair.figures import Figures, Reference, compared
 from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop
 from tersor.stages.repair.samples import Samples, divided
 from tersor.stages.repair.trial import Bench, Trial
-from tersor.stages.repair.widening import Mixture, widenings
+from tersor.stages.repair.widening import Mixture, Widening, widenings
 from tersor.stages.save import atomic, require_writable
 
 __all__ = ["Goal", "Repair", "Step", "Verdict", "parse_drop", "repair", "repair_each", "together"]
@@ -136,10 +136,7 @@ def repair(
         goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
         preparation = Preparation(float_model, own.calibration, runner, progress, float_path)
         climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
-        climb.start(recipe)
-        climb.free_rungs()
-        for widening in allowed:
-            climb.widen(widening, _mixtures(preparation, own, widening.widen, runner, progress))
+        climbed(climb, recipe, allowed, preparation, own, runner, progress)
         found = climb.kept.recipe
         outcome = produce(
             model, {found: output}, own.calibration, own.reporting, options, progress, runner, batched, preparation
@@ -195,6 +192,22 @@ def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
 
 def _told(progress: Progress | None) -> Callable[[int], None]:
     return lambda count: None if progress is None else progress("repairing: candidates", count, None)
+
+
+def climbed(
+    climb: Climb,
+    recipe: Recipe,
+    allowed: Sequence[Widening],
+    preparation: Preparation,
+    own: Samples,
+    engine: Engine,
+    progress: Progress | None = None,
+) -> None:
+    """The whole ladder: the recipe as it was asked for, what costs nothing, and what may be widened."""
+    climb.start(recipe)
+    climb.free_rungs()
+    for widening in allowed:
+        climb.widen(widening, _mixtures(preparation, own, widening.widen, engine, progress))
 
 
 def _mixtures(
