@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tersor.cli import groups, options
+from tersor.cli.command_line import typed
 
 if TYPE_CHECKING:
-    from tersor.stages.search import Wish
+    from tersor.stages.search import Search, Wish
 
 _MISSED = 9
 """Exit code where the pick breaks a limit that was asked for; it is written nevertheless."""
@@ -54,6 +56,7 @@ def command(
     *,
     opening: groups.Opening,
     normalization: groups.Normalization,
+    context: typer.Context,
 ) -> None:
     """Make every variant that makes sense for a target, measure all on your data, and say which one to ship and why.
 
@@ -66,8 +69,13 @@ def command(
     with Engine() as engine:
         from tersor.cli import console
         from tersor.cli.live import live
+        from tersor.report.diagnosis import diagnosis_to_dict
+        from tersor.report.document import document_of
+        from tersor.report.files import write_files
         from tersor.report.search import search_to_dict, write_report_json
         from tersor.report.search_table import search_notes, search_table, search_warnings
+        from tersor.stages.debug import SAMPLES
+        from tersor.stages.explain import explain
         from tersor.stages.load_data import load_data
         from tersor.stages.search import REPORT, search
 
@@ -85,19 +93,40 @@ def command(
         except KeyboardInterrupt:
             console.warn("interrupted before there was a result; the same command goes on from what is done")
             sys.exit(_INTERRUPTED)
-    report = output / REPORT
-    write_report_json(found, report)
+        report, values = output / REPORT, search_to_dict(found) | _commands(context, found)
+        write_report_json(values, report)  # before what else may be interrupted
+        if dataset is not None and not found.interrupted:
+            with console.progress() as progress:
+                diagnoses = explain(found, loaded, dataset.split(SAMPLES)[0], engine, progress)
+            values["diagnoses"] = {name: diagnosis_to_dict(item) for name, item in diagnoses.items()}
+            write_report_json(values, report)
+    pages, missing = write_files(document_of(values, str(report)), output)
     if as_json:
-        console.print_json(search_to_dict(found))
+        console.print_json(values)
     else:
         console.out.print(search_table(found))
         console.say(search_notes(found, report))
+        console.note(f"read {pages[0]}" if missing is None else f"read {pages[0]}; {missing}")
     console.say((), search_warnings(found))
     if found.interrupted:
         sys.exit(_INTERRUPTED)
     limits = wish.limits
     is_gate = not limits.is_default or limits.max_size is not None or limits.max_latency_ms is not None
     raise typer.Exit(_MISSED if is_gate and not found.is_reached else 0)
+
+
+def _commands(context: typer.Context, found: Search) -> dict[str, str]:
+    """The command that is running, and the one that makes its pick alone."""
+    kept = {
+        "model",
+        "data",
+        "eval_data",
+        *(item.name for item in (*fields(groups.Opening), *fields(groups.Normalization))),
+    }
+    samples = found.conditions.calibration_samples
+    more = ["--as", str(found.folder / "recipe.toml"), *(["--samples", str(samples)] if samples else [])]
+    alone = typed(context, "quantize", kept, *more, "-o", str(found.folder / "again.tflite"))
+    return {"command": typed(context, "optimize"), "pick_command": alone}
 
 
 def _wish(

@@ -73,13 +73,15 @@ def trade_off(points: Sequence[Point], x_title: str, y_title: str, *, is_change:
     written = labels([point.name for point in points], places, WIDTH, bars)
     rows = [_row(point, label) for point, label in zip(points, written, strict=True)]
     rows.reverse()  # what matters most is drawn last, on top
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("x:Q", title=x_title, scale=_scale(x_axis), axis=alt.Axis(values=ticks(x_axis), format=_NUMBER)),
         y=alt.Y("y:Q", title=y_title, scale=_scale(y_axis), axis=alt.Axis(values=ticks(y_axis), format=_NUMBER)),
     )
     layers: list[Any] = []
     if is_change:
-        zero = alt.Chart(alt.Data(values=[{"y": 0}])).mark_rule(strokeDash=[5, 4], color="var(--float)", aria=False)
+        zero = alt.Chart(alt.InlineData(values=[{"y": 0}])).mark_rule(
+            strokeDash=[5, 4], color="var(--float)", aria=False
+        )
         layers.append(zero.encode(y=alt.Y("y:Q")))
     spans = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5, opacity=0.65, aria=False)
     layers.append(spans.encode(y=alt.Y("low:Q", title=y_title), y2="high:Q", color=_by_role("colour")))
@@ -111,10 +113,10 @@ def histogram(spread: Distribution, what: str) -> str:
     x = alt.Scale(domain=[start, end], nice=False)
     y = alt.Scale(type="log", domain=[floor, 1.0], nice=False)
     percent = alt.Axis(values=[1.0, 0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6], format="~%", minExtent=48)
-    band = alt.Chart(alt.Data(values=[{"from": spread.low, "to": spread.high}]))
+    band = alt.Chart(alt.InlineData(values=[{"from": spread.low, "to": spread.high}]))
     shade = band.mark_rect(fill="var(--range)", aria=False).encode(x=alt.X("from:Q", scale=x), x2="to:Q")
     drawn = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(alt.InlineData(values=rows))
         .mark_rect(fill="var(--bars)", aria=False)
         .encode(
             x=alt.X("from:Q", title=what, scale=x, axis=alt.Axis(tickCount=6, format=_NUMBER)),
@@ -123,7 +125,7 @@ def histogram(spread: Distribution, what: str) -> str:
             y2="floor:Q",
         )
     )
-    ends = alt.Chart(alt.Data(values=[{"at": spread.low}, {"at": spread.high}]))
+    ends = alt.Chart(alt.InlineData(values=[{"at": spread.low}, {"at": spread.high}]))
     lines = ends.mark_rule(color="var(--bound)", strokeWidth=1.5, strokeDash=[4, 3], aria=False)
     return _svg(
         alt.layer(shade, drawn, lines.encode(x=alt.X("at:Q", scale=x))).properties(width=WIDTH - 15, height=115)
@@ -196,7 +198,7 @@ def _svg(chart: Any) -> str:
     }
     styled = chart.configure(background="transparent", font=_FONT, padding=4).configure_axis(**axis)
     drawn = vl_convert.vegalite_to_svg(styled.configure_view(stroke=None).to_dict())
-    return _LINK.sub('href="#', drawn)
+    return _LINK.sub('href="#', str(drawn))
 
 
 _LINK = re.compile(r'xlink:href="[^"#]*#')

@@ -47,7 +47,7 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
 
 def _items(parts: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     is_open = parts[-1] is Ellipsis
-    _require(isinstance(value, list), "a list", value, where)
+    _require(isinstance(value, list | tuple), "a list", value, where)
     _require(is_open or len(value) == len(parts), f"a list of {len(parts)}", value, where)
     kinds = parts[:1] * len(value) if is_open else parts
     return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
@@ -69,7 +69,11 @@ def _annotations(wanted: Any) -> dict[str, tuple[str, Any, bool]]:
     """By field: its name in JSON, its type, and whether it may be missing."""
     hints = get_type_hints(wanted)
     return {
-        item.name: (item.metadata.get("name", item.name), hints[item.name], item.default is not MISSING or item.default_factory is not MISSING)
+        item.name: (
+            str(item.metadata.get("name", item.name)),
+            hints[item.name],
+            item.default is not MISSING or item.default_factory is not MISSING,
+        )
         for item in fields(wanted)
     }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tersor import __version__
 from tersor.errors import OutputError
-from tersor.report import words
+from tersor.report import summary, words
 from tersor.report.document import Candidate, Document
 from tersor.report.layers import LayerPart, layer_part
 from tersor.report.plot import Chart, chart_guide, charts
@@ -63,9 +63,11 @@ class Page:
     model: str
     version: str
     headline: str
+    kind: str
     verdict: str
+    reasons: summary.Reasons
     basis: str
-    tiles: list[words.Tile]
+    tiles: list[summary.Tile]
     charts: list[Chart]
     chart_guide: str
     columns: list[Column]
@@ -73,7 +75,6 @@ class Page:
     tests_change: bool
     diagnoses: list[LayerPart]
     facts: list[tuple[str, str]]
-    glossary: list[tuple[str, str]]
     sections: list[tuple[str, str]]
     style: str
     style_hash: str
@@ -112,18 +113,19 @@ def _page(found: Document) -> Page:
     return Page(
         model=Path(found.model).name or "a model in memory",
         version=__version__,
-        headline=words.headline(found),
-        verdict=words.verdict(found),
-        basis=words.basis(found),
-        tiles=words.tiles(found),
+        headline=summary.headline(found),
+        kind=summary.kind(found.pick or ""),
+        verdict=summary.verdict(found),
+        reasons=summary.reasons(found),
+        basis=summary.basis(found),
+        tiles=summary.tiles(found),
         charts=drawn,
         chart_guide=chart_guide(found),
         columns=columns,
         rows=list(_rows(found, columns)),
         tests_change=any(item.accuracy_change is not None for item in found.candidates),
         diagnoses=parts,
-        facts=words.facts(found),
-        glossary=words.GLOSSARY,
+        facts=summary.facts(found),
         sections=list(_sections(bool(drawn), bool(parts))),
         style=style,
         style_hash=_digest(style),
@@ -213,9 +215,7 @@ def _sqnr(item: Candidate) -> Cell:
 _COLUMNS = (
     Column("Accuracy", "the metric on samples that nothing was chosen by", _accuracy),
     Column("Change", "against the float model on the same samples", _change),
-    Column(
-        "Same answers", "as the float model", lambda item: Cell(words.percent(item.agreement), item.agreement)
-    ),
+    Column("Same answers", "as the float model", lambda item: Cell(words.percent(item.agreement), item.agreement)),
     Column("SQNR", "signal over quantization noise at the outputs; more is better", _sqnr),
     Column("Size", "of the file", _size),
     Column("Time", "median of a run on the machine that measured", _time),

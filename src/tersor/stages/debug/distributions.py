@@ -49,8 +49,8 @@ def of_counts(histogram: Histogram, smallest: float, largest: float, params: Qua
     edges = _edges(smallest, largest, params)
     if edges is None:
         return None
-    counts = np.rint(histogram.bins(smallest, largest).spread_over(edges))
-    return _made(counts, smallest, largest, params)
+    below = np.rint(histogram.bins(smallest, largest).below(edges).number)  # rounded before, so that all are counted
+    return _made(np.diff(below), smallest, largest, params)
 
 
 def of_weights(op: Op, graph: Graph, twin: Op | None, floats: Graph) -> Distribution | None:

@@ -1,0 +1,52 @@
+"""Everything that a report consists of, beside its report.json."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+
+from tersor.errors import OutputError
+from tersor.report.document import Document
+from tersor.report.markdown import markdown
+from tersor.report.model_explorer import MEASURES, node_data
+from tersor.report.tables import candidates_csv, layers_csv
+from tersor.stages.save import atomic
+
+HTML = "report.html"
+
+
+def write_files(found: Document, folder: str | Path) -> tuple[list[Path], str | None]:
+    """Write report.md, the tables, node data and report.html into a folder.
+
+    Returns the files, and where there is no HTML, the sentence that says why and what to do. Raises OutputError.
+    """
+    folder = Path(folder)
+    texts = {"report.md": markdown(found), "candidates.csv": candidates_csv(found)}
+    if found.diagnoses:
+        texts["layers.csv"] = layers_csv(found)
+    for place, (name, part) in enumerate(found.diagnoses.items(), 1):
+        stem = re.sub(r"[^\w.-]", "_", name) or f"candidate_{place}"
+        for measure in MEASURES:
+            texts[f"{stem}.{measure}.node_data.json"] = json.dumps(node_data(name, part, measure), indent=2) + "\n"
+    for name, text in texts.items():
+        with atomic(folder / name) as temporary:
+            temporary.write_text(text, "utf-8")
+    written = [folder / name for name in texts]
+    if (missing := missing_packages()) is not None:
+        return written, f"{missing}; then: tersor report {folder}"
+    from tersor.report.page import write_html
+
+    write_html(found, folder / HTML)
+    return [folder / HTML, *written], None
+
+
+def missing_packages() -> str | None:
+    """Why no HTML can be written and what to install; None if it can."""
+    try:
+        for name in ("page", "drawing"):
+            import_module(f"tersor.report.{name}")
+    except OutputError as error:
+        return str(error)
+    return None
