@@ -53,6 +53,7 @@ class Row:
     tags: str
     cells: tuple[Cell, ...]
     why: str
+    file: str
     place: int
 
 
@@ -157,7 +158,7 @@ def _rows(found: Document, columns: list[Column]) -> Iterator[Row]:
         tags = [tag for tag, holds in (("front", item.on_front), ("fast", is_faster), (role, True)) if holds]
         why = {"pick": "recommended: see above", "float": "what all others are compared with"}.get(role, item.out or "")
         cells = tuple(column.cell(item) for column in columns)
-        yield Row(item, found.anchor(item), role, " ".join(tags), cells, why, place)
+        yield Row(item, found.anchor(item), role, " ".join(tags), cells, why, Path(item.file).name, place)
 
 
 def _columns(found: Document) -> list[Column]:
@@ -195,7 +196,7 @@ def _times(ratio: float) -> str:
 def _time(item: Candidate) -> Cell:
     if item.latency_ms is None:
         return Cell("", None)
-    lines = [] if item.latency_ratio is None else [f"{_times(item.latency_ratio)} float"]
+    lines = [] if item.latency_ratio is None or item.recipe is None else [f"{_times(item.latency_ratio)} float"]
     if item.latency_p95_ms is not None:
         lines.append(f"p95 {words.milliseconds(item.latency_p95_ms)}")
     return Cell(words.milliseconds(item.latency_ms), item.latency_ms, tuple(lines))

@@ -94,6 +94,8 @@ def labels(
 ) -> list[Label | None]:
     """A place for each text, in order of importance, that no point and no other text takes; None where there is none.
 
+    The first text has a place in any case, if need be over a point.
+
     Args:
         texts: what is written.
         points: in pixels, x to the right, y downwards.
@@ -107,7 +109,7 @@ def labels(
         inside = {label: box for label, box in boxes.items() if box[0] >= 0 and box[2] <= width}
         free = [label for label, box in inside.items() if not _hits(box, taken)]
         clear = [label for label in free if not _hits(inside[label], bars)]
-        chosen = next(iter(clear or free), None)
+        chosen = next(iter(clear or free or (inside if not found else ())), None)
         found.append(chosen)
         if chosen is not None:
             taken.append(boxes[chosen])
