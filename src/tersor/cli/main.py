@@ -11,7 +11,19 @@ from typing import Any
 
 import typer
 
-from tersor.cli import cache, debug, evaluate, inspect, optimize, quantize, report, run, sensitivity
+from tersor.cli import (
+    benchmark,
+    cache,
+    compare,
+    debug,
+    evaluate,
+    inspect,
+    optimize,
+    quantize,
+    report,
+    run,
+    sensitivity,
+)
 from tersor.cli.groups import expanded
 
 app = typer.Typer(
@@ -21,7 +33,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (optimize, report, quantize, evaluate, debug, sensitivity, run, inspect, cache):
+for command in (
+    optimize,
+    report,
+    quantize,
+    evaluate,
+    compare,
+    benchmark,
+    debug,
+    sensitivity,
+    run,
+    inspect,
+    cache,
+):
     app.command(name=command.__name__.rpartition(".")[2])(expanded(command.command))
 
 

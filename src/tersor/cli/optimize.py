@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -93,13 +93,14 @@ def command(
         except KeyboardInterrupt:
             console.warn("interrupted before there was a result; the same command goes on from what is done")
             sys.exit(_INTERRUPTED)
-        report, values = output / REPORT, search_to_dict(found) | _commands(context, found)
-        write_report_json(values, report)  # before what else may be interrupted
+        report, further = output / REPORT, _commands(context, found)
+        write_report_json(found, report, further)  # before what else may be interrupted
         if dataset is not None and not found.interrupted:
             with console.progress() as progress:
                 diagnoses = explain(found, loaded, dataset.split(SAMPLES)[0], engine, progress)
-            values["diagnoses"] = {name: diagnosis_to_dict(item) for name, item in diagnoses.items()}
-            write_report_json(values, report)
+            further["diagnoses"] = {name: diagnosis_to_dict(item) for name, item in diagnoses.items()}
+            write_report_json(found, report, further)
+    values = search_to_dict(found) | further
     pages, missing = write_files(document_of(values, str(report)), output)
     if as_json:
         console.print_json(values)
@@ -115,7 +116,7 @@ def command(
     raise typer.Exit(_MISSED if is_gate and not found.is_reached else 0)
 
 
-def _commands(context: typer.Context, found: Search) -> dict[str, str]:
+def _commands(context: typer.Context, found: Search) -> dict[str, Any]:
     """The command that is running, and the one that makes its pick alone."""
     kept = {
         "model",

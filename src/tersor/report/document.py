@@ -55,6 +55,13 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """What was lost on the samples that are reported on."""
+
+    samples: int
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A file, and what was measured of it; figures that were not measured are None."""
 
@@ -79,6 +86,12 @@ class Candidate:
     warnings: tuple[str, ...] = ()
     recipe: str | None = None
     repair: tuple[Rung, ...] = ()
+    reporting: Reporting | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its outputs are the float model's, which JSON has no SQNR for."""
+        return self.reporting is not None and self.sqnr_db is None
 
 
 @dataclass(frozen=True)

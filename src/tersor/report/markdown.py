@@ -73,7 +73,7 @@ def _candidate(found: Document, item: Candidate) -> list[str]:
         words.accuracy(item.accuracy_metric),
         words.change(item),
         words.percent(item.agreement),
-        "" if item.sqnr_db is None else f"{item.sqnr_db:.1f} dB",
+        words.sqnr(item),
         time,
         {"pick": "the pick", "float": "the reference"}.get(role, plain(item.out or "")),
     ]

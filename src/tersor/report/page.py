@@ -210,7 +210,7 @@ def _memory(item: Candidate) -> Cell:
 
 
 def _sqnr(item: Candidate) -> Cell:
-    return Cell("" if item.sqnr_db is None else f"{item.sqnr_db:.1f} dB", item.sqnr_db)
+    return Cell(words.sqnr(item), 1e9 if item.is_exact else item.sqnr_db)
 
 
 _COLUMNS = (

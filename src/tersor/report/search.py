@@ -49,8 +49,9 @@ def search_to_dict(found: Search) -> dict[str, Any]:
     }
 
 
-def write_report_json(values: Mapping[str, Any], path: str | Path) -> None:
-    """Write `search_to_dict`, and what came to it, atomically. Raises OutputError."""
+def write_report_json(found: Search, path: str | Path, further: Mapping[str, Any] | None = None) -> None:
+    """Write `search_to_dict`, and further fields, atomically. Raises OutputError."""
+    values = search_to_dict(found) | dict(further or {})
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 

@@ -50,7 +50,7 @@ def search_notes(found: Search, report: Path) -> list[str]:
     if own.reporting_samples:
         notes.append(
             f"calibrated on {own.calibration_samples} samples, chosen by {own.tuning_samples} others, "
-            f"figures from {own.reporting_samples} further ones"
+            f"figures from {own.reporting_samples} further ones, which could only refuse a choice"
         )
     notes.append(
         f"ms: median and 95th percentile of runs with {own.threads} thread{'s' if own.threads > 1 else ''} on the "

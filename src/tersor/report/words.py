@@ -84,6 +84,11 @@ def decibel(value: float | None) -> str:
     return "exact" if value is None else f"{value:.1f}"
 
 
+def sqnr(item: Candidate) -> str:
+    """Signal over noise at the outputs of a candidate; nothing where it was not measured."""
+    return "exact" if item.is_exact else "" if item.sqnr_db is None else f"{item.sqnr_db:.1f} dB"
+
+
 def times_smaller(ratio: float) -> str:
     """A size beside that of the float model."""
     if ratio <= 0.97:

@@ -29,7 +29,8 @@ class Timing:
     """Time of one run on this machine.
 
     Attributes:
-        median_ms: median over the turns, milliseconds; of a turn the mean over its runs counts.
+        median_ms: median over the turns, milliseconds; of a turn the median over its runs counts, so that what else the
+            machine does now and then does not.
         low_ms: the fastest turn.
         high_ms: the slowest turn.
         ratio: median over the turns of this model's time / the first model's time in the same turn.
@@ -62,11 +63,11 @@ def benchmark(handles: Sequence[Handle], inputs: Sequence[Sequence[Array]], roun
     turns = [
         [handle.times(arrays, _SLICE) for handle, arrays in zip(handles, inputs, strict=True)] for _ in range(rounds)
     ]
-    means = [[statistics.fmean(runs) for runs in turn] for turn in turns]
+    medians = [[statistics.median(runs) for runs in turn] for turn in turns]
     timings = []
     for place in range(len(handles)):
-        own = [turn[place] * 1000 for turn in means]
-        ratios = [turn[place] / turn[0] for turn in means]
+        own = [turn[place] * 1000 for turn in medians]
+        ratios = [turn[place] / turn[0] for turn in medians]
         single = sorted(run * 1000 for turn in turns for run in turn[place])
         timings.append(
             Timing(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.errors import PlanError, TersorError
@@ -35,6 +35,9 @@ from tersor.stages.repair.samples import Samples, divided
 from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, Widening, widenings
 from tersor.stages.save import atomic, require_writable
+
+if TYPE_CHECKING:
+    from tersor.stages.mixed_precision import Mixture as CostedMixture
 
 __all__ = ["Goal", "Repair", "Step", "Verdict", "parse_drop", "repair", "repair_each", "together"]
 
@@ -202,20 +205,31 @@ def climbed(
     own: Samples,
     engine: Engine,
     progress: Progress | None = None,
+    largest: int | None = None,
 ) -> None:
-    """The whole ladder: the recipe as it was asked for, what costs nothing, and what may be widened."""
+    """The whole ladder: the recipe as it was asked for, what costs nothing, and what may be widened.
+
+    What would make the file larger than `largest` bytes is left out.
+    """
     climb.start(recipe)
     climb.free_rungs()
     for widening in allowed:
-        climb.widen(widening, _mixtures(preparation, own, widening.widen, engine, progress))
+        find = _mixtures(preparation, own, widening.widen, engine, progress)
+        climb.widen(widening, find if largest is None else _within(largest, climb, find))
+
+
+def _within(
+    largest: int, climb: Climb, find: Callable[[Recipe], Sequence[CostedMixture]]
+) -> Callable[[Recipe], Sequence[Mixture]]:
+    return lambda recipe: [item for item in find(recipe) if climb.kept.size_bytes + item.extra_bytes <= largest]
 
 
 def _mixtures(
     preparation: Preparation, samples: Samples, widen: str, engine: Engine, progress: Progress | None
-) -> Callable[[Recipe], Sequence[Mixture]]:
+) -> Callable[[Recipe], Sequence[CostedMixture]]:
     """Finds mixtures for a recipe, measured on samples of the calibration data: others than candidates are."""
 
-    def find(recipe: Recipe) -> Sequence[Mixture]:
+    def find(recipe: Recipe) -> Sequence[CostedMixture]:
         from tersor.stages.mixed_precision import mixtures
 
         model, statistics, _ = preparation.drafted(recipe)

@@ -119,13 +119,13 @@ def search(
         preparation = Preparation(float_model, calibration, runner, told, float_path)
         gauge = Gauge(preparation, float_path, evidence, runner, wish.threads, deadline, told)
         judge = Judge(target, wish.limits, None if evidence is None else evidence.goal)
-        course = Course(judge, gauge, journal, place.of, deadline, announce or (lambda _standing: None))
+        course = Course(judge, gauge, journal, place.of, started, deadline, announce or (lambda _standing: None))
         reference = _reference(journal, gauge)
         course.flavours(recipes)
         if not course.candidates:
             raise PlanError(_forbidden(target, course.not_tried))
         if evidence is not None:
-            improvement = Improvement(preparation, evidence, runner, temporary, deadline, journal, told)
+            improvement = Improvement(preparation, evidence, runner, temporary, deadline, wish.minutes, journal, told)
             course.repairs(recipes, target.repaired, improvement)
         pick = judge.best(course.candidates)
         assert pick is not None
@@ -164,7 +164,9 @@ class _Place:
     def of(self, name: str) -> Path:
         """The file of a candidate."""
         source = Path(self.model.source)
-        stem = (source.resolve().name if source.is_dir() else source.stem) if self.model.source else "model"
+        stem = source.resolve().name if source.is_dir() else source.stem
+        if not self.model.source or not source.exists():  # a model of this process
+            stem = "model"
         return self.folder / f"{stem}.{name}.tflite"
 
 

@@ -21,6 +21,12 @@ _FAILURES = (ModelError, PlanError, RuntimeFailure, VerificationError)
 _SHARE = 0.85
 """Of the time that is left, what repair may take: the rest is for measuring what it finds."""
 
+_MOST = 1 / 3
+"""Of all the time, what repair of one candidate may take."""
+
+_WORTH_IT = 0.95
+"""What repair may not make larger than this share of a file that keeps the goal as it is."""
+
 LATE = "the time was up"
 INTERRUPTED = "interrupted"
 
@@ -51,7 +57,8 @@ class Course:
         gauge: makes and measures.
         journal: what is known from an earlier run.
         name_of: the file of a candidate.
-        deadline: by `time.monotonic`; nothing is begun after it.
+        started: by `time.monotonic`.
+        deadline: likewise; nothing is begun after it.
         announce: told how far it is.
         candidates: what was made.
         not_tried: what was not, and why.
@@ -63,6 +70,7 @@ class Course:
     gauge: Gauge
     journal: Journal
     name_of: Callable[[str], Path]
+    started: float
     deadline: float
     announce: Callable[[Standing], None]
     candidates: list[Candidate] = field(default_factory=list)
@@ -77,15 +85,25 @@ class Course:
                 self._one(name, recipe, len(recipes) - number - 1)
 
     def repairs(self, recipes: Mapping[str, Recipe], islands: Mapping[str, str], improvement: Improvement) -> None:
-        """Repair those that lose too much, as far as what comes of it could be of use."""
-        wanted = [item for item in self.candidates if item.name in islands and self.judge.loses_too_much(item)]
-        for number, base in enumerate(wanted):
-            name = f"{base.name}{SUFFIX}"
-            if (why := self._useless(base)) is not None:
-                self.not_tried[name] = why
+        """Repair those that lose too much, as far as what comes of it could be of use.
+
+        What is best so far gets what costs the device nothing, if samples do not show its goal to be reached.
+        """
+        for number, name in enumerate(islands):
+            base = next((item for item in self.candidates if item.name == name), None)
+            if base is None:
                 continue
-            with _Interruptible(self, name):
-                self._repair(base, name, recipes[base.name], islands[base.name], improvement, len(wanted) - number)
+            widening = islands[name] if self.judge.loses_too_much(base) else ""
+            if not widening and base is self.judge.best(self.candidates) and not self.judge.is_shown(base):
+                widening = "none"
+            if not widening:
+                continue
+            called = f"{name}{SUFFIX}"
+            if (why := self._useless(base)) is not None:
+                self.not_tried[called] = why
+                continue
+            with _Interruptible(self, called):
+                self._repair(base, called, recipes[name], widening, improvement, len(islands) - number)
 
     def _repair(
         self, base: Candidate, name: str, recipe: Recipe, islands: str, improvement: Improvement, share: int
@@ -93,21 +111,28 @@ class Course:
         if self._is_over(name):
             return
         self._announce(name, share)
-        improvement.deadline = time.monotonic() + (self.deadline - time.monotonic()) * _SHARE / share
-        started = time.perf_counter()
+        started = time.monotonic()
+        left, most = (self.deadline - started) * _SHARE / share, (self.deadline - self.started) * _MOST
+        improvement.deadline = started + min(left, most)
         try:
-            found, tried = improvement.of(base, recipe, islands)
+            found, tried = improvement.of(base, recipe, islands, self._largest(base))
         except _FAILURES as error:
             self.not_tried[name] = first_line(error)
             return
         if found == recipe:
-            self.not_tried[name] = f"nothing of {len(tried) - 1} changes helps {base.name}"
+            self.not_tried[name] = f"none of {len(tried) - 1} changes helps {base.name}"
             return
-        spent = time.perf_counter() - started
+        spent = time.monotonic() - started
         made = self._made(name, found)
         if made is not None:
             item = replace(made, tried=tried, seconds=made.seconds + spent) if not made.tried else made
             self._keep(item, is_known=bool(made.tried))
+
+    def _largest(self, base: Candidate) -> int | None:
+        """Bytes of a file from which another one that keeps the goal is as good; None without such a one."""
+        others = [item for item in self.candidates if item is not base and self.judge.keeps_all(item)]
+        sizes = [item.size_bytes for item in others if self.judge.costs_no_more(item, base)]
+        return int(min(sizes) * _WORTH_IT) if sizes else None
 
     def _useless(self, base: Candidate) -> str | None:
         """Why repair, which makes nothing smaller or faster, could not be of use; None if it could."""
@@ -115,7 +140,7 @@ class Course:
             return f"{base.name} is too large, and repair makes nothing smaller"
         if self.judge.is_too_slow(base):
             return f"{base.name} is too slow, and repair makes nothing faster"
-        for other in self.candidates:
+        for other in self.candidates if self.judge.loses_too_much(base) else ():
             if not self.judge.loses_too_much(other) and self.judge.is_as_cheap(other, base):
                 what = "as small and as fast" if self.judge.target.is_this_machine else "as small"
                 return f"{other.name} keeps the goal and is {what} as {base.name}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tersor.ir.dtypes import DType
+from tersor.stages.repair.figures import Figures, gain_db
 from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.search.result import Candidate, Limits
 from tersor.stages.search.targets import Target
@@ -36,8 +37,18 @@ class Judge:
     goal: Goal | None
 
     def loses_too_much(self, item: Candidate) -> bool:
-        """Whether it misses the goal on the samples that are chosen by."""
-        return self.goal is not None and item.tuning is not None and self.goal.verdict(item.tuning) is Verdict.MISSED
+        """Whether it misses the goal: on the samples that are chosen by, or on those that were held back.
+
+        A mixture that was fitted to the goal on some samples may well miss it on others, and is refused then.
+        """
+        return self._misses(item.tuning) or self._misses(item.reporting)
+
+    def _misses(self, figures: Figures | None) -> bool:
+        return self.goal is not None and figures is not None and self.goal.verdict(figures) is Verdict.MISSED
+
+    def is_shown(self, item: Candidate) -> bool:
+        """Whether even the intervals of what it loses are within the goal."""
+        return self.goal is not None and item.tuning is not None and self.goal.verdict(item.tuning) is Verdict.SHOWN
 
     def is_unknown(self, item: Candidate) -> bool:
         """Whether it may lose something, and no data was given to tell how much."""
@@ -81,20 +92,27 @@ class Judge:
         latency = 0.0
         if limits.max_latency_ms is not None and self.is_too_slow(item):
             latency = 1e9 if timing is None else timing.median_ms / limits.max_latency_ms
-        lost = self.loss_on_tuning(item) if self.loses_too_much(item) else 0.0
+        lost = self.largest_loss(item) if self.loses_too_much(item) else 0.0
         return lost, max(size, latency), float(self.is_unknown(item))
 
-    def loss_on_tuning(self, item: Candidate) -> float:
-        """What is lost on the samples that are chosen by: the larger of the estimates."""
+    def largest_loss(self, item: Candidate) -> float:
+        """What is lost by the estimate that is largest, on either set of samples."""
         assert self.goal is not None
-        assert item.tuning is not None
-        return max(reading.value for reading in self.goal.readings(item.tuning))
+        both = [own for own in (item.tuning, item.reporting) if own is not None]
+        return max(reading.value for own in both for reading in self.goal.readings(own))
 
     def _cheapest(self, group: Sequence[Candidate]) -> Candidate:
         near = self._as_fast_as_the_fastest(group) if self.target.is_this_machine else list(group)
         smallest = min(map(self._bytes, near))
-        small = [item for item in near if self._bytes(item) <= smallest * _AS_SMALL]
-        return min(small, key=lambda item: -(item.sqnr_db or 0.0))
+        first, *others = (item for item in near if self._bytes(item) <= smallest * _AS_SMALL)
+        for item in others:  # the flavour that comes first, unless another has less noise, by more than chance
+            if (
+                first.tuning is not None
+                and item.tuning is not None
+                and gain_db(first.tuning, item.tuning).interval[0] > 0
+            ):
+                first = item
+        return first
 
     def _bytes(self, item: Candidate) -> int:
         """What it takes of the device: the file, and where memory is what lacks, the arena as well."""
@@ -109,7 +127,11 @@ class Judge:
 
     def is_as_cheap(self, one: Candidate, other: Candidate) -> bool:
         """Whether one is no larger and costs no more than another."""
-        return one.size_bytes <= other.size_bytes * _AS_SMALL and _rounded(self.cost(one)) <= _rounded(self.cost(other))
+        return one.size_bytes <= other.size_bytes * _AS_SMALL and self.costs_no_more(one, other)
+
+    def costs_no_more(self, one: Candidate, other: Candidate) -> bool:
+        """Whether a run of one costs no more than a run of another."""
+        return _rounded(self.cost(one)) <= _rounded(self.cost(other))
 
     def front(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
         """Names of those that no other one beats: no worse in anything, and better in something."""

@@ -37,6 +37,9 @@ KERNELS = "xnnpack"
 
 _PIECE = 1 << 20
 
+_ROUNDS = 31
+"""Turns in which a candidate and the float model are timed: a busy machine needs some more than `benchmark` takes."""
+
 
 class Gauge:
     """Makes candidates of one model and measures them.
@@ -71,6 +74,7 @@ class Gauge:
         self._threads = threads
         self._deadline = deadline
         self._progress = progress
+        self._with_tensorflow = bool(tensorflow_ops(preparation.model))
         self.float_source = Path(preparation.model.source or float_path)
         handle = engine.open(str(float_path), copies=available_threads())
         self._few = random_samples(handle) if evidence is None else list(evidence.samples.tuning[:SAMPLES])
@@ -89,7 +93,7 @@ class Gauge:
             gzip_bytes(given),
             score=None if self._evidence is None else self._evidence.held.score,
             timing=self._timing(path),
-            peak_bytes=self._peak(path),
+            peak_bytes=peak_memory(path, with_tensorflow=self._with_tensorflow),
             arena_bytes=peak_activation_bytes(self._preparation.model.graph),
             seconds=time.perf_counter() - started,
         )
@@ -127,7 +131,7 @@ class Gauge:
                 reporting,
                 score,
                 timing,
-                self._peak(temporary),
+                peak_memory(temporary, with_tensorflow=self._with_tensorflow),
                 peak_activation_bytes(result.graph),
                 left_of(corrected.plan),
                 corrected.plan.warnings,
@@ -138,7 +142,7 @@ class Gauge:
         """In turn with the float model; None for a model that cannot be timed."""
         with suppress(RuntimeFailure), self._opened(self._float_path, path) as handles:
             inputs = [next(stacked([fit(self._few[0], own.inputs)], taken_at_once(own)))[0] for own in handles]
-            return benchmark(handles, inputs)[1]
+            return benchmark(handles, inputs, _ROUNDS)[1]
         return None
 
     @contextmanager
@@ -147,12 +151,6 @@ class Gauge:
         yield handles
         for handle in handles:
             handle.close()
-
-    def _peak(self, path: Path) -> int | None:
-        with suppress(RuntimeFailure):
-            needs_tensorflow = bool(tensorflow_ops(self._preparation.model))
-            return peak_bytes(path, _small_model(), KERNELS, with_tensorflow=needs_tensorflow)
-        return None
 
     def _require_time(self, timing: Timing | None) -> None:
         """Raise PlanError if the samples would take longer than there is time."""
@@ -164,6 +162,13 @@ class Gauge:
             raise PlanError(
                 f"measuring it on {samples} samples would take about {needed:.0f} s, and {max(left, 0):.0f} s are left"
             )
+
+
+def peak_memory(path: Path, kernels: str = KERNELS, *, with_tensorflow: bool = False) -> int | None:
+    """`runtimes.peak.peak_bytes`; None where it cannot be measured."""
+    with suppress(RuntimeFailure):
+        return peak_bytes(path, _small_model(), kernels, with_tensorflow=with_tensorflow)
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -29,6 +29,7 @@ class Improvement:
         engine: the process to run in.
         folder: for the files, one after the other.
         deadline: by `time.monotonic`; nothing is begun after it.
+        minutes: that the whole search may take: with more, what was cut short is tried again.
         journal: what is known from an earlier run.
         progress: told what is going on.
     """
@@ -40,6 +41,7 @@ class Improvement:
         engine: Engine,
         folder: Path,
         deadline: float,
+        minutes: float,
         journal: Journal,
         progress: Progress,
     ) -> None:
@@ -48,15 +50,24 @@ class Improvement:
         self._engine = engine
         self._bench = Bench(preparation, evidence.reference, folder)
         self.deadline = deadline
+        self._minutes = minutes
         self._journal = journal
         self._progress = progress
 
-    def of(self, base: Candidate, recipe: Recipe, islands: str) -> tuple[Recipe, tuple[Tried, ...]]:
+    def of(
+        self, base: Candidate, recipe: Recipe, islands: str, largest: int | None = None
+    ) -> tuple[Recipe, tuple[Tried, ...]]:
         """The recipe that was found, and everything that was tried; the recipe itself where nothing helps.
+
+        Args:
+            base: what was made by the recipe.
+            recipe: what to start from.
+            islands: what operators may be widened to, see `repair`; "none" for what costs the device nothing only.
+            largest: bytes of a file that would still be of use.
 
         Raises what `repair` does for the recipe as it is.
         """
-        name = f"repair {base.name} {self._evidence.goal} {islands}"
+        name = f"repair {base.name} {self._evidence.goal} {islands} {largest} {self._minutes:g}"
         if (kept := self._journal.get(name)) is not None:
             return parse_recipe(kept["recipe"], recipe.name), tried_from(kept["tried"])
         climb = Climb(
@@ -73,10 +84,10 @@ class Improvement:
             self._evidence.samples,
             self._engine,
             self._progress,
+            largest,
         )
         found, tried = climb.kept.recipe, tuple(_tried(step) for step in climb.steps)
-        if not any("time is up" in step.why for step in tried):  # else there is more to try next time
-            self._journal.put(name, {"recipe": to_toml(found), "tried": [asdict(step) for step in tried]})
+        self._journal.put(name, {"recipe": to_toml(found), "tried": [asdict(step) for step in tried]})
         return found, tried
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tersor.stages.repair.figures import Figures
+from tersor.stages.repair.figures import Figures, gain_db
 from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.search.front import Judge, is_slower
 from tersor.stages.search.result import Candidate
@@ -33,15 +33,10 @@ def missed(judge: Judge, pick: Candidate | None, candidates: Sequence[Candidate]
     if pick is None:
         return ()
     limits, found = judge.limits, []
-    if judge.goal is not None and pick.reporting is not None:
-        on_reporting = judge.goal.verdict(pick.reporting) is Verdict.MISSED
-        if judge.loses_too_much(pick):
-            found.append(f"no candidate keeps the goal ({judge.goal}); {pick.name} {loss(judge.goal, pick.reporting)}")
-        elif on_reporting:
-            found.append(
-                f"{pick.name} keeps the goal on the samples that it was chosen by, but not on those reported on: it "
-                f"{loss(judge.goal, pick.reporting)}"
-            )
+    if judge.goal is not None and judge.loses_too_much(pick):
+        found.append(
+            f"no candidate keeps the goal ({judge.goal}); {pick.name} comes nearest: {_loses(judge.goal, pick)}"
+        )
     if judge.is_too_large(pick) and limits.max_size is not None:
         smallest = min(candidates, key=lambda item: item.size_bytes)
         found.append(_nearest(judge, f"--max-size {size(limits.max_size)}", pick, smallest, size(pick.size_bytes)))
@@ -65,7 +60,7 @@ def _nearest(judge: Judge, limit: str, pick: Candidate, best: Candidate, has: st
 def _merits(judge: Judge, reference: Candidate, pick: Candidate) -> list[str]:
     found = []
     if judge.goal is not None and pick.reporting is not None:
-        found.append(loss(judge.goal, pick.reporting))
+        found.append(f"it {loss(judge.goal, pick.reporting)}")
     else:
         found.append("what it loses was not measured, as there is no data")
     found.append(f"{pick.size_bytes / reference.size_bytes:.2f} times the size of float ({size(pick.size_bytes)})")
@@ -77,8 +72,8 @@ def _merits(judge: Judge, reference: Candidate, pick: Candidate) -> list[str]:
 
 
 def _standing(goal: Goal, figures: Figures) -> str:
-    """How the goal stands, by the samples that nothing was chosen by."""
-    verdict, on = goal.verdict(figures), f"on {figures.samples} samples that nothing was chosen by"
+    """How the goal stands, by the samples that were held back: these could only refuse a candidate."""
+    verdict, on = goal.verdict(figures), f"on {figures.samples} samples that were held back"
     return {
         Verdict.SHOWN: f"The goal ({goal}) is reached {on}, with its whole 95 % interval",
         Verdict.REACHED: f"The goal ({goal}) is reached {on}; more samples would be needed to show it for sure",
@@ -109,9 +104,9 @@ def _why_out(judge: Judge, pick: Candidate, item: Candidate) -> str:
     if picks < mine * _SMALLER:
         faster = ", and not clearly faster" if judge.target.is_this_machine else ""
         return f"it is {mine / picks:.2g} times as large as {pick.name}{what}{faster}"
-    if item.sqnr_db is not None and pick.sqnr_db is not None and item.sqnr_db < pick.sqnr_db:
+    if item.tuning is not None and pick.tuning is not None and gain_db(item.tuning, pick.tuning).interval[0] > 0:
         return f"{pick.name} is as small and has less noise (SQNR {_db(item)} dB, {pick.name} {_db(pick)} dB)"
-    return f"nothing speaks for it rather than {pick.name}"
+    return f"it is as small and as fast as {pick.name} and loses as much: nothing speaks for it"
 
 
 def _also(item: Candidate, pick: Candidate) -> str:
@@ -123,10 +118,14 @@ def _also(item: Candidate, pick: Candidate) -> str:
 
 def _loses(goal: Goal, item: Candidate) -> str:
     """What it loses, on the samples where that is too much."""
-    assert item.tuning is not None
+    limit = f"more than {100 * goal.max_drop:.3g} %"
     if item.reporting is not None and goal.verdict(item.reporting) is Verdict.MISSED:
-        return f"{loss(goal, item.reporting)}, more than {100 * goal.max_drop:.3g} %"
-    return f"on the samples that are chosen by it {loss(goal, item.tuning)}, more than {100 * goal.max_drop:.3g} %"
+        where = ""
+        if item.tuning is not None and goal.verdict(item.tuning) is not Verdict.MISSED:
+            where = " on the samples that were held back (not on those that it was chosen by)"
+        return f"it {loss(goal, item.reporting)}, {limit}{where}"
+    assert item.tuning is not None
+    return f"it {loss(goal, item.tuning)}, {limit}, on the samples that are chosen by"
 
 
 def loss(goal: Goal, figures: Figures) -> str:

@@ -48,7 +48,7 @@ class Candidate:
         size_bytes: of the file.
         gzip_bytes: of the file compressed by gzip, as an app store or an update sends it.
         tuning: on the samples that candidates are chosen by; None without data, and for the float model.
-        reporting: on the samples that nothing is chosen by; likewise.
+        reporting: on the samples that are held back: these can only refuse it; likewise.
         score: the metric on these, with its interval; None without labels.
         timing: on this machine, with the float model in turn; None where it was not to be had.
         peak_bytes: how much the resident memory of a process grows at most when it loads the file and runs it; None

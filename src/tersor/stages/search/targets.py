@@ -18,7 +18,8 @@ class Target:
         name: what it is called.
         rule: what it runs, in words.
         flavours: presets to try, the quickest to make first.
-        repaired: of which of them repair is tried where they lose too much, and what it may widen operators to.
+        repaired: of which of them repair is tried where they lose too much, and what it may widen operators to; ""
+            for those that have a twin which is repaired instead, and only get what costs the device nothing.
         adjust: what the target changes in a preset.
         is_this_machine: whether time on this machine says something about the target.
     """
@@ -49,7 +50,7 @@ TARGETS = {
             "cpu",
             "runs every flavour",
             ("float32", "float16", "weight_only", "dynamic", "int8_float_io", "int8", "int8_w4", "int16x8"),
-            {"int8_float_io": "float", "int8_w4": "float"},
+            {"int8_float_io": "float", "int8": "", "int8_w4": "float"},
             is_this_machine=True,
         ),
         Target("edge_tpu", "runs 8-bit integers only", ("int8", "uint8"), {"int8": "none"}),
