@@ -36,10 +36,10 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a document in which a layer has a hostile name."""
-    from tersor.report.page import write_html
+    from tersor.report.page import render, write_html
 
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_html(document_of(document(HOSTILE)), path)
+    write_html(render(document_of(document(HOSTILE))), path)
     return path
 
 
@@ -168,7 +168,7 @@ def test_candidates_filter_and_points_follow(view: View) -> None:
 
 def test_the_keyboard_reaches_everything(view: View) -> None:
     view.page.keyboard.press("Tab")
-    assert view.eval("document.activeElement.textContent") == "Skip to the recommendation"
+    assert view.eval("document.activeElement.textContent") == "Skip to the content"
     reached = []
     for _ in range(80):
         view.page.keyboard.press("Tab")

@@ -243,6 +243,11 @@ def document_of(values: Any, where: str = "report") -> Document:
     return read(Document, values, where)
 
 
+def diagnosis_of(values: Any) -> Diagnosis:
+    """What `report.diagnosis.diagnosis_to_dict` made, as values. Raises FormatError."""
+    return read(Diagnosis, values, "diagnosis")
+
+
 def read_document(path: str | Path) -> Document:
     """`report.json`, or the one in a folder. Raises FormatError."""
     path = Path(path)

@@ -75,7 +75,12 @@ def trade_off(points: Sequence[Point], x_title: str, y_title: str, *, is_change:
     rows.reverse()  # what matters most is drawn last, on top
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("x:Q", title=x_title, scale=_scale(x_axis), axis=alt.Axis(values=ticks(x_axis), format=_NUMBER)),
-        y=alt.Y("y:Q", title=y_title, scale=_scale(y_axis), axis=alt.Axis(values=ticks(y_axis), format=_NUMBER, minExtent=32)),
+        y=alt.Y(
+            "y:Q",
+            title=y_title,
+            scale=_scale(y_axis),
+            axis=alt.Axis(values=ticks(y_axis), format=_NUMBER, minExtent=32),
+        ),
     )
     layers: list[Any] = []
     if is_change:

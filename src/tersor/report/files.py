@@ -36,17 +36,16 @@ def write_files(found: Document, folder: str | Path) -> tuple[list[Path], str | 
     written = [folder / name for name in texts]
     if (missing := missing_packages()) is not None:
         return written, f"{missing}; then: tersor report {folder}"
-    from tersor.report.page import write_html
+    from tersor.report.page import render, write_html
 
-    write_html(found, folder / HTML)
+    write_html(render(found), folder / HTML)
     return [folder / HTML, *written], None
 
 
 def missing_packages() -> str | None:
     """Why no HTML can be written and what to install; None if it can."""
     try:
-        for name in ("page", "drawing"):
-            import_module(f"tersor.report.{name}")
+        import_module("tersor.report.page")
     except OutputError as error:
         return str(error)
     return None

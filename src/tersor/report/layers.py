@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from tersor.report import words
 from tersor.report.document import Diagnosis, Distribution, Layer
+from tersor.report.drawing import histogram
 from tersor.report.plot import Chart
+from tersor.stages.debug.causes import GOOD_DB
 
 SHOWN = 6
 """Layers whose values are drawn."""
-
-GOOD_DB = 25.0
-"""From which on an error needs no cause; see `stages.debug.causes`."""
 
 _FULL_DB = 40.0
 """Where the bar of an error is empty; at 0 dB, as much error as signal, it is full."""
@@ -82,8 +81,6 @@ def _is_weak(layer: Layer) -> bool:
 
 
 def _card(layer: Layer) -> LayerCard:
-    from tersor.report.drawing import histogram
-
     charts = []
     for spread, what in ((layer.activations, "results"), (layer.weights, "weights")):
         if spread is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tersor.report.document import Diagnosis, Errors, Layer
-from tersor.report.layers import GOOD_DB
+from tersor.stages.debug.causes import GOOD_DB
 
 MEASURES = {"own": "own SQNR (dB)", "total": "SQNR in the network (dB)"}
 """What is shown of a layer: what it gets wrong by itself, and its result with all that reached it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from tersor import __version__
 from tersor.errors import OutputError
 from tersor.report import summary, words
-from tersor.report.document import Candidate, Document
+from tersor.report.document import Candidate, Diagnosis, Document
 from tersor.report.layers import LayerPart, layer_part
 from tersor.report.plot import Chart, chart_guide, charts
 from tersor.stages.save import atomic
@@ -58,11 +58,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What every page has around its content; the digests are what its security policy knows style and script by."""
+
+    title: str
+    sections: list[tuple[str, str]]
+    version: str
+    style: str
+    style_hash: str
+    script: str
+    script_hash: str
+
+
+@dataclass(frozen=True)
 class Page:
     """What the template shows beside the document itself."""
 
     model: str
-    version: str
     headline: str
     kind: str
     verdict: str
@@ -76,15 +88,28 @@ class Page:
     tests_change: bool
     diagnoses: list[LayerPart]
     facts: list[tuple[str, str]]
-    sections: list[tuple[str, str]]
-    style: str
-    style_hash: str
-    script: str
-    script_hash: str
 
 
 def render(found: Document) -> str:
-    """The whole page. Raises OutputError where the packages for it are not installed."""
+    """The whole page."""
+    page = _page(found)
+    frame = _frame(f"{page.headline}: {page.model}", list(_sections(bool(page.charts), bool(page.diagnoses))))
+    return _rendered("report.html.j2", frame=frame, page=page, found=found)
+
+
+def render_diagnosis(name: str, found: Diagnosis) -> str:
+    """A page about the layers of one file."""
+    frame = _frame(f"Layers of {name}", [("layers", "Layers"), ("words", "Words")])
+    return _rendered("diagnosis.html.j2", frame=frame, part=layer_part(name, found))
+
+
+def write_html(text: str, path: str | Path) -> None:
+    """Write a page, atomically. Raises OutputError."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def _rendered(template: str, **values: object) -> str:
     environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
@@ -93,27 +118,23 @@ def render(found: Document) -> str:
         lstrip_blocks=True,
     )
     environment.filters["sentence"] = words.sentence
-    return environment.get_template("report.html.j2").render(found=found, page=_page(found)) + "\n"
-
-
-def write_html(found: Document, path: str | Path) -> None:
-    """Write `render`, atomically. Raises OutputError."""
-    text = render(found)
-    with atomic(path) as temporary:
-        temporary.write_text(text, "utf-8")
+    return str(environment.get_template(template).render(**values)) + "\n"
 
 
 def _template(name: str) -> str:
     return _TEMPLATES.joinpath(name).read_text("utf-8")
 
 
-def _page(found: Document) -> Page:
+def _frame(title: str, sections: list[tuple[str, str]]) -> Frame:
     style, script = _template("report.css"), _template("report.js")
+    return Frame(title, sections, __version__, style, _digest(style), script, _digest(script))
+
+
+def _page(found: Document) -> Page:
     drawn, columns = charts(found), _columns(found)
     parts = [layer_part(name, item) for name, item in found.diagnoses.items()]
     return Page(
         model=Path(found.model).name or "a model in memory",
-        version=__version__,
         headline=summary.headline(found),
         kind=summary.kind(found.pick or ""),
         verdict=summary.verdict(found),
@@ -127,11 +148,6 @@ def _page(found: Document) -> Page:
         tests_change=any(item.accuracy_change is not None for item in found.candidates),
         diagnoses=parts,
         facts=summary.facts(found),
-        sections=list(_sections(bool(drawn), bool(parts))),
-        style=style,
-        style_hash=_digest(style),
-        script=script,
-        script_hash=_digest(script),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tersor.report import words
 from tersor.report.document import Candidate, Document
+from tersor.report.drawing import Point, trade_off
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,6 @@ def _chart(
     across: tuple[str, Callable[[Candidate], float | None]],
     better: str,
 ) -> Chart | None:
-    from tersor.report.drawing import Point, trade_off
-
     axis, measure = across
     points = []
     for item in (found.reference, *found.candidates):
