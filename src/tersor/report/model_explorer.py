@@ -32,6 +32,8 @@ def node_data(name: str, found: Diagnosis, measure: str) -> dict[str, Any]:
         "name": f"{name}: {MEASURES[measure]}",
         "results": results,
         "thresholds": [*colours, {"value": _CEILING, "bgColor": _GOOD, "textColor": "#1c2530"}],
+        "hideAggregatedStats": ["sum"],  # decibels do not add up
+        "hideInChildrenStatsTable": True,
     }
 
 
