@@ -23,7 +23,7 @@ from tersor.ir.dtypes import DType
 from tersor.recipe import presets
 from tersor.stages.optimize import optimize
 
-COMMANDS = ("quantize", "evaluate", "run", "inspect")
+COMMANDS = ("optimize", "quantize", "evaluate", "compare", "benchmark", "run", "inspect")
 
 
 def quantize_net(*more: str) -> tuple[str, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from small_nets import classifier, images, unknown_operator
 from tersor.data.dataset import Dataset, from_iterable
@@ -353,6 +356,14 @@ def test_damaged_journal_counts_as_empty(content: str, tmp_path: Path) -> None:
 WISH = Wish(options=Options(calibration_samples=40, evaluation_samples=60), limits=Limits(0.2))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    """Times are not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tersor.stages.search.gauge._ROUNDS", 5)
+        yield
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, list[Standing]]:
     """A search for a CPU, made once."""
@@ -417,6 +428,10 @@ def test_table_and_notes_say_what_was_found(made: tuple[Search, list[Standing]])
     found, _ = made
     table = search_table(found)
     assert table.row_count == 1 + len(found.candidates)
+    narrow = search_table(found, is_narrow=True)
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(narrow)
+    assert max(len(line.rstrip()) for line in console.export_text().splitlines()) <= 80
     notes = "\n".join(search_notes(found, found.folder / "report.json"))
     assert f"{found.pick} is the pick" in notes
     assert all(f"{item.name} is out: " in notes for item in found.candidates if item.name != found.pick)

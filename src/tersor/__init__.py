@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Candidate": "tersor.stages.search.result",
     "Conversion": "tersor.formats.saved_model.conversion",
     "Dataset": "tersor.data.dataset",
+    "Limits": "tersor.stages.search.result",
     "Model": "tersor.ir.graph",
     "Options": "tersor.stages.produce",
     "Outcome": "tersor.stages.produce",
@@ -31,8 +33,10 @@ _HOMES = {
     "Repair": "tersor.stages.repair",
     "Sample": "tersor.data.feed",
     "Score": "tersor.stages.evaluate",
+    "Search": "tersor.stages.search.result",
     "Statistics": "tersor.stages.calibrate",
     "TersorError": "tersor.errors",
+    "Wish": "tersor.stages.search",
     "analyze": "tersor.stages.analyze",
     "calibrate": "tersor.stages.calibrate",
     "correct": "tersor.stages.correct",
@@ -49,6 +53,7 @@ _HOMES = {
     "repair": "tersor.stages.repair",
     "run": "tersor.stages.run",
     "save": "tersor.stages.save",
+    "search": "tersor.stages.search",
     "sensitivity": "tersor.stages.sensitivity",
     "verify": "tersor.stages.verify",
 }
@@ -85,6 +90,11 @@ if TYPE_CHECKING:
     from tersor.stages.repair import repair as repair
     from tersor.stages.run import run as run
     from tersor.stages.save import save as save
+    from tersor.stages.search import Wish as Wish
+    from tersor.stages.search import search as search
+    from tersor.stages.search.result import Candidate as Candidate
+    from tersor.stages.search.result import Limits as Limits
+    from tersor.stages.search.result import Search as Search
     from tersor.stages.sensitivity import sensitivity as sensitivity
     from tersor.stages.verify import verify as verify
 

@@ -19,6 +19,9 @@ _MISSED = 9
 
 _INTERRUPTED = 130
 
+_WIDE = 125
+"""Columns of a terminal that the whole table fits in."""
+
 
 def command(
     model: options.ModelPath,
@@ -105,7 +108,7 @@ def command(
     if as_json:
         console.print_json(values)
     else:
-        console.out.print(search_table(found))
+        console.out.print(search_table(found, is_narrow=console.out.width < _WIDE))
         console.say(search_notes(found, report))
         console.note(f"read {pages[0]}" if missing is None else f"read {pages[0]}; {missing}")
     console.say((), search_warnings(found))

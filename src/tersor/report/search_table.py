@@ -13,21 +13,24 @@ from tersor.stages.search.reasons import size
 from tersor.stages.search.result import Candidate, Search
 
 
-def search_table(found: Search) -> Table:
-    """A row for the float model and each candidate, the pick in bold; columns without any figure are left out."""
+def search_table(found: Search, *, is_narrow: bool = False) -> Table:
+    """A row for the float model and each candidate, the pick in bold; columns without any figure are left out.
+
+    A narrow table, for 80 columns, has the figures that decide.
+    """
     rows = (found.reference, *found.candidates)
     columns: list[tuple[str, Callable[[Candidate], str]]] = [("size", lambda row: _size(row, found.reference))]
     scored = next((row.score for row in rows if row.score is not None), None)
     if scored is not None:
         columns.append((scored.metric, _score))
         columns.append(("change [95 %]", _change))
-    if any(row.agreement is not None for row in rows):
+    if any(row.agreement is not None for row in rows) and not (is_narrow and scored):
         columns.append(("agree", _agreement))
     if any(row.sqnr_db is not None for row in rows):
         columns.append(("SQNR", _sqnr))
     if any(row.timing is not None for row in rows):
-        columns += [("ms (p95)", _latency), ("x float", _ratio)]
-    if any(row.peak_bytes is not None for row in rows):
+        columns += [("x float", _short_ratio)] if is_narrow else [("ms (p95)", _latency), ("x float [95 %]", _ratio)]
+    if any(row.peak_bytes is not None for row in rows) and not is_narrow:
         columns.append(("memory", lambda row: "" if row.peak_bytes is None else size(row.peak_bytes)))
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
@@ -126,6 +129,10 @@ def _sqnr(row: Candidate) -> str:
 
 def _latency(row: Candidate) -> str:
     return "" if row.timing is None else f"{row.timing.median_ms:.3g} ({row.timing.p95_ms:.3g})"
+
+
+def _short_ratio(row: Candidate) -> str:
+    return "" if row.timing is None else f"{row.timing.ratio:.2f}"
 
 
 def _ratio(row: Candidate) -> str:
