@@ -590,3 +590,18 @@ def test_optimize_writes_the_report(cli: Cli, place: Path) -> None:
     again = cli(*found.pick_command.split()[1:])
     assert again.code == 0, again.err
     assert (place / "out" / "again.tflite").read_bytes() == (place / "out" / "pick.tflite").read_bytes()
+
+
+def test_ctrl_c_while_layers_are_looked_into_keeps_the_rest(
+    cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tersor.stages.explain.explain", interrupted)
+    np.savez(place / "data.npz", x=images(60), y=np.zeros(60, np.int64))
+    answer = cli("optimize", "net.tflite", "--data", "data.npz", "--target", "edge_tpu", "--time-budget", "1s")
+    assert answer.code == 0, answer.err
+    assert "the report is without them" in answer.err
+    assert read_document(place / "out").diagnoses == {}
+    assert (place / "out" / "report.md").exists()

@@ -12,6 +12,9 @@ from tersor.cli import groups, options
 from tersor.cli.command_line import typed
 
 if TYPE_CHECKING:
+    from tersor.data.dataset import Dataset
+    from tersor.ir.graph import Model
+    from tersor.runtimes.engine import Engine
     from tersor.stages.search import Search, Wish
 
 _MISSED = 9
@@ -72,13 +75,10 @@ def command(
     with Engine() as engine:
         from tersor.cli import console
         from tersor.cli.live import live
-        from tersor.report.diagnosis import diagnosis_to_dict
         from tersor.report.document import document_of
         from tersor.report.files import write_files
         from tersor.report.search import search_to_dict, write_report_json
         from tersor.report.search_table import search_notes, search_table, search_warnings
-        from tersor.stages.debug import SAMPLES
-        from tersor.stages.explain import explain
         from tersor.stages.load_data import load_data
         from tersor.stages.search import REPORT, search
 
@@ -99,9 +99,7 @@ def command(
         report, further = output / REPORT, _commands(context, found)
         write_report_json(found, report, further)  # before what else may be interrupted
         if dataset is not None and not found.interrupted:
-            with console.progress() as progress:
-                diagnoses = explain(found, loaded, dataset.split(SAMPLES)[0], engine, progress)
-            further["diagnoses"] = {name: diagnosis_to_dict(item) for name, item in diagnoses.items()}
+            further["diagnoses"] = _diagnoses(found, loaded, dataset, engine)
             write_report_json(found, report, further)
     values = search_to_dict(found) | further
     pages, missing = write_files(document_of(values, str(report)), output)
@@ -117,6 +115,22 @@ def command(
     limits = wish.limits
     is_gate = not limits.is_default or limits.max_size is not None or limits.max_latency_ms is not None
     raise typer.Exit(_MISSED if is_gate and not found.is_reached else 0)
+
+
+def _diagnoses(found: Search, model: Model, data: Dataset, engine: Engine) -> dict[str, Any]:
+    """What is wrong with layers, by candidate; nothing where the user does not want to wait for it."""
+    from tersor.cli import console
+    from tersor.report.diagnosis import diagnosis_to_dict
+    from tersor.stages.debug import SAMPLES
+    from tersor.stages.explain import explain
+
+    try:
+        with console.progress() as progress:
+            diagnoses = explain(found, model, data.split(SAMPLES)[0], engine, progress)
+    except KeyboardInterrupt:
+        console.warn("interrupted while looking into layers: the report is without them")
+        return {}
+    return {name: diagnosis_to_dict(item) for name, item in diagnoses.items()}
 
 
 def _commands(context: typer.Context, found: Search) -> dict[str, Any]:
