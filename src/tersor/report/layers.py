@@ -62,8 +62,8 @@ def layer_part(name: str, found: Diagnosis) -> LayerPart:
     weak = sum(_is_weak(layer) for layer in found.operators)
     caused = sum(any(item.cause != _INHERITED for item in layer.findings) for layer in found.operators)
     summary = (
-        f"Of {len(found.operators)} operators that compute in integers, {weak or 'none'} lose more than is usual "
-        f"(below {GOOD_DB:.0f} dB), and {caused or 'none'} show a known cause."
+        f"Of {len(found.operators)} operators that compute in integers, {weak or 'none'} lose{'s' * (weak == 1)} more "
+        f"than is usual (below {GOOD_DB:.0f} dB), and {caused or 'none'} show{'s' * (caused == 1)} a known cause."
     )
     cures = Counter(item.cure for layer in found.operators for item in layer.findings if item.cause != _INHERITED)
     cards = [_card(layer) for layer in found.operators[:SHOWN]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +20,7 @@ from tersor.stages.save import atomic
 
 try:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup, escape
 except ImportError as error:
     raise OutputError(f"no HTML without the package {error.name!r}: pip install 'tersor[report]'") from error
 
@@ -117,8 +119,15 @@ def _rendered(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["sentence"] = words.sentence
+    environment.filters |= {"sentence": words.sentence, "breakable": _breakable}
     return str(environment.get_template(template).render(**values)) + "\n"
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind a dot or an underscore."""
+    return Markup("").join(
+        part + Markup("<wbr>") if part in ("_", ".") else escape(part) for part in re.split(r"([_.])", name)
+    )
 
 
 def _template(name: str) -> str:
@@ -187,7 +196,7 @@ def _accuracy(item: Candidate) -> Cell:
     score = item.accuracy_metric
     if score is None:
         return Cell("", None)
-    low, high = (words.metric_value(score.metric, bound) for bound in score.interval)
+    low, high = (words.metric_value(score.metric, bound).removesuffix(words.PERCENT) for bound in score.interval)
     return Cell(words.metric_value(score.metric, score.value), score.value, (f"[{low}, {high}]",))
 
 

@@ -161,8 +161,8 @@ def basis(found: Document) -> str:
     if not own.reporting_samples:
         return "Sizes and times were measured; accuracy needs samples."
     return (
-        f"Ranges come from {own.calibration_samples} samples, candidates were chosen by {own.tuning_samples} others, "
-        f"and all figures here are from {own.reporting_samples} more that played no part in either."
+        f"Ranges come from {own.calibration_samples} samples, candidates were chosen by {own.tuning_samples} others. "
+        f"All figures here are from {own.reporting_samples} more, which could refuse a choice but not make one."
     )
 
 
