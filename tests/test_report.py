@@ -220,6 +220,13 @@ def test_without_samples_nothing_is_said_of_accuracy() -> None:
     assert tiles["Accuracy"] == "not measured"
     assert "not measured" in summary.verdict(read)
     assert "top1" not in markdown(read)
+    for package in HTML_PACKAGES:
+        pytest.importorskip(package)
+    from tersor.report.page import render
+
+    text = render(read)
+    assert "top1" not in text
+    assert text.count('class="drawing"') == 1  # size and time
 
 
 def test_nothing_to_ship_is_said(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def charts(found: Document) -> list[Chart]:
     """Size and time against quality; none of what was measured of fewer than two files."""
     quality = _quality(found)
     if quality is None:
-        return []
+        time = _Quality("time of a run (float = 1)", _time_ratio, _no_interval, False, 1.0)
+        alone = _chart(found, time, "Size", _size_unit(found), "smaller", "time, where lower is faster")
+        return [] if alone is None or found.reference.latency_ms is None else [alone]
     drawn = [
         _chart(found, quality, "Size", _size_unit(found), "smaller"),
         _chart(found, quality, "Time", ("time of a run (float = 1)", _time_ratio), "faster"),
@@ -54,7 +56,7 @@ def chart_guide(found: Document) -> str:
     """How to read the charts."""
     quality = _quality(found)
     if quality is None:
-        return ""
+        return "Left is smaller, lower is faster; what is lost was not measured. Select a point to see its row below."
     upwards = "The dashed line is the float model’s accuracy" if quality.is_change else "Higher is better"
     bars = "; vertical bars are 95 % intervals" if quality.is_change else ""
     return (
@@ -95,6 +97,7 @@ def _chart(
     title: str,
     across: tuple[str, Callable[[Candidate], float | None]],
     better: str,
+    against: str = "quality",
 ) -> Chart | None:
     axis, measure = across
     points = []
@@ -108,8 +111,10 @@ def _chart(
     if len(points) < 2:
         return None
     svg = trade_off(points, axis, quality.title, is_change=quality.is_change)
-    text = f"{title} against quality for {len(points)} files; left is {better}. The table below has the same figures."
-    return Chart(f"{title} and quality", text, svg)
+    text = (
+        f"{title} against {against}, for {len(points)} files; left is {better}. The table below has the same figures."
+    )
+    return Chart(f"{title} and {against}", text, svg)
 
 
 def _change(item: Candidate, unit: float) -> float | None:

@@ -60,8 +60,13 @@ def signed_axis(values: Sequence[float], pixels: float, constant: float) -> Axis
 
 
 def ticks(axis: Axis) -> list[float]:
-    """Round numbers, 1, 2 and 5 times powers of ten, that lie apart enough to be read."""
+    """Round numbers that lie apart enough to be read: even steps, or 1, 2 and 5 times powers of ten."""
     powers = [unit * 10.0**power for power in range(-9, 13) for unit in (1, 2, 5)]
+    if axis.kind == "linear":
+        least = _APART * (axis.high - axis.low) / axis.pixels
+        step = next((power for power in powers if power >= least), powers[-1])
+        first, last = math.ceil(axis.low / step), math.floor(axis.high / step)
+        return [round(place * step, 9) for place in range(first, last + 1)]
     wanted = sorted({0.0, *powers, *(-value for value in powers)}, key=lambda value: (abs(value) > 0, -abs(value)))
     kept: list[float] = []
     for value in wanted:
