@@ -25,7 +25,7 @@ from tersor.formats import tflite
 from tersor.ir.dtypes import DType
 from tersor.recipe import load_recipe, parse_recipe
 from tersor.report.search import search_to_dict, write_report_json
-from tersor.report.search_table import in_short, search_notes, search_table, search_warnings
+from tersor.report.search_table import in_short, search_notes, search_table, search_verdict, search_warnings
 from tersor.runtimes.engine import Engine
 from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
@@ -433,7 +433,9 @@ def test_table_and_notes_say_what_was_found(made: tuple[Search, list[Standing]])
     console.print(narrow)
     assert max(len(line.rstrip()) for line in console.export_text().splitlines()) <= 80
     notes = "\n".join(search_notes(found, found.folder / "report.json"))
-    assert f"{found.pick} is the pick" in notes
+    pick, goal = search_verdict(found)
+    assert f"{found.pick} is the pick" in pick
+    assert goal.startswith("The goal (top1 at most 20 points below float)")
     assert all(f"{item.name} is out: " in notes for item in found.candidates if item.name != found.pick)
     assert "calibrated on 40 samples, chosen by 80 others, figures from 60 further ones" in notes
     assert "1 thread on the xnnpack kernels" in notes

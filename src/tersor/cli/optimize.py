@@ -78,7 +78,7 @@ def command(
         from tersor.report.document import document_of
         from tersor.report.files import write_files
         from tersor.report.search import search_to_dict, write_report_json
-        from tersor.report.search_table import search_notes, search_table, search_warnings
+        from tersor.report.search_table import search_notes, search_table, search_verdict, search_warnings
         from tersor.stages.load_data import load_data
         from tersor.stages.search import REPORT, search
 
@@ -107,6 +107,8 @@ def command(
         console.print_json(values)
     else:
         console.out.print(search_table(found, is_narrow=console.out.width < _WIDE))
+        for line in search_verdict(found):
+            console.err.print(line, markup=False)
         console.say(search_notes(found, report))
         console.note(f"read {pages[0]}" if missing is None else f"read {pages[0]}; {missing}")
     console.say((), search_warnings(found))

@@ -44,17 +44,24 @@ def search_table(found: Search, *, is_narrow: bool = False) -> Table:
     return table
 
 
+def search_verdict(found: Search) -> list[str]:
+    """What to ship, and how its goal stands: what somebody in a hurry reads."""
+    count = len(found.reasons) - len(found.out)
+    return list(found.reasons[:count])
+
+
 def search_notes(found: Search, report: Path) -> list[str]:
-    """What the table says, the reasons, and what the figures rest on."""
+    """Why the others are out, and what the figures rest on."""
     own = found.conditions
     cost = "time" if found.target == "cpu" else "memory of activations"
-    notes = [f"*: the pick; +: no other is better in loss, size and {cost}", *found.reasons]
+    notes = list(found.reasons[len(search_verdict(found)) :])
     notes += [f"not tried: {name}: {why}" for name, why in found.not_tried.items()]
     if own.reporting_samples:
         notes.append(
             f"calibrated on {own.calibration_samples} samples, chosen by {own.tuning_samples} others, "
             f"figures from {own.reporting_samples} further ones, which could only refuse a choice"
         )
+    notes.append(f"*: the pick; +: no other is better in loss, size and {cost}")
     notes.append(
         f"ms: median and 95th percentile of runs with {own.threads} thread{'s' if own.threads > 1 else ''} on the "
         f"{own.kernels} kernels, each file in turn with the float model; {own.processor}"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 
 from tersor.errors import ModelError, PlanError, RuntimeFailure, TersorError, VerificationError
 from tersor.recipe import Recipe
@@ -26,6 +27,9 @@ _MOST = 1 / 3
 
 _WORTH_IT = 0.95
 """What repair may not make larger than this share of a file that keeps the goal as it is."""
+
+_WIDTH = 200
+"""Characters of a reason: operators of which there are many are not all named."""
 
 LATE = "the time was up"
 INTERRUPTED = "interrupted"
@@ -204,4 +208,4 @@ class _Interruptible:
 def first_line(error: TersorError) -> str:
     """What an error says in short."""
     lines = str(error).splitlines() or [type(error).__name__]
-    return " ".join(line.strip() for line in lines[:2])
+    return shorten(" ".join(lines[:2]), _WIDTH, placeholder=" ...")

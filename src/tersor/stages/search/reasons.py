@@ -13,6 +13,9 @@ from tersor.stages.search.result import Candidate
 _SMALLER = 0.98
 """A size is called smaller from here; above it is the same."""
 
+_SAME = 0.02
+"""Times whose ratio is this near to 1 are called the same, whatever its interval: a file timed beside itself shows that."""
+
 
 def reasons_for(judge: Judge, reference: Candidate, pick: Candidate, out: Mapping[str, str]) -> tuple[str, ...]:
     """Sentences: what the pick is, how its goal stands, and why each other is out."""
@@ -62,7 +65,9 @@ def _merits(judge: Judge, reference: Candidate, pick: Candidate) -> list[str]:
     if judge.goal is not None and pick.reporting is not None:
         found.append(f"it {loss(judge.goal, pick.reporting)}")
     else:
-        found.append("what it loses was not measured, as there is no data")
+        found.append("what it loses was not measured, as there is no data, but 16-bit floats rarely do harm")
+        if judge.is_unknown(pick):
+            found[-1] = "what it loses was not measured, as there is no data: nobody knows whether it still works"
     found.append(f"{pick.size_bytes / reference.size_bytes:.2f} times the size of float ({size(pick.size_bytes)})")
     if judge.target.is_this_machine:
         found.append(speed(pick))
@@ -106,7 +111,8 @@ def _why_out(judge: Judge, pick: Candidate, item: Candidate) -> str:
         return f"it is {mine / picks:.2g} times as large as {pick.name}{what}{faster}"
     if item.tuning is not None and pick.tuning is not None and gain_db(item.tuning, pick.tuning).interval[0] > 0:
         return f"{pick.name} is as small and has less noise (SQNR {_db(item)} dB, {pick.name} {_db(pick)} dB)"
-    return f"it is as small and as fast as {pick.name} and loses as much: nothing speaks for it"
+    what = "as small and as fast" if judge.target.is_this_machine else "as small"
+    return f"it is {what} as {pick.name} and loses as much, as far as samples tell: nothing speaks for it"
 
 
 def _also(item: Candidate, pick: Candidate) -> str:
@@ -163,7 +169,7 @@ def speed(item: Candidate) -> str:
     if timing is None:
         return "it could not be timed"
     low, high = timing.ratio_interval
-    if low <= 1 <= high:
+    if low <= 1 + _SAME and high >= 1 - _SAME:
         return f"as fast as float on this CPU, as far as {timing.runs} runs tell ({_short_ratio(item)} its time)"
     return f"{_ratio(item)} on this CPU"
 
