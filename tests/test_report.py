@@ -602,7 +602,7 @@ def test_optimize_writes_the_report(cli: Cli, place: Path) -> None:
 def test_ctrl_c_while_layers_are_looked_into_keeps_the_rest(
     cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tersor.stages.explain.explain", interrupted)

@@ -42,6 +42,7 @@ _HOMES = {
     "correct": "tersor.stages.correct",
     "debug": "tersor.stages.debug",
     "evaluate": "tersor.stages.evaluate",
+    "explain": "tersor.stages.explain",
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
     "load_recipe": "tersor.recipe",
@@ -56,6 +57,7 @@ _HOMES = {
     "search": "tersor.stages.search",
     "sensitivity": "tersor.stages.sensitivity",
     "verify": "tersor.stages.verify",
+    "write_report": "tersor.report.files",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from tersor.ir.plan import Plan as Plan
     from tersor.recipe import Recipe as Recipe
     from tersor.recipe import load_recipe as load_recipe
+    from tersor.report.files import write_report as write_report
     from tersor.stages.analyze import analyze as analyze
     from tersor.stages.calibrate import Statistics as Statistics
     from tersor.stages.calibrate import calibrate as calibrate
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from tersor.stages.debug import debug as debug
     from tersor.stages.evaluate import Score as Score
     from tersor.stages.evaluate import evaluate as evaluate
+    from tersor.stages.explain import explain as explain
     from tersor.stages.load import load as load
     from tersor.stages.load_data import load_data as load_data
     from tersor.stages.mixed_precision import mixtures as mixtures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tersor.data.dataset import Dataset
     from tersor.ir.graph import Model
     from tersor.runtimes.engine import Engine
+    from tersor.stages.debug import Diagnosis
     from tersor.stages.search import Search, Wish
 
 _MISSED = 9
@@ -68,6 +69,7 @@ def command(
 
     Ctrl-C keeps what is done; the same command goes on from there.
     """
+    import json
     import sys
 
     from tersor.runtimes.engine import Engine
@@ -75,9 +77,8 @@ def command(
     with Engine() as engine:
         from tersor.cli import console
         from tersor.cli.live import live
-        from tersor.report.document import document_of
-        from tersor.report.files import write_files
-        from tersor.report.search import search_to_dict, write_report_json
+        from tersor.report.files import write_report
+        from tersor.report.search import write_report_json
         from tersor.report.search_table import search_notes, search_table, search_verdict, search_warnings
         from tersor.stages.load_data import load_data
         from tersor.stages.search import REPORT, search
@@ -96,15 +97,12 @@ def command(
         except KeyboardInterrupt:
             console.warn("interrupted before there was a result; the same command goes on from what is done")
             sys.exit(_INTERRUPTED)
-        report, further = output / REPORT, _commands(context, found)
-        write_report_json(found, report, further)  # before what else may be interrupted
-        if dataset is not None and not found.interrupted:
-            further["diagnoses"] = _diagnoses(found, loaded, dataset, engine)
-            write_report_json(found, report, further)
-    values = search_to_dict(found) | further
-    pages, missing = write_files(document_of(values, str(report)), output)
+        report, commands = output / REPORT, _commands(context, found)
+        write_report_json(found, report, commands)  # before what else may be interrupted
+        diagnoses = _diagnoses(found, loaded, dataset, engine)
+    pages, missing = write_report(found, diagnoses, commands)
     if as_json:
-        console.print_json(values)
+        console.print_json(json.loads(report.read_text("utf-8")))
     else:
         console.out.print(search_table(found, is_narrow=console.out.width < _WIDE))
         for line in search_verdict(found):
@@ -119,23 +117,23 @@ def command(
     raise typer.Exit(_MISSED if is_gate and not found.is_reached else 0)
 
 
-def _diagnoses(found: Search, model: Model, data: Dataset, engine: Engine) -> dict[str, Any]:
+def _diagnoses(found: Search, model: Model, data: Dataset | None, engine: Engine) -> dict[str, Diagnosis]:
     """What is wrong with layers, by candidate; nothing where the user does not want to wait for it."""
     from tersor.cli import console
-    from tersor.report.diagnosis import diagnosis_to_dict
     from tersor.stages.debug import SAMPLES
     from tersor.stages.explain import explain
 
+    if data is None or found.interrupted:
+        return {}
     try:
         with console.progress() as progress:
-            diagnoses = explain(found, model, data.split(SAMPLES)[0], engine, progress)
+            return explain(found, model, data.split(SAMPLES)[0], engine=engine, progress=progress)
     except KeyboardInterrupt:
         console.warn("interrupted while looking into layers: the report is without them")
         return {}
-    return {name: diagnosis_to_dict(item) for name, item in diagnoses.items()}
 
 
-def _commands(context: typer.Context, found: Search) -> dict[str, Any]:
+def _commands(context: typer.Context, found: Search) -> dict[str, str]:
     """The command that is running, and the one that makes its pick alone."""
     kept = {
         "model",

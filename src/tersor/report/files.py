@@ -1,20 +1,47 @@
-"""Everything that a report consists of, beside its report.json."""
+"""Everything that a report consists of."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
 from tersor.errors import OutputError
-from tersor.report.document import Document
+from tersor.report.diagnosis import diagnosis_to_dict
+from tersor.report.document import Document, document_of
 from tersor.report.markdown import markdown
 from tersor.report.model_explorer import MEASURES, node_data
+from tersor.report.search import search_to_dict, write_report_json
 from tersor.report.tables import candidates_csv, layers_csv
+from tersor.stages.debug import Diagnosis
 from tersor.stages.save import atomic
+from tersor.stages.search import REPORT, Search
 
 HTML = "report.html"
+
+
+def write_report(
+    found: Search,
+    diagnoses: Mapping[str, Diagnosis] | None = None,
+    commands: Mapping[str, str] | None = None,
+) -> tuple[list[Path], str | None]:
+    """Write report.json and all that is made of it into the folder of a search.
+
+    Args:
+        found: the search.
+        diagnoses: what `explain` found.
+        commands: "command", that made the search, and "pick_command", that makes the pick alone.
+
+    Returns the files, and where there is no HTML, the sentence that says why and what to do. Raises OutputError.
+    """
+    path = found.folder / REPORT
+    looked_into = {name: diagnosis_to_dict(item) for name, item in (diagnoses or {}).items()}
+    further = {**(commands or {}), "diagnoses": looked_into}
+    write_report_json(found, path, further)
+    written, missing = write_files(document_of(search_to_dict(found) | further, str(path)), found.folder)
+    return [*written, path], missing
 
 
 def write_files(found: Document, folder: str | Path) -> tuple[list[Path], str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 from tersor.errors import RuntimeFailure, UnsupportedError
 from tersor.ir.graph import Model
@@ -17,7 +18,12 @@ MOST = 2
 
 
 def explain(
-    found: Search, model: Model, samples: Iterable[object], engine: Engine, progress: Progress | None = None
+    found: Search,
+    model: Model,
+    samples: Iterable[object],
+    *,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Diagnosis]:
     """Diagnoses by candidate: of the pick, and of the one that loses most; of these only what computes in integers.
 
@@ -25,19 +31,21 @@ def explain(
         found: the search.
         model: the float model.
         samples: what is compared on, more than once.
-        engine: the process to run in.
+        engine: the process to run in; by default one of its own.
         progress: told what is going on.
     """
     diagnoses: dict[str, Diagnosis] = {}
-    for item in _asked_about(found):
-        if len(diagnoses) == MOST:
-            break
-        if progress is not None:
-            progress(f"looking into {item.name}", len(diagnoses), MOST)
-        try:
-            diagnoses[item.name] = debug(model, load(item.path), samples, engine=engine)
-        except (UnsupportedError, RuntimeFailure):  # nothing to compare in it, or more than this process can show
-            continue
+    told = progress or (lambda _what, _done, _total: None)
+    with ExitStack() as stack:
+        runner = engine or stack.enter_context(Engine())
+        for item in _asked_about(found):
+            if len(diagnoses) == MOST:
+                break
+            told("looking into layers", len(diagnoses), MOST)
+            try:
+                diagnoses[item.name] = debug(model, load(item.path), samples, engine=runner)
+            except (UnsupportedError, RuntimeFailure):  # nothing to compare in it, or more than the process can show
+                continue
     return diagnoses
 
 
