@@ -26,7 +26,7 @@ def document(layer: str = "conv_1", **changes: Any) -> dict[str, Any]:
         "model": "models/net.keras",
         "target": "cpu",
         "limits": {"max_drop": 0.01, "max_drop_is_default": False, "max_size_bytes": None, "max_latency_ms": None},
-        "goal": "top1 at most 1 points below float",
+        "goal": "top1 at most 1 point below float",
         "verdict": "reached",
         "reached": True,
         "missed": [],
