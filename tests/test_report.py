@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -299,6 +299,7 @@ def test_no_two_labels_overlap(places: list[tuple[float, float]]) -> None:
     st.floats(1e-3, 10),
     st.integers(-128, 127),
 )
+@example([0.0, -0.0], 1.0, -128)
 def test_a_distribution_counts_every_value(values: list[float], scale: float, zero_point: int) -> None:
     array = np.array(values, np.float32)
     histogram = Histogram()

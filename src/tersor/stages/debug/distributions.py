@@ -49,7 +49,9 @@ def of_counts(histogram: Histogram, smallest: float, largest: float, params: Qua
     edges = _edges(smallest, largest, params)
     if edges is None:
         return None
-    below = np.rint(histogram.bins(smallest, largest).below(edges).number)  # rounded before, so that all are counted
+    bins = histogram.bins(smallest, largest)
+    below = np.rint(bins.below(edges).number)  # rounded before, so that all are counted
+    below[0], below[-1] = 0, bins.total  # an edge may lie among values: 0 and -0
     return _made(np.diff(below), smallest, largest, params)
 
 
