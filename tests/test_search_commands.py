@@ -23,6 +23,7 @@ from tersor.ir.graph import Array, Model
 from tersor.numerics.metrics import median_interval
 from tersor.recipe import load_recipe
 from tersor.runtimes.engine import Engine
+from tersor.runtimes.profile import Profile, _Profiled, profile
 from tersor.stages.benchmark import benchmark
 from tersor.stages.produce import produce
 from tersor.stages.search import Standing
@@ -263,6 +264,70 @@ def test_benchmark_of_what_is_no_model_is_one_line(cli: Cli, place: Path) -> Non
     answer = cli("benchmark", "net.tflite", "bad.tflite")
     assert answer.code == 3
     assert "bad.tflite" in answer.err
+
+
+def profile_or_skip(path: Path, inputs: list[Array]) -> Profile:
+    try:
+        return profile(path, inputs, seconds=0.2)
+    except RuntimeFailure as error:
+        if "understood" in str(error) or "cannot be had" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+def test_profiler_tells_operators_that_are_in_the_graph(engine: Engine, tmp_path: Path) -> None:
+    recipe = load_recipe("int16x8")
+    produce(classifier(), {recipe: tmp_path / "net.tflite"}, list(images(30)), engine=engine)
+    found = profile_or_skip(tmp_path / "net.tflite", [images(1)])
+    graph = tflite.read(tmp_path / "net.tflite").graph
+    assert found.runs >= 5
+    nodes = [item for item in found.operators if item.node is not None]
+    assert {"CONV_2D", "FULLY_CONNECTED"} <= {item.kind for item in nodes}
+    for item in nodes:
+        assert item.node is not None
+        assert graph.ops[item.node].kind == item.kind
+    assert [item.node for item in nodes] == sorted(item.node for item in nodes if item.node is not None)
+    assert sum(item.us for item in found.operators) <= 1.2 * found.total_us + len(found.operators)
+    assert found.total_us > 0
+
+
+def test_profiler_ranks_operators_by_their_work(tmp_path: Path) -> None:
+    builder = Builder("uneven")
+    y = dense(builder, builder.input("x", [1, 64]), 16, "small")
+    y = dense(builder, y, 60_000, "large")
+    y = builder.op("SOFTMAX", [y], [1, 60_000], {"beta": 1.0})
+    tflite.write(through_file(builder.model([y])), tmp_path / "net.tflite")
+    found = profile_or_skip(tmp_path / "net.tflite", [random([1, 64])])
+    small, large = (item.us for item in found.operators if item.kind.startswith("Fully Connected"))
+    assert large > 10 * max(small, 1)
+    assert large < found.total_us
+
+
+def test_profiler_that_is_not_understood_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tflite.write(classifier(), tmp_path / "net.tflite")
+    (tmp_path / "bad.tflite").write_bytes(b"no model")
+    with pytest.raises(RuntimeFailure, match=r"cannot be had for this model|crashed"):
+        profile(tmp_path / "bad.tflite", [images(1)])
+    monkeypatch.setattr("tersor.runtimes.profile._library", lambda: object())
+    with pytest.raises(RuntimeFailure, match="no profiler that is understood here"):
+        _Profiled(str(tmp_path / "net.tflite"), 1)
+
+
+def test_benchmark_of_operators(cli: Cli, pair: Path) -> None:
+    profile_or_skip(pair / "net.tflite", [images(1)])
+    answer = cli("benchmark", "net.tflite", "int8.tflite", "--operators", "--rounds", "2")
+    assert answer.code == 0, answer.err
+    assert "net.tflite: operators" in answer.out
+    assert "int8.tflite: operators" in answer.out
+    assert "(the rest)" in answer.out
+    assert "LiteRT's profiler" in answer.err
+    (found,) = json.loads(cli("benchmark", "net.tflite", "--operators", "--json").out)["models"]
+    operators = found["profile"]["operators"]
+    assert len(operators) >= 3
+    assert all(item["us"] >= 0 for item in operators)
+    refused = cli("benchmark", "net.tflite", "--operators", "--kernels", "builtin")
+    assert refused.code == 2
+    assert "with --kernels xnnpack only" in refused.err
 
 
 # -- what they rest on

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tersor.report.outcome import finite, score_to_dict
+from tersor.runtimes.profile import Profile
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search.reasons import loss, size
 from tersor.stages.side_by_side import Pair, Side
@@ -30,6 +31,41 @@ def sides_table(sides: Sequence[Side]) -> Table:
             cells.append(f"{100 * side.score.value:.1f} %" if is_share else f"{side.score.value:.4g}")
         table.add_row(*map(escape, cells))
     return table
+
+
+def operators_table(name: str, found: Profile) -> Table:
+    """What kinds of operators take of a run, the longest first, and what is left for the runtime itself."""
+    kinds: dict[tuple[str, str], list[float]] = {}
+    for item in found.operators:
+        kinds.setdefault((item.kind, "XNNPACK" if item.node is None else "builtin"), []).append(item.us)
+    rest = found.total_us - sum(item.us for item in found.operators)
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column(f"{name}: operators", no_wrap=True)
+    for title in ("kernels", "count", "us", "share"):
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = [(kind, kernels, str(len(own)), sum(own)) for (kind, kernels), own in kinds.items()]
+    rows = [*sorted(rows, key=lambda row: -row[3]), ("(the rest)", "", "", max(rest, 0.0))]
+    for kind, kernels, count, us in rows:
+        shown = f"{us:.1f}" if us or kernels != "XNNPACK" else "< 1 each"
+        table.add_row(escape(kind), kernels, count, shown, f"{100 * us / found.total_us:.1f} %")
+    return table
+
+
+def profile_to_dict(found: Profile, names: Sequence[str]) -> dict[str, Any]:
+    """Every operator in the order in which it ran; `names` are those of the graph's operators."""
+    return {
+        "total_us": found.total_us,
+        "runs": found.runs,
+        "operators": [
+            {
+                "kind": item.kind,
+                "name": names[item.node] if item.node is not None and item.node < len(names) else None,
+                "kernels": "xnnpack" if item.node is None else "builtin",
+                "us": item.us,
+            }
+            for item in found.operators
+        ],
+    }
 
 
 def pair_notes(pair: Pair, goal: Goal) -> list[str]:

@@ -14,6 +14,7 @@ from tersor.data.feed import fit
 from tersor.errors import DataError, ModelError, RuntimeFailure
 from tersor.ir.graph import Array
 from tersor.runtimes.engine import Engine, Handle
+from tersor.runtimes.profile import Profile, profile
 from tersor.stages.benchmark import ROUNDS, Timing, benchmark
 from tersor.stages.compare import real_outputs, taken_at_once
 from tersor.stages.evaluate import Score, as_sample
@@ -98,6 +99,14 @@ def timed(
         Side(name, path.stat().st_size, gzip_bytes(path), timing, peak_memory(path, kernels))
         for path, name, timing in zip(paths, names, timings, strict=True)
     ]
+
+
+def profiled(path: Path, engine: Engine, *, threads: int = 1) -> Profile:
+    """What the operators of a file take, on random numbers. Raises RuntimeFailure where that is not to be had."""
+    handle = engine.open(str(path))
+    inputs = _inputs(handle, None)
+    handle.close()
+    return profile(path, inputs, threads)
 
 
 def _inputs(handle: Handle, sample: object) -> list[Array]:

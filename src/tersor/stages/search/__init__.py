@@ -139,7 +139,7 @@ def search(
         goal=judge.goal,
         reference=reference,
         candidates=candidates,
-        front=judge.front(candidates),
+        front=judge.front(candidates, pick),
         pick=pick.name,
         verdict=None if judge.goal is None or pick.reporting is None else judge.goal.verdict(pick.reporting),
         reasons=reasons_for(judge, reference, pick, out),

@@ -25,6 +25,9 @@ _SHARE = 0.85
 _MOST = 1 / 3
 """Of all the time, what repair of one candidate may take."""
 
+_AT_THE_SIDE = 1 / 10
+"""Likewise for one that is slower than what is picked now: it shows how small a file could be, and is not the pick."""
+
 _WORTH_IT = 0.95
 """What repair may not make larger than this share of a file that keeps the goal as it is."""
 
@@ -116,7 +119,10 @@ class Course:
             return
         self._announce(name, share)
         started = time.monotonic()
-        left, most = (self.deadline - started) * _SHARE / share, (self.deadline - self.started) * _MOST
+        best = self.judge.best(self.candidates)
+        is_aside = best is not None and self.judge.keeps_all(best) and self.judge.is_out_of_time(base, best)
+        most = (self.deadline - self.started) * (_AT_THE_SIDE if is_aside else _MOST)
+        left = (self.deadline - started) * _SHARE / share
         improvement.deadline = started + min(left, most)
         try:
             found, tried = improvement.of(base, recipe, islands, self._largest(base))

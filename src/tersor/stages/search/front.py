@@ -15,8 +15,8 @@ from tersor.stages.search.targets import Target
 AS_FAST = 1.1
 """Times that differ by less than a tenth are taken for the same: file sizes decide then."""
 
-_AS_SMALL = 1.02
-"""Likewise for sizes: a fiftieth is a header."""
+_AS_SMALL = 1.05
+"""Likewise for sizes: noise decides between files whose sizes differ by less than a twentieth."""
 
 _SAFE = (DType.FLOAT32, DType.FLOAT16)
 """Weights whose rounding does no harm that one would have to measure: float16 keeps 11 bits of each."""
@@ -129,17 +129,30 @@ class Judge:
         """Whether one is no larger and costs no more than another."""
         return one.size_bytes <= other.size_bytes * _AS_SMALL and self.costs_no_more(one, other)
 
+    def is_out_of_time(self, item: Candidate, best: Candidate) -> bool:
+        """Whether time alone keeps it from being picked instead of another."""
+        return self.target.is_this_machine and is_slower(item, best)
+
     def costs_no_more(self, one: Candidate, other: Candidate) -> bool:
         """Whether a run of one costs no more than a run of another."""
         return _rounded(self.cost(one)) <= _rounded(self.cost(other))
 
-    def front(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-        """Names of those that no other one beats: no worse in anything, and better in something."""
-        return tuple(item.name for item in candidates if not any(self.dominates(other, item) for other in candidates))
+    def front(self, candidates: Sequence[Candidate], pick: Candidate | None = None) -> tuple[str, ...]:
+        """Names of those that no other one beats: no worse in anything, and better in something.
+
+        The pick is one of them even if another beats it by as little as chance makes.
+        """
+        return tuple(
+            item.name
+            for item in candidates
+            if item is pick or not any(self.dominates(other, item) for other in candidates)
+        )
 
     def dominates(self, one: Candidate, other: Candidate) -> bool:
-        """Whether one is no worse in loss, size and cost (times to a twentieth), and better in one of them."""
-        mine, others = ((self.loss(item), item.size_bytes, _rounded(self.cost(item))) for item in (one, other))
+        """Whether one is no worse in loss, size and cost (both in steps of a twentieth), and better in one of them."""
+        mine, others = (
+            (self.loss(item), _rounded(item.size_bytes), _rounded(self.cost(item))) for item in (one, other)
+        )
         return mine != others and all(a <= b for a, b in zip(mine, others, strict=True))
 
 

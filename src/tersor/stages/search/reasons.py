@@ -10,11 +10,11 @@ from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.search.front import Judge, is_slower
 from tersor.stages.search.result import Candidate
 
-_SMALLER = 0.98
-"""A size is called smaller from here; above it is the same."""
+_SMALLER = 1 / 1.05
+"""A size is called smaller from here, as in `front`; above it is the same."""
 
 _SAME = 0.02
-"""Times whose ratio is this near to 1 are called the same, whatever its interval: a file timed beside itself shows that."""
+"""Times whose ratio is this near to 1 are called the same, whatever its interval: so far is a file from itself."""
 
 
 def reasons_for(judge: Judge, reference: Candidate, pick: Candidate, out: Mapping[str, str]) -> tuple[str, ...]:
