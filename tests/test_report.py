@@ -118,6 +118,18 @@ def _object_for_list(found: dict[str, Any]) -> None:
     found["reasons"] = {}
 
 
+def _infinite(found: dict[str, Any]) -> None:
+    found["candidates"][1]["latency_ms"] = 1e400
+
+
+def _no_size(found: dict[str, Any]) -> None:
+    found["candidates"][1]["size_ratio"] = 0.0
+
+
+def _no_bars(found: dict[str, Any]) -> None:
+    found["diagnoses"]["int8"]["operators"][0]["weights"]["counts"] = []
+
+
 def _other_version(found: dict[str, Any]) -> None:
     found["schema_version"] = 99
 
@@ -134,6 +146,9 @@ def _layer_is_none(found: dict[str, Any]) -> None:
         (_long_interval, r"accuracy_metric\.interval: a list of 2 is expected"),
         (_boolean_for_number, r"conditions\.threads: a whole number is expected, found True"),
         (_object_for_list, r"reasons: a list is expected, found \{\}"),
+        (_infinite, r"candidates\[1\]\.latency_ms: a finite number is expected, found inf"),
+        (_no_size, r"report: dynamic: size_ratio is 0\.0, which nothing measures"),
+        (_no_bars, r"layer 'conv_1' has a histogram without counts or width"),
         (_other_version, r"no report of schema_version 1 \(found 99\)"),
         (_layer_is_none, r"operators\[0\]: an object is expected, found None"),
     ],
@@ -227,6 +242,40 @@ def test_without_samples_nothing_is_said_of_accuracy() -> None:
     text = render(read)
     assert "top1" not in text
     assert text.count('class="drawing"') == 1  # size and time
+
+
+def test_a_device_that_is_not_here_is_not_timed() -> None:
+    tiles = {item.title: item for item in summary.tiles(document_of(document(target="edge_tpu")))}
+    assert tiles["Speed"].value == "not measured"
+    assert tiles["Working memory"].value == "as large as before"
+    assert "Working memory" not in {item.title for item in summary.tiles(document_of(document()))}
+
+
+NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
+    [0, -1, 1, 0.5, 1e-300, 1e300, -1e300, 10**400, True, None, "", [], {}]
+)
+
+
+@given(st.data())
+def test_whatever_numbers_a_document_holds_it_is_said_or_refused(data: st.DataObject) -> None:
+    found = document()
+    holder: Any = found
+    while True:
+        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(holder[key], dict | list):
+            break
+        holder = holder[key]
+    holder[key] = data.draw(NUMBERS)
+    try:
+        read = document_of(found)
+    except FormatError:
+        return
+    assert markdown(read)
+    assert candidates_csv(read)
+    assert layers_csv(read)
 
 
 def test_nothing_to_ship_is_said(tmp_path: Path) -> None:

@@ -238,14 +238,21 @@ def document_of(values: Any, where: str = "report") -> Document:
     """What `report.search.search_to_dict` made, as values. Raises FormatError, saying which field is wrong."""
     version = values.get("schema_version") if isinstance(values, dict) else None
     if version != _KNOWN:
-        found = "none is given" if version is None else f"found {version!r}"
-        raise FormatError(f"{where}: no report of schema_version {_KNOWN} ({found})")
-    return read(Document, values, where)
+        seen = "none is given" if version is None else f"found {version!r}"
+        raise FormatError(f"{where}: no report of schema_version {_KNOWN} ({seen})")
+    found = read(Document, values, where)
+    for item in (found.reference, *found.candidates):
+        _require_sense(item, f"{where}: {item.name}")
+    for part in found.diagnoses.values():
+        _require_bars(part, where)
+    return found
 
 
 def diagnosis_of(values: Any) -> Diagnosis:
     """What `report.diagnosis.diagnosis_to_dict` made, as values. Raises FormatError."""
-    return read(Diagnosis, values, "diagnosis")
+    found = read(Diagnosis, values, "diagnosis")
+    _require_bars(found, "diagnosis")
+    return found
 
 
 def read_document(path: str | Path) -> Document:
@@ -259,6 +266,30 @@ def read_document(path: str | Path) -> Document:
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{file}: is not JSON: {error}") from error
     return document_of(values, str(file))
+
+
+def _require_sense(item: Candidate, where: str) -> None:
+    """Raise FormatError for what cannot have been measured: ratios are divided by, and drawn."""
+    for name in ("size_bytes", "size_ratio", "latency_ms", "latency_ratio"):
+        value = getattr(item, name)
+        if value is not None and not _TINY < value < _HUGE:
+            raise FormatError(f"{where}: {name} is {value}, which nothing measures")
+
+
+def _require_bars(found: Diagnosis, where: str) -> None:
+    """Raise FormatError for histograms that cannot be drawn."""
+    for layer in found.operators:
+        for spread in (layer.activations, layer.weights):
+            if spread is not None and not _is_drawn(spread):
+                raise FormatError(f"{where}: layer {layer.layer!r} has a histogram without counts or width")
+
+
+def _is_drawn(spread: Distribution) -> bool:
+    low, high = min(spread.low, spread.smallest), max(spread.high, spread.largest)
+    return any(spread.counts) and min(spread.counts) >= 0 and _TINY < high - low < _HUGE
+
+
+_TINY, _HUGE = 1e-100, 1e100
 
 
 def _refuse(name: str) -> Any:

@@ -7,6 +7,7 @@ in JSON is not its own has that in its metadata, as "name".
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -17,7 +18,10 @@ from tersor.errors import FormatError
 
 T = TypeVar("T")
 
-_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_LARGEST = 1 << 1000
+"""Whole numbers beyond are no floats."""
+
+_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a finite number"}
 
 
 def read(wanted: type[T], value: Any, where: str) -> T:
@@ -39,9 +43,10 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
         return {name: _value(parts[1], item, f"{where}.{name}") for name, item in value.items()}
     if is_dataclass(wanted):
         return _fields(wanted, value, where)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and type(value) is int and abs(value) < _LARGEST:
         return float(value)
     _require(type(value) is wanted, _WORDS[wanted], value, where)
+    _require(wanted is not float or math.isfinite(value), _WORDS[float], value, where)
     return value
 
 

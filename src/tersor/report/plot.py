@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tersor.report import words
 from tersor.report.document import Candidate, Document
 from tersor.report.drawing import Point, trade_off
+from tersor.report.summary import HERE
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def charts(found: Document) -> list[Chart]:
         return [] if alone is None or found.reference.latency_ms is None else [alone]
     drawn = [
         _chart(found, quality, "Size", _size_unit(found), "smaller"),
-        _chart(found, quality, "Time", ("time of a run (float = 1)", _time_ratio), "faster"),
+        _chart(found, quality, "Time", ("time of a run (float = 1)", _time_ratio), "faster")
+        if found.target == HERE
+        else _chart(found, quality, "Working memory", ("intermediate results (kB)", _memory), "smaller"),
     ]
     return [chart for chart in drawn if chart is not None]
 
@@ -59,10 +62,15 @@ def chart_guide(found: Document) -> str:
         return "Left is smaller, lower is faster; what is lost was not measured. Select a point to see its row below."
     upwards = "The dashed line is the float model’s accuracy" if quality.is_change else "Higher is better"
     bars = "; vertical bars are 95 % intervals" if quality.is_change else ""
+    left = "smaller or faster" if found.target == HERE else "smaller"
     return (
-        f"Left is smaller or faster. {upwards}{bars}. Select a point to see its row in the table; hover over it or "
-        "reach it with the Tab key to see its figures."
+        f"Left is {left}. {upwards}{bars}. Select a point to see its row in the table; hover over it or reach it with "
+        "the Tab key to see its figures."
     )
+
+
+def _memory(item: Candidate) -> float | None:
+    return item.arena_bytes / 1e3 if item.arena_bytes > 0 else None
 
 
 def _time_ratio(item: Candidate) -> float | None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from tersor.report import words
 from tersor.report.document import Accuracy, Candidate, Document
 
+HERE = "cpu"
+"""The target that is timed on the machine that measures."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -86,7 +89,8 @@ def tiles(found: Document) -> list[Tile]:
     pick = found.picked
     if pick is None:
         return []
-    return [_size_tile(found, pick), _speed_tile(found, pick), *_quality_tiles(found, pick)]
+    memory = [] if found.target == HERE else [_memory_tile(found, pick)]
+    return [_size_tile(found, pick), *memory, _speed_tile(found, pick), *_quality_tiles(found, pick)]
 
 
 def _size_tile(found: Document, pick: Candidate) -> Tile:
@@ -96,12 +100,23 @@ def _size_tile(found: Document, pick: Candidate) -> Tile:
     return Tile("Size", words.times_smaller(pick.size_ratio), detail + sent, tone)
 
 
+def _memory_tile(found: Document, pick: Candidate) -> Tile:
+    before, now = found.reference.arena_bytes, pick.arena_bytes
+    if not before or not now:
+        return Tile("Working memory", "not known", "what a device needs for intermediate results was not computed")
+    detail = f"{words.size(now)} instead of {words.size(before)} for intermediate results, at least (computed)"
+    return Tile("Working memory", words.times_smaller(now / before), detail, "good" if now < 0.97 * before else "plain")
+
+
 def _speed_tile(found: Document, pick: Candidate) -> Tile:
     ratio, now = pick.latency_ratio, pick.latency_ms
     if ratio is None or now is None:
         return Tile("Speed", "not measured", "no time was taken of this file on this machine")
     low, high = pick.latency_ratio_interval or (ratio, ratio)
     threads = found.conditions.threads
+    if found.target != HERE:
+        detail = f"{found.target} is not here to be timed; figures of time below are of the CPU that measured"
+        return Tile("Speed", "not measured", detail)
     detail = (
         f"{words.milliseconds(now)} for one sample, {ratio:.2f} times as long as the float model (95 %: {low:.2f} to "
         f"{high:.2f}), with {threads} thread{'s' if threads > 1 else ''} of the machine that measured; your device may "
