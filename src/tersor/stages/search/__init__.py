@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,19 +11,18 @@ from pathlib import Path
 
 from tersor.cache import digest
 from tersor.data.dataset import Dataset, from_iterable
-from tersor.errors import OutputError, PlanError, RecipeError
+from tersor.errors import PlanError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
-from tersor.recipe import Recipe, to_toml
+from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.optimize import optimize
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import Options, refuse_outputs
+from tersor.stages.produce import Options
 from tersor.stages.repair.goal import goal_of
-from tersor.stages.save import atomic, require_writable
 from tersor.stages.search.conditions import conditions_of
 from tersor.stages.search.course import Course, Standing
 from tersor.stages.search.evidence import Evidence, evidence_of, fewer_to_calibrate
@@ -32,15 +30,24 @@ from tersor.stages.search.front import Judge
 from tersor.stages.search.gauge import Gauge
 from tersor.stages.search.improve import Improvement
 from tersor.stages.search.journal import Journal
+from tersor.stages.search.place import PICK, RECIPE, REPORT, Place
 from tersor.stages.search.reasons import missed, reasons_for, why_out
 from tersor.stages.search.remarks import remarks
 from tersor.stages.search.result import Candidate, Conditions, Limits, Search
 from tersor.stages.search.targets import Target, target_of
 
-__all__ = ["Candidate", "Conditions", "Limits", "Search", "Standing", "Wish", "search"]
-
-PICK, RECIPE, REPORT = "pick.tflite", "recipe.toml", "report.json"
-"""What lies in the output folder besides the candidates."""
+__all__ = [
+    "PICK",
+    "RECIPE",
+    "REPORT",
+    "Candidate",
+    "Conditions",
+    "Limits",
+    "Search",
+    "Standing",
+    "Wish",
+    "search",
+]
 
 
 @dataclass(frozen=True)
@@ -104,8 +111,9 @@ def search(
     target = target_of(wish.target)
     recipes = {name: own for name, own in target.recipes().items() if data is not None or not own.needs_calibration}
     with ExitStack() as stack:
-        place = _Place(model, folder)
-        _refuse(model, wish, target, recipes, place, has_data=data is not None)
+        place = Place(model, folder)
+        _refuse(model, wish, target, recipes, has_data=data is not None)
+        place.require_writable(recipes)
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
@@ -129,50 +137,52 @@ def search(
             course.repairs(recipes, target.repaired, improvement)
         pick = judge.best(course.candidates)
         assert pick is not None
-        _write_pick(place, pick, evidence)
-    candidates, out = tuple(course.candidates), why_out(judge, pick, course.candidates)
-    used = 0 if calibration is None or calibration.size is None else len(calibration)
-    return Search(
-        model=model.source,
-        target=wish.target,
-        limits=wish.limits,
-        goal=judge.goal,
-        reference=reference,
-        candidates=candidates,
-        front=judge.front(candidates, pick),
-        pick=pick.name,
-        verdict=None if judge.goal is None or pick.reporting is None else judge.goal.verdict(pick.reporting),
-        reasons=reasons_for(judge, reference, pick, out),
-        out=out,
-        not_tried=dict(course.not_tried),
-        missed=missed(judge, pick, candidates),
-        conditions=conditions_of(evidence, used, wish.threads),
-        folder=folder,
-        seconds=time.monotonic() - started,
-        interrupted=course.interrupted,
-        notes=remarks(judge, reference, evidence, journal, course.known),
-    )
+        place.write_pick(pick, evidence)
+    found = _Found(wish, place, judge, evidence, course, reference, pick)
+    return found.search(time.monotonic() - started)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """The output folder."""
+class _Found:
+    """Everything that the result is made of."""
 
-    model: Model
-    folder: Path
+    wish: Wish
+    place: Place
+    judge: Judge
+    evidence: Evidence | None
+    course: Course
+    reference: Candidate
+    pick: Candidate
 
-    def of(self, name: str) -> Path:
-        """The file of a candidate."""
-        source = Path(self.model.source)
-        stem = source.resolve().name if source.is_dir() else source.stem
-        if not self.model.source or not source.exists():  # a model of this process
-            stem = "model"
-        return self.folder / f"{stem}.{name}.tflite"
+    def search(self, seconds: float) -> Search:
+        """The result."""
+        judge, pick, candidates = self.judge, self.pick, tuple(self.course.candidates)
+        out, evidence = why_out(judge, pick, candidates), self.evidence
+        calibration = None if evidence is None else evidence.samples.calibration
+        used = 0 if calibration is None or calibration.size is None else len(calibration)
+        return Search(
+            model=self.place.model.source,
+            target=self.wish.target,
+            limits=self.wish.limits,
+            goal=judge.goal,
+            reference=self.reference,
+            candidates=candidates,
+            front=judge.front(candidates, pick),
+            pick=pick.name,
+            verdict=None if judge.goal is None or pick.reporting is None else judge.goal.verdict(pick.reporting),
+            reasons=reasons_for(judge, self.reference, pick, out),
+            out=out,
+            not_tried=dict(self.course.not_tried),
+            missed=missed(judge, pick, candidates),
+            conditions=conditions_of(evidence, used, self.wish.threads),
+            folder=self.place.folder,
+            seconds=seconds,
+            interrupted=self.course.interrupted,
+            notes=remarks(judge, self.reference, evidence, self.course.journal, self.course.known),
+        )
 
 
-def _refuse(
-    model: Model, wish: Wish, target: Target, recipes: Mapping[str, Recipe], place: _Place, *, has_data: bool
-) -> None:
+def _refuse(model: Model, wish: Wish, target: Target, recipes: Mapping[str, Recipe], *, has_data: bool) -> None:
     """Raise now what would be raised after a long search."""
     goal_of(wish.limits.max_drop, None, has_classes=False)
     if wish.limits.max_latency_ms is not None and not target.is_this_machine:
@@ -189,13 +199,6 @@ def _refuse(
     refuse_finished(model)
     if wish.options.metric is not None:
         Scorer(wish.options.metric)
-    if place.folder.exists() and not place.folder.is_dir():
-        raise OutputError(f"{place.folder}: is a file; --output is the folder for all variants")
-    refuse_outputs(model, {recipe: place.of(name) for name, recipe in recipes.items()})
-    for name in (PICK, RECIPE):
-        if model.source and (place.folder / name).resolve() == Path(model.source).resolve():
-            raise OutputError(f"{place.folder / name}: would replace the float model itself; give another --output")
-        require_writable(place.folder / name)
 
 
 def _evidence(
@@ -238,16 +241,3 @@ def _reference(journal: Journal, gauge: Gauge) -> Candidate:
 def _forbidden(target: Target, reasons: Mapping[str, str]) -> str:
     lines = "".join(f"\n  {name}: {why}" for name, why in reasons.items())
     return f"target {target.name} {target.rule}, and this model has no candidate for it:{lines}"
-
-
-def _write_pick(place: _Place, pick: Candidate, evidence: Evidence | None) -> None:
-    """The pick under a name of its own, and the recipe that makes it again."""
-    with atomic(place.folder / PICK) as temporary:
-        shutil.copyfile(pick.path, temporary)
-    assert pick.recipe is not None
-    remarks = [f"{pick.name}, the pick of tersor optimize"]
-    if evidence is not None:
-        samples = len(evidence.samples.calibration) if evidence.samples.calibration.size is not None else "some"
-        remarks += [f"goal: {evidence.goal}", f"calibrated on {samples} samples of {evidence.what}"]
-    with atomic(place.folder / RECIPE) as temporary:
-        temporary.write_text(to_toml(pick.recipe, tuple(remarks)), "utf-8")

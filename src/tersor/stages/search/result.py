@@ -159,7 +159,7 @@ class Search:
         missed: limits that the pick breaks, in words; empty if it keeps all.
         conditions: what figures rest on.
         folder: where everything lies.
-        seconds: that all of it took, earlier runs of the same command included.
+        seconds: that the call took.
         interrupted: whether it was cut short by the user.
         notes: what else the user should know.
     """
