@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -256,6 +256,7 @@ NUMBERS: st.SearchStrategy[Any] = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_numbers_a_document_holds_it_is_said_or_refused(data: st.DataObject) -> None:
     found = document()
@@ -299,6 +300,7 @@ def test_reasons_against_others_stand_apart() -> None:
 # ---- axes and labels
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=8))
 def test_sizes_and_times_lie_on_their_axis(values: list[float]) -> None:
     axis = positive_axis(values, 300)
@@ -306,6 +308,7 @@ def test_sizes_and_times_lie_on_their_axis(values: list[float]) -> None:
     assert 1 <= len(ticks(axis)) <= 10
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=8))
 def test_changes_lie_on_their_axis_with_zero(values: list[float]) -> None:
     axis = signed_axis(values, 200, 2.0)
@@ -325,6 +328,7 @@ def test_an_axis_of_ten_times_is_logarithmic() -> None:
 points = st.tuples(st.floats(0, 300), st.floats(0, 200))
 
 
+@settings(deadline=None)
 @given(st.lists(points, min_size=1, max_size=12))
 def test_no_two_labels_overlap(places: list[tuple[float, float]]) -> None:
     texts = [f"candidate {i}" for i in range(len(places))]
@@ -343,6 +347,7 @@ def test_no_two_labels_overlap(places: list[tuple[float, float]]) -> None:
 # ---- distributions
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=200),
     st.floats(1e-3, 10),
