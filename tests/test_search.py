@@ -618,7 +618,7 @@ def test_labels_that_are_hardly_ever_right_are_doubted(engine: Engine, tmp_path:
         wish=replace(WISH, minutes=0), engine=engine,
     )  # fmt: skip
     assert found.reference.score is not None
-    is_doubted = any("look at the labels" in note for note in found.notes)
+    is_doubted = any("look at the labels" in text for text in search_warnings(found))
     assert is_doubted == (found.reference.score.value <= 0.4)
 
 

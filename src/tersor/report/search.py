@@ -43,6 +43,7 @@ def search_to_dict(found: Search) -> dict[str, Any]:
         "reasons": list(found.reasons),
         "not_tried": [{"name": name, "why": why} for name, why in found.not_tried.items()],
         "notes": list(found.notes),
+        "doubts": list(found.doubts),
         "conditions": _conditions(found),
         "seconds": round(found.seconds, 2),
         "interrupted": found.interrupted,

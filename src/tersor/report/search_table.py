@@ -81,7 +81,7 @@ def search_warnings(found: Search) -> list[str]:
     pick = found.picked
     own = [f"{pick.name}: {text}" for text in pick.warnings] if pick is not None else []
     ended = ["interrupted: what is done is kept, and the same command goes on from there"] if found.interrupted else []
-    return [*found.missed, *own, *ended]
+    return [*found.doubts, *found.missed, *own, *ended]
 
 
 def in_short(item: Candidate) -> str:

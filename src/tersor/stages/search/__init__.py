@@ -32,7 +32,7 @@ from tersor.stages.search.improve import Improvement
 from tersor.stages.search.journal import Journal
 from tersor.stages.search.place import PICK, RECIPE, REPORT, Place
 from tersor.stages.search.reasons import missed, reasons_for, why_out
-from tersor.stages.search.remarks import remarks
+from tersor.stages.search.remarks import doubts, remarks
 from tersor.stages.search.result import Candidate, Conditions, Limits, Search
 from tersor.stages.search.targets import Target, target_of
 
@@ -179,6 +179,7 @@ class _Found:
             seconds=seconds,
             interrupted=self.course.interrupted,
             notes=remarks(judge, self.reference, evidence, self.course.journal, self.course.known),
+            doubts=doubts(evidence),
         )
 
 

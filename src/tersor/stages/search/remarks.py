@@ -25,8 +25,6 @@ def remarks(
         found.append(f"{known} candidates are from an earlier run of the same search; --fresh makes them anew")
     elif journal.is_of_other:
         found.append("an earlier search in this folder was of another model, data, settings or version: made anew")
-    if evidence is not None and (doubt := _doubt(evidence)) is not None:
-        found.append(doubt)
     if judge.target.is_this_machine and reference.timing is not None:
         low, high = reference.timing.ratio_interval
         found.append(
@@ -40,14 +38,15 @@ def remarks(
     return tuple(found)
 
 
-def _doubt(evidence: Evidence) -> str | None:
+def doubts(evidence: Evidence | None) -> tuple[str, ...]:
     """A float model that is hardly ever right is asked in the wrong way."""
-    score = evidence.held.score
-    if score is None or score.metric != "top1" or evidence.held.outputs < 2:
-        return None
+    score = None if evidence is None else evidence.held.score
+    if evidence is None or score is None or score.metric != "top1" or evidence.held.outputs < 2:
+        return ()
     if score.value > _CHANCE / evidence.held.outputs:
-        return None
-    return (
+        return ()
+    text = (
         f"the float model itself is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
         "look at the labels, the order of the classes and --mean, --std or --rescale before you believe any figure"
     )
+    return (text,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tersor.recipe import Recipe
@@ -162,6 +162,7 @@ class Search:
         seconds: that the call took.
         interrupted: whether it was cut short by the user.
         notes: what else the user should know.
+        doubts: why the figures may not be what they seem.
     """
 
     model: str
@@ -181,7 +182,8 @@ class Search:
     folder: Path
     seconds: float = 0.0
     interrupted: bool = False
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def picked(self) -> Candidate | None:
