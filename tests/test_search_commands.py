@@ -99,7 +99,7 @@ def test_drop_that_is_missed_is_a_gate_only_where_it_was_asked_for(
     monkeypatch.setattr("tersor.stages.search.front.Judge.loses_too_much", lambda *_: True)
     answer = cli(*optimize_net("--time-budget", "1ms", *asked))
     assert answer.code == code
-    assert "warning: no candidate keeps the goal (top1 at most 1 points below float)" in answer.err
+    assert "warning: no candidate keeps the goal (top1 at most 1 point below float)" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ _HOMES = {
     "evaluate": "tersor.stages.evaluate",
     "export_archive": "tersor.stages.archive",
     "export_c": "tersor.stages.export",
+    "explain": "tersor.stages.explain",
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
     "load_recipe": "tersor.recipe",
@@ -59,6 +60,7 @@ _HOMES = {
     "search": "tersor.stages.search",
     "sensitivity": "tersor.stages.sensitivity",
     "verify": "tersor.stages.verify",
+    "write_report": "tersor.report.files",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from tersor.ir.plan import Plan as Plan
     from tersor.recipe import Recipe as Recipe
     from tersor.recipe import load_recipe as load_recipe
+    from tersor.report.files import write_report as write_report
     from tersor.stages.analyze import analyze as analyze
     from tersor.stages.annotate import annotate as annotate
     from tersor.stages.archive import export_archive as export_archive
@@ -82,6 +85,7 @@ if TYPE_CHECKING:
     from tersor.stages.debug import debug as debug
     from tersor.stages.evaluate import Score as Score
     from tersor.stages.evaluate import evaluate as evaluate
+    from tersor.stages.explain import explain as explain
     from tersor.stages.export import export_c as export_c
     from tersor.stages.load import load as load
     from tersor.stages.load_data import load_data as load_data

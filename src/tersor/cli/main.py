@@ -22,6 +22,7 @@ from tersor.cli import (
     optimize,
     params,
     quantize,
+    report,
     run,
     sensitivity,
 )
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 for command in (
     optimize,
+    report,
     quantize,
     evaluate,
     compare,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tersor.cli import groups, options
+from tersor.cli.command_line import typed
 
 if TYPE_CHECKING:
-    from tersor.stages.search import Wish
+    from tersor.data.dataset import Dataset
+    from tersor.ir.graph import Model
+    from tersor.runtimes.engine import Engine
+    from tersor.stages.debug import Diagnosis
+    from tersor.stages.search import Search, Wish
 
 _MISSED = 9
 """Exit code where the pick breaks a limit that was asked for; it is written nevertheless."""
@@ -58,11 +64,13 @@ def command(
     *,
     opening: groups.Opening,
     normalization: groups.Normalization,
+    context: typer.Context,
 ) -> None:
     """Make every variant that makes sense for a target, measure all on your data, and say which one to ship and why.
 
     Ctrl-C keeps what is done; the same command goes on from there.
     """
+    import json
     import sys
 
     from tersor.runtimes.engine import Engine
@@ -70,7 +78,8 @@ def command(
     with Engine() as engine:
         from tersor.cli import console
         from tersor.cli.live import live
-        from tersor.report.search import search_to_dict, write_report_json
+        from tersor.report.files import write_report
+        from tersor.report.search import write_report_json
         from tersor.report.search_table import search_notes, search_table, search_verdict, search_warnings
         from tersor.stages.load_data import load_data
         from tersor.stages.search import REPORT, search
@@ -89,21 +98,54 @@ def command(
         except KeyboardInterrupt:
             console.warn("interrupted before there was a result; the same command goes on from what is done")
             sys.exit(_INTERRUPTED)
-    report = output / REPORT
-    write_report_json(found, report)
+        report, commands = output / REPORT, _commands(context, found)
+        write_report_json(found, report, commands)  # before what else may be interrupted
+        diagnoses = _diagnoses(found, loaded, dataset, engine)
+    pages, missing = write_report(found, diagnoses, commands)
     if as_json:
-        console.print_json(search_to_dict(found))
+        console.print_json(json.loads(report.read_text("utf-8")))
     else:
         console.out.print(search_table(found, is_narrow=console.out.width < _WIDE))
         for line in search_verdict(found):
             console.err.print(line, markup=False)
         console.say(search_notes(found, report))
+        console.note(f"read {pages[0]}" if missing is None else f"read {pages[0]}; {missing}")
     console.say((), search_warnings(found))
     if found.interrupted:
         sys.exit(_INTERRUPTED)
     limits = wish.limits
     is_gate = not limits.is_default or limits.max_size is not None or limits.max_latency_ms is not None
     raise typer.Exit(_MISSED if is_gate and not found.is_reached else 0)
+
+
+def _diagnoses(found: Search, model: Model, data: Dataset | None, engine: Engine) -> dict[str, Diagnosis]:
+    """What is wrong with layers, by candidate; nothing where the user does not want to wait for it."""
+    from tersor.cli import console
+    from tersor.stages.debug import SAMPLES
+    from tersor.stages.explain import explain
+
+    if data is None or found.interrupted:
+        return {}
+    try:
+        with console.progress() as progress:
+            return explain(found, model, data.split(SAMPLES)[0], engine=engine, progress=progress)
+    except KeyboardInterrupt:
+        console.warn("interrupted while looking into layers: the report is without them")
+        return {}
+
+
+def _commands(context: typer.Context, found: Search) -> dict[str, str]:
+    """The command that is running, and the one that makes its pick alone."""
+    kept = {
+        "model",
+        "data",
+        "eval_data",
+        *(item.name for item in (*fields(groups.Opening), *fields(groups.Normalization))),
+    }
+    samples = found.conditions.calibration_samples
+    more = ["--as", str(found.folder / "recipe.toml"), *(["--samples", str(samples)] if samples else [])]
+    alone = typed(context, "quantize", kept, *more, "-o", str(found.folder / "again.tflite"))
+    return {"command": typed(context, "optimize"), "pick_command": alone}
 
 
 def _wish(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,11 @@ def search_to_dict(found: Search) -> dict[str, Any]:
     }
 
 
-def write_report_json(found: Search, path: str | Path) -> None:
-    """Write `search_to_dict`, atomically. Raises OutputError."""
+def write_report_json(found: Search, path: str | Path, further: Mapping[str, Any] | None = None) -> None:
+    """Write `search_to_dict`, and further fields, atomically. Raises OutputError."""
+    values = search_to_dict(found) | dict(further or {})
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(search_to_dict(found), indent=2) + "\n", "utf-8")
+        temporary.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
 def _candidate(found: Search, item: Candidate) -> dict[str, Any]:
