@@ -50,9 +50,9 @@ class Bench:
         places = np.random.default_rng(seed).permutation(len(samples))
         own = [Sample(samples[place], label=int(labels[place])) for place in places]
         tuned = (len(own) - calibration) // 2
-        self.calibration = from_iterable(own[:calibration])
         self.tuning = tuned
         self.known = from_iterable(own[: calibration + tuned])
+        self.calibration = self.known.split(calibration)[0]  # those that repair takes
         self.reporting = from_iterable(own[calibration + tuned :])
 
     def plain(self, recipe: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tersor.algorithms import (
     least_squares_refit,
     zero_dead_channels,
 )
-from tersor.algorithms._channels import channels_of, copied
+from tersor.algorithms._channels import channels_of, copied, weight_steps
 from tersor.algorithms._contract import Layer, nearest
 from tersor.errors import RuntimeFailure
 from tersor.formats import tflite
@@ -438,12 +438,10 @@ def test_copies_of_weights_round_as_one(seed: int, count: int, one_scale: bool) 
     ones = np.ones(8, np.int64)
     lighter = np.where(np.arange(8) == seed % 8, count, 1)
 
-    def steps(weights: Array) -> Array:
-        return np.asarray(np.abs(weights).max(None if one_scale else (1, 2), keepdims=True) / 7)
-
-    found = copied(model.graph, channels, ones, lighter, steps).tensors["v"].data
+    scheme = adjusted(load_recipe("int8_w4"), per_tensor=one_scale).scheme
+    found = copied(model.graph, channels, ones, lighter, scheme).tensors["v"].data
     assert found is not None
-    step = steps(channels.readers[0].weights / lighter)[:, 0]
+    step = weight_steps(channels.readers[0].weights / lighter, scheme)[:, 0]
     copies = [seed % 8, *range(8, 7 + count)]
     wanted, rounded = found[:, copies].sum(1), (np.rint(found[:, copies] / step) * step).sum(1)
     assert np.allclose(wanted, channels.readers[0].weights[:, 0, seed % 8], rtol=1e-5, atol=1e-6)

@@ -522,6 +522,25 @@ def test_rungs_are_kept_by_what_they_do_and_start_from_what_was_kept() -> None:
     assert climb.kept.recipe == end
 
 
+def test_what_helps_nearly_all_samples_is_kept_where_one_makes_most_of_the_noise() -> None:
+    """The sum hangs on that one; half of the others' noise is no chance."""
+    numbers = np.random.default_rng(0)
+    noise = 1e-3 * numbers.lognormal(sigma=1.0, size=100)
+    noise[7] = 5.0
+    gained = 10 ** (-numbers.normal(1.0, 2.0, 100) / 10)
+    gained[7] = 0.999
+    climb = climbing({})
+    before, after, harmed = (
+        Trial(INT8, figures(values), 1000, digest, 0.0)
+        for digest, values in (("a", noise), ("b", noise * gained), ("c", np.where(noise > 1, 6.0, noise * gained)))
+    )
+    assert gain_db(before.figures, after.figures).interval[0] <= 0.1
+    kept, why = climb._judged(before, after, gain_db(before.figures, after.figures))
+    assert kept
+    assert re.fullmatch(r"helps: \+[01]\.\d dB sample by sample", why)
+    assert not climb._judged(before, harmed, gain_db(before.figures, harmed.figures))[0], "the sum is worse"
+
+
 def test_a_better_figure_with_worse_answers_is_not_kept() -> None:
     goal = Goal(0.001, "answers")
     before, after = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from tersor.algorithms._match import ACTIVATIONS, Weighted, weighted
 from tersor.ir.graph import Array, Graph, Op, Tensor
 from tersor.ops import layer_operands
+from tersor.recipe import Scheme
 
 _PROPORTIONAL = ("AVERAGE_POOL_2D", "LEAKY_RELU", "MAX_POOL_2D", "MEAN", "PAD", "RELU")
 """Operators f without constants per channel, with ``f(s x) = s f(x)`` for s > 0."""
@@ -76,7 +76,13 @@ def _keeps_apart(graph: Graph, op: Op, name: str) -> bool:
     return op.kind in (*_PROPORTIONAL, *_BENT)
 
 
-def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array, steps: Callable[[Array], Array]) -> Graph:
+def weight_steps(weights: Array, scheme: Scheme) -> Array:
+    """What weights [O, taps, channels] are rounded to multiples of, [O, 1, 1], or [1, 1, 1] for one scale."""
+    axis = None if scheme.granularity == "per_tensor" else (1, 2)
+    return np.asarray(np.abs(weights).max(axis=axis, keepdims=True) / scheme.weights.integer_range[1])
+
+
+def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array, scheme: Scheme) -> Graph:
     """The graph with some channels computed several times; what it computes stays.
 
     Args:
@@ -84,7 +90,7 @@ def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array, ste
         channels: of it.
         smaller: by what each channel is divided where it is computed, [channels] of integers.
         lighter: by what the weights that read it are divided; there are ``smaller * lighter`` copies of it then.
-        steps: weights [O, taps, channels] -> what they will be rounded to multiples of, [O, 1, 1] or less.
+        scheme: the numbers of the layers.
 
     The weights that read n copies differ by parts of a step, -1/2 + 1/2n, ... 1/2 - 1/2n, which add up to nothing. So
     the sum of the rounded ones is that of all, rounded once.
@@ -94,15 +100,17 @@ def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array, ste
     number = np.concatenate([np.zeros(len(copies)), *(np.arange(1, count) for count in copies)])
     parts = (number + 0.5) / copies[order] - 0.5
     down = 1.0 / smaller[order]
-    tensors = [_divided(item, 0, order, down) for item in _constants(graph, channels.first.op)]
+    tensors = [_divided(item, 0, order, down) for item in layer_constants(graph, channels.first.op)]
     for op in channels.between:
         if op.kind == "DEPTHWISE_CONV_2D":
-            weights, bias = _constants(graph, op)
+            weights, bias = layer_constants(graph, op)
             tensors += [_divided(weights, 3, order, np.ones_like(down)), _divided(bias, 0, order, down)]
     for layer in channels.readers:
-        weights, _ = _constants(graph, layer.op)
+        weights, _ = layer_constants(graph, layer.op)
         values = layer.weights[..., order] / lighter[order]
-        values = (values + parts * steps(values)).reshape(*weights.shape[:-1], len(order)).astype(np.float32)
+        values = (
+            (values + parts * weight_steps(values, scheme)).reshape(*weights.shape[:-1], len(order)).astype(np.float32)
+        )
         tensors.append(weights.with_data(values, shape=values.shape))
     for name in channels.values:
         tensor = graph.tensors[name]
@@ -113,7 +121,8 @@ def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array, ste
     return graph.edit(tensors=tensors)
 
 
-def _constants(graph: Graph, op: Op) -> tuple[Tensor, Tensor]:
+def layer_constants(graph: Graph, op: Op) -> tuple[Tensor, Tensor]:
+    """The weights and the bias of a layer."""
     weights, bias = (graph.operand(op, index) for index in layer_operands(op.kind)[1:])
     assert weights is not None
     assert bias is not None

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tersor.algorithms._channels import Channels, channels_of, copied
+from tersor.algorithms._channels import Channels, channels_of, copied, weight_steps
 from tersor.algorithms._contract import ChannelRanges
 from tersor.algorithms._match import Weighted, weighted
 from tersor.ir.graph import Array, Graph
@@ -67,7 +67,7 @@ def rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph:
         noise = _Noise(graph, channels, ranges, scheme)
         smaller, lighter = _chosen(noise, len(channels.first.bias))
         if (smaller * lighter > 1).any():
-            graph = copied(graph, channels, smaller, lighter, noise.steps)
+            graph = copied(graph, channels, smaller, lighter, scheme)
     return graph
 
 
@@ -87,8 +87,7 @@ class _Noise:
         self._values = [ranges[name] for name in channels.values]
         lowest, highest = scheme.activations.integer_range
         self._levels = highest - lowest
-        self._limit = scheme.weights.integer_range[1]
-        self._one_scale = scheme.granularity == "per_tensor"
+        self._scheme = scheme
         self._readers = [np.abs(layer.weights) for layer in channels.readers]
         self._read = np.sum([np.square(item).sum((0, 1)) for item in self._readers], axis=0)
         low, high = self._values[-1]
@@ -119,13 +118,10 @@ class _Noise:
         """Of weights [O, taps, channels]."""
         largest = weights.max((1, 2))
         each = weights.shape[1] * float((self._squares / np.square(smaller)).sum())
-        power = float(np.broadcast_to(np.square(self.steps(weights)), (len(largest), 1, 1)).sum()) * each
+        power = (
+            float(np.broadcast_to(np.square(weight_steps(weights, self._scheme)), (len(largest), 1, 1)).sum()) * each
+        )
         return _Share(power, int(np.argmax(weights[np.argmax(largest)].max(0))))
-
-    def steps(self, weights: Array) -> Array:
-        """What weights [O, taps, channels] are rounded to multiples of, [O, 1, 1] or [1, 1, 1]."""
-        sizes = np.abs(weights)
-        return np.asarray(sizes.max(axis=None if self._one_scale else (1, 2), keepdims=True) / self._limit)
 
 
 def _joined(parts: Sequence[_Share]) -> _Share:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tersor.data.feed import Sample, fit
 from tersor.errors import PlanError, RuntimeFailure, TersorError, VerificationError
+from tersor.numerics.metrics import mean_interval
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.benchmark import benchmark
 from tersor.stages.evaluate import Change
-from tersor.stages.repair.figures import gain_db
+from tersor.stages.repair.figures import gain_db, gains_db
 from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.repair.ladder import COSTLY, LADDER, LATENCY, NOTHING, Rung
 from tersor.stages.repair.trial import Bench, Trial
@@ -24,6 +25,9 @@ _LATE = "not tried: time is up"
 _SURE = 0.99
 """The level of a gain's interval from which on it is more than chance: of some ten rungs that do nothing, one search in
 twenty keeps any (Bonferroni)."""
+
+_SURE_Z = 2.575829
+"""Standard errors to either side of a mean, for the same level."""
 
 _FAILURES = (PlanError, RuntimeFailure, VerificationError)
 """What a candidate may end with without ending the search."""
@@ -209,6 +213,9 @@ class Climb:
             return True, "reaches the goal"
         if gain_db(before.figures, after.figures, _SURE).interval[0] > 0:
             return True, "helps"
+        each = gains_db(before.figures, after.figures)
+        if gain.value > 0 and mean_interval(each, _SURE_Z)[0] > 0:
+            return True, f"helps: {each.mean():+.1f} dB sample by sample"
         if gain.interval[0] > 0:
             return False, "may be chance"
         return False, "harms" if gain.interval[1] < 0 else "no difference"

@@ -21,6 +21,9 @@ _TOP = {"top1": 1, "top5": 5}
 """Metrics of classifiers, and how many answers each looks at."""
 
 
+_MOST_DB = 40.0
+
+
 @dataclass(frozen=True, eq=False)
 class Figures:
     """How far a quantized model is from the float one.
@@ -79,6 +82,16 @@ def gain_db(before: Figures, after: Figures, level: float = 0.95) -> Change:
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # never between two infinities
     return Change(0.0 if before.share == after.share else value, (float(low), float(high)))
+
+
+def gains_db(before: Figures, after: Figures) -> Array:
+    """By how many dB each sample has less noise, [samples]; at most `_MOST_DB` where there is none at all.
+
+    The SQNR is that of the few samples with most noise, and their chance is large; the mean of these is that of all.
+    """
+    signal = np.maximum(before.signal.mean(axis=0), np.finfo(np.float64).tiny)
+    shares = [np.maximum((item.noise / signal).sum(axis=1), np.finfo(np.float64).tiny) for item in (before, after)]
+    return np.asarray(np.clip(10 * np.log10(shares[0] / shares[1]), -_MOST_DB, _MOST_DB))
 
 
 def _decibel(share: float) -> float:

@@ -19,6 +19,7 @@ _ORDER = (
     "zero_dead_channels",
     "cross_layer_equalization",
     "outlier_splitting",
+    "staggered_copies",
     "least_squares_refit",
     "fit_scales",
     "gptq",
@@ -122,6 +123,12 @@ def _outliers(recipe: Recipe) -> Recipe:
     return with_algorithms(recipe, "outlier_splitting")
 
 
+def _copies(recipe: Recipe) -> Recipe:
+    if recipe.scheme.activations is not DType.INT8:
+        return recipe
+    return with_algorithms(recipe, "staggered_copies")
+
+
 LADDER = (
     Rung("corrections", "zeroes dead channels, corrects biases", _corrections),
     Rung("simpler", "leaves out the refit of weights, which follows few samples too closely", _simpler),
@@ -136,5 +143,8 @@ LADDER = (
 )
 """In the order in which they are tried. Each candidate is measured: a rung that harms is not kept."""
 
-COSTLY = (Rung("outliers", "computes outlying channels several times", _outliers, cost=BYTES_AND_LATENCY),)
+COSTLY = (
+    Rung("outliers", "computes outlying channels several times", _outliers, cost=BYTES_AND_LATENCY),
+    Rung("copies", "computes the first channels twice, half a step apart", _copies, cost=BYTES_AND_LATENCY),
+)
 """Tried behind those, and before operators get more bits, where the goal is not reached."""
