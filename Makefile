@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 PIP := -m pip --quiet --disable-pip-version-check
 TENSORFLOW := .venv-tensorflow
 FLEX := .venv-flex
+MEDIAPIPE := .venv-mediapipe
+MLTK := .venv-mltk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-tensorflow benchmark constraints clean
+.PHONY: help demo test lint unit test-tensorflow test-readers benchmark constraints clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +29,16 @@ $(TENSORFLOW)/ready: pyproject.toml constraints-tensorflow.txt
 $(FLEX)/ready: constraints-flex.txt
 	$(PYTHON) -m venv $(FLEX)
 	$(FLEX)/bin/python $(PIP) install --constraint constraints-flex.txt tensorflow-cpu
+	@touch $@
+
+$(MEDIAPIPE)/ready: constraints-mediapipe.txt
+	$(PYTHON) -m venv $(MEDIAPIPE)
+	$(MEDIAPIPE)/bin/python $(PIP) install --constraint constraints-mediapipe.txt mediapipe
+	@touch $@
+
+$(MLTK)/ready: constraints-mltk.txt
+	$(PYTHON) -m venv $(MLTK)
+	$(MLTK)/bin/python $(PIP) install --constraint constraints-mltk.txt silabs-mltk
 	@touch $@
 
 demo: $(VENV)/ready ## make every flavour of the embedded sample and print what each costs
@@ -48,6 +60,10 @@ test-tensorflow: $(TENSORFLOW)/ready $(FLEX)/ready ## run the tests that need Te
 	$(TENSORFLOW)/bin/pytest -n auto tests/test_saved_model.py tests/test_keras_entry.py
 	TERSOR_TENSORFLOW_PYTHON=$(CURDIR)/$(FLEX)/bin/python $(TENSORFLOW)/bin/pytest tests/test_tensorflow_ops.py
 
+test-readers: $(VENV)/ready $(MEDIAPIPE)/ready $(MLTK)/ready ## have MediaPipe and MLTK read what we write (Python 3.9 to 3.12)
+	TERSOR_MEDIAPIPE_PYTHON=$(CURDIR)/$(MEDIAPIPE)/bin/python TERSOR_MLTK_PYTHON=$(CURDIR)/$(MLTK)/bin/python \
+	    $(BIN)/pytest tests/test_mediapipe.py tests/test_params.py
+
 benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of their own) and rewrite docs and README
 	$(BIN)/python benchmarks/peers.py --work out/peers
 	$(BIN)/python benchmarks/keras_files.py --work out/peers
@@ -64,6 +80,10 @@ constraints: ## write the versions installed now to constraints.txt
 	   $(TENSORFLOW)/bin/python -m pip freeze --exclude-editable; } > constraints-tensorflow.txt
 	@{ echo '# The last TensorFlow whose interpreter runs TensorFlow operators, for the tests of these.'; \
 	   $(FLEX)/bin/python -m pip freeze; } > constraints-flex.txt
+	@{ echo '# MediaPipe, which runs our files in a test.'; \
+	   $(MEDIAPIPE)/bin/python -m pip freeze; } > constraints-mediapipe.txt
+	@{ echo '# MLTK, which reads our parameters in a test, and all that it wants.'; \
+	   $(MLTK)/bin/python -m pip freeze; } > constraints-mltk.txt
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) $(TENSORFLOW) $(FLEX) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TENSORFLOW) $(FLEX) $(MEDIAPIPE) $(MLTK) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -34,10 +34,13 @@ _HOMES = {
     "Statistics": "tersor.stages.calibrate",
     "TersorError": "tersor.errors",
     "analyze": "tersor.stages.analyze",
+    "annotate": "tersor.stages.annotate",
     "calibrate": "tersor.stages.calibrate",
     "correct": "tersor.stages.correct",
     "debug": "tersor.stages.debug",
     "evaluate": "tersor.stages.evaluate",
+    "export_archive": "tersor.stages.archive",
+    "export_c": "tersor.stages.export",
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
     "load_recipe": "tersor.recipe",
@@ -66,12 +69,15 @@ if TYPE_CHECKING:
     from tersor.recipe import Recipe as Recipe
     from tersor.recipe import load_recipe as load_recipe
     from tersor.stages.analyze import analyze as analyze
+    from tersor.stages.annotate import annotate as annotate
+    from tersor.stages.archive import export_archive as export_archive
     from tersor.stages.calibrate import Statistics as Statistics
     from tersor.stages.calibrate import calibrate as calibrate
     from tersor.stages.correct import correct as correct
     from tersor.stages.debug import debug as debug
     from tersor.stages.evaluate import Score as Score
     from tersor.stages.evaluate import evaluate as evaluate
+    from tersor.stages.export import export_c as export_c
     from tersor.stages.load import load as load
     from tersor.stages.load_data import load_data as load_data
     from tersor.stages.mixed_precision import mixtures as mixtures

@@ -44,7 +44,7 @@ def command(
         raise RecipeError(f"{len(models)} files are given; debug takes a float model and a quantized one")
     quantized = load(models[-1])
     reference = opening.load(models[0], _batch_for(models[0], quantized)) if len(models) == 2 else None
-    dataset = normalization.load(data, reference or quantized)
+    dataset = normalization.load(data, reference or quantized, quantized)
     chosen = dataset.split(SAMPLES)[0]
     with console.progress() as report:
         diagnosis = debug(

@@ -55,20 +55,45 @@ class Normalization:
     rescale: options.Rescale = None
     mean: options.Mean = None
     std: options.Std = None
+    samplewise: options.Samplewise = False
+    as_is: options.AsIs = False
 
     @property
-    def preprocess(self) -> Preprocess:
-        """See `options.preprocess`."""
-        return options.preprocess(self.rescale, self.mean, self.std)
+    def preprocess(self) -> Preprocess | None:
+        """What is asked for: see `options.preprocess`; None to do what the model states. Raises RecipeError."""
+        asked = options.preprocess(self.rescale, self.mean, self.std, samplewise=self.samplewise)
+        if self.as_is and not asked.is_identity:
+            raise RecipeError(f"--as-is leaves samples as they are, and {asked} is asked for, too: give one of them")
+        return asked if self.as_is or not asked.is_identity else None
 
-    def load(self, data: str, model: Model) -> Dataset:
-        """The samples, for a model; what is to be said of them is printed. Raises what `load_data` does."""
+    def load(self, data: str, model: Model, other: Model | None = None) -> Dataset:
+        """The samples, for a model; what is to be said of them is printed. Raises what `load_data` does.
+
+        Args:
+            data: what the user names.
+            model: that takes them.
+            other: states the normalization where `model` does not.
+        """
         from tersor.cli import console
+        from tersor.stages.annotate import declared
         from tersor.stages.load_data import load_data
 
-        dataset = load_data(data, model, self.preprocess)
+        asked = self.preprocess
+        if asked is None and other is not None and declared(model).is_identity:
+            asked = declared(other)
+        dataset = load_data(data, model, asked)
         console.say(dataset.notes)
         return dataset
+
+    def annotate(self, model: Model, labels: Path | None, *, write: bool = True) -> Model:
+        """The model with what is asked for in its metadata. Raises RecipeError if that contradicts what they state."""
+        from tersor.stages.annotate import annotate, read_label_file, resolve
+
+        asked = self.preprocess
+        if asked is not None and not asked.is_identity:
+            resolve(asked, model)
+        found = None if labels is None else read_label_file(labels)
+        return annotate(model, None if asked is None or asked.is_identity or not write else asked, found)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def command(
     from tersor.cli import console
     from tersor.ir.text import dump
     from tersor.stages.analyze import analyze
+    from tersor.stages.annotate import declared, labels_of
 
     loaded = opening.load(model)
     if text:
@@ -49,6 +50,10 @@ def command(
         "quantization": analysis.quantization,
         "tensors": ", ".join(f"{count} {kind}" for kind, count in analysis.numbers.items()),
         "signatures": ", ".join(signature.key for signature in loaded.signatures) or "none",
+        "normalization": f"{declared(loaded)} (as the model states)"
+        if not declared(loaded).is_identity
+        else "not stated",
+        "labels": "\n".join(f"{len(names)} of {name}" for name, names in labels_of(loaded).items()) or "none",
         "metadata": ", ".join(f"{name} ({len(data)} bytes)" for name, data in loaded.metadata) or "none",
     }
     for name, value in rows.items():

@@ -41,6 +41,16 @@ Mean = Annotated[
     str | None, typer.Option(metavar="M", help="Subtract: a number, or one per channel: 123.7,116.3,103.5.")
 ]
 Std = Annotated[str | None, typer.Option(metavar="S", help="Then divide by: likewise.")]
+Samplewise = Annotated[
+    bool, typer.Option("--samplewise", help="Then subtract each sample's own mean, and divide by its own std.")
+]
+AsIs = Annotated[
+    bool, typer.Option("--as-is", help="Samples are normalized already: not as the model's metadata state.")
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write these labels into the result, one per line.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 _TENSORFLOW = "What TensorFlow reads (the extra 'tensorflow')"
@@ -121,14 +131,15 @@ Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel se
 DATA_HELP = "A folder of images (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or module:function."
 
 
-def preprocess(rescale: str | None, mean: str | None, std: str | None) -> Preprocess:
-    """The normalization that --rescale, --mean and --std ask for. Raises RecipeError for what is not a number."""
+def preprocess(rescale: str | None, mean: str | None, std: str | None, *, samplewise: bool = False) -> Preprocess:
+    """The normalization that options ask for. Raises RecipeError for what is not a number."""
     from tersor.data.preprocess import Preprocess
 
     return Preprocess(
         rescale=None if rescale is None else _number("--rescale", rescale),
         mean=_numbers("--mean", mean),
         std=_numbers("--std", std),
+        samplewise=samplewise,
     )
 
 

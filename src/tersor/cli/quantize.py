@@ -83,6 +83,10 @@ def command(
             show_default=False,
         ),
     ] = None,
+    labels: options.Labels = None,
+    metadata: Annotated[
+        bool, typer.Option("--metadata/--no-metadata", help="Write the normalization into the result.")
+    ] = True,
     latency: Annotated[bool, typer.Option("--latency", help="Time the results on this machine.")] = False,
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Write the report of 'tersor debug' beside each integer file.")
@@ -100,8 +104,10 @@ def command(
     with Engine() as engine:  # first of all, so that the child starts while this process imports and reads
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
+        from tersor.report.door import door_notes
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
+        from tersor.stages.annotate import declared
         from tersor.stages.load_data import load_data
         from tersor.stages.produce import Options, produce, warnings
 
@@ -122,8 +128,10 @@ def command(
             )
             for name in (presets() if names == ["all"] else names)
         ]
-        loaded = opening.load(model)
-        batched = opening.load(model, batch_size) if batch_size > 1 else None
+        loaded = normalization.annotate(opening.load(model), labels, write=metadata)
+        batched = (
+            normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
+        )
         dataset = None if data is None else normalization.load(data, loaded)
         evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.preprocess)
         outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
@@ -160,7 +168,9 @@ def command(
     for item in repairs:
         console.out.print(repair_table(item))
     console.out.print(outcome_table(outcome))
-    console.say((*footnotes(outcome), *(f"wrote {path}" for path in reports)))
+    done_to_samples = normalization.preprocess or declared(loaded)
+    doors = door_notes(outcome, loaded.graph.inputs, done_to_samples)
+    console.say((*doors, *footnotes(outcome), *(f"wrote {path}" for path in reports)))
     for item in repairs:
         console.say(repair_notes(item))
     console.say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,13 +33,18 @@ def command(
 
     from tersor.cli import console
     from tersor.runtimes.engine import Engine
+    from tersor.stages.annotate import labels_of
     from tersor.stages.load import admit_tensorflow_ops, runnable
     from tersor.stages.load_data import load_inputs
+    from tersor.stages.load_data import normalization as done_to_samples
     from tersor.stages.run import run
     from tersor.stages.save import atomic
 
     loaded = opening.load(model)
-    samples = load_inputs(inputs, loaded, normalization.preprocess)
+    preprocess, notes = done_to_samples(normalization.preprocess, loaded)
+    samples = load_inputs(inputs, loaded, preprocess)
+    console.say(notes)
+    labels = labels_of(loaded)
     with runnable(loaded) as path, Engine() as engine:
         admit_tensorflow_ops(loaded, engine)
         results = list(run(path, samples, kernels=kernels, batch=batch, engine=engine))
@@ -53,9 +59,16 @@ def command(
         for name, values in result.items():
             flat = values.ravel()
             best = flat.argsort()[::-1][:top]
-            shown = ", ".join(f"[{place}] {_number(flat[place].item())}" for place in best)
+            known = labels.get(name, ())
+            names = known if values.shape and len(known) == values.shape[-1] else ()
+            shown = ", ".join(_entry(place, flat[place].item(), names) for place in best)
             more = " ..." if flat.size > top else ""
             console.out.print(f"{number} {name} {list(values.shape)}: {shown}{more}", markup=False)
+
+
+def _entry(place: int, value: object, labels: Sequence[str]) -> str:
+    label = f" {labels[place % len(labels)]}" if labels else ""
+    return f"[{place}]{label} {_number(value)}"
 
 
 def _number(value: object) -> str:

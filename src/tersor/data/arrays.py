@@ -40,9 +40,11 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset: 
                 values = preprocess.apply(inputs["x"][place])
             yield Sample(values, None if labels is None else labels[place], f"{spec}[{place}]")
 
-    pixels = preprocess.is_identity and any(np.dtype(values.dtype) == np.uint8 for values in inputs.values())
+    in_bytes = [np.dtype(values.dtype) == np.uint8 for values in inputs.values()]
+    pixels = preprocess.is_identity and any(in_bytes)
     notes = ("values go in as they are, uint8 0..255 (no --rescale, no --mean and --std)",) if pixels else ()
-    return Dataset(draw, sizes.copy().pop(), spec, notes=notes)
+    bounds = preprocess.foldable() if in_bytes == [True] else None
+    return Dataset(draw, sizes.copy().pop(), spec, notes=notes, bounds=bounds)
 
 
 class _Rows:

@@ -20,6 +20,8 @@ class Dataset:
         what: the data in words, for tables and messages.
         chosen: the places that belong to this set, None for all.
         notes: what the user should know about how the data is read.
+        bounds: the range that an input has to have for raw bytes to go in as they are, where the samples are bytes and
+            there is one (`Preprocess.foldable`).
     """
 
     draw: Callable[[Sequence[int] | None], Iterator[Sample]]
@@ -28,6 +30,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     chosen: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
 
     def __iter__(self) -> Iterator[Sample]:
         return self.draw(self.chosen)

@@ -67,7 +67,7 @@ def images(
     first = _image_size(files[0])
     if first != size:
         notes.append(f"images are resized to {size[0]}x{size[1]} (the first is {first[0]}x{first[1]})")
-    return Dataset(draw, len(files), what, classes, notes=tuple(notes))
+    return Dataset(draw, len(files), what, classes, notes=tuple(notes), bounds=preprocess.foldable())
 
 
 def read_image(path: Path, size: tuple[int, int], channels: int) -> Array:

@@ -115,6 +115,12 @@ def dequantize(values: Array, params: QuantParams) -> Array:
     return np.asarray((values.astype(np.float64) - zero_points) * scales, np.float32)
 
 
+def offset_of(table: Array) -> int | None:
+    """What is to be added to any byte to get its integer in a table [256, channels]; None if that differs."""
+    offsets = np.unique(table.astype(np.int64) - np.arange(256)[:, np.newaxis])
+    return int(offsets[0]) if offsets.size == 1 else None
+
+
 def bias_params(input_scale: float, weights: QuantParams, dtype: DType) -> QuantParams:
     """Parameters of a bias: the scale of the products it is added to, zero point 0, per channel like the weights."""
     scales = tuple(float(np.float32(input_scale) * np.float32(scale)) for scale in weights.scales)

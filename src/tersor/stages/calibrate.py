@@ -12,13 +12,16 @@ from pathlib import Path
 
 from tersor import registry
 from tersor.data.batch import batch_of, stacked
+from tersor.data.dataset import Dataset
 from tersor.data.feed import fit
 from tersor.errors import DataError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Tensor
+from tersor.observers import min_max
 from tersor.observers._choice import Choice
 from tersor.observers._contract import Observer
+from tersor.observers._extremes import Extremes
 from tersor.passes import expose_extremes
 from tersor.runtimes.engine import Engine, Handle, Watch, available_threads
 from tersor.stages.derive import derive
@@ -109,7 +112,21 @@ def calibrate(
         raise DataError("the calibration data has no samples")
     _require_finite(observers)
     _require_life(feed)
-    return Statistics(observers, feed.count)
+    return Statistics(_folded(observers, model.graph, samples), feed.count)
+
+
+def _folded(observers: Mapping[str, Observer], graph: Graph, samples: Iterable[object]) -> Mapping[str, Observer]:
+    """With the range of an input of bytes that needs no arithmetic on the device, whichever bytes were seen."""
+    bounds = samples.bounds if isinstance(samples, Dataset) else None
+    if bounds is None or len(graph.inputs) != 1 or graph.inputs[0] not in observers:
+        return observers
+    name = graph.inputs[0]
+    low, high = observers[name].extremes.bounds
+    if not bounds[0] <= low <= high <= bounds[1]:
+        return observers  # of a source that is no longer what it says
+    extremes = Extremes()
+    extremes.note(*bounds)
+    return {**observers, name: min_max.Observer(extremes)}
 
 
 def observable(graph: Graph) -> list[str]:

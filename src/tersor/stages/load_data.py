@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from tersor import registry
 from tersor.data.dataset import Dataset
@@ -12,9 +15,14 @@ from tersor.data.image_folder import IMAGE_SUFFIXES, images
 from tersor.data.preprocess import Preprocess
 from tersor.errors import DataError
 from tersor.ir.graph import Model
+from tersor.stages.annotate import declared, resolve
+from tersor.stages.match_labels import match_labels
 
 KINDS = ("arrays", "image_csv", "image_folder", "python")
 """The files of `data` that read samples from somewhere, in the order in which they are asked."""
+
+_NARROW = 0.02
+"""Of the range of bytes: a sample that spans less was probably normalized before."""
 
 
 def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> Dataset:
@@ -23,11 +31,13 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
     Args:
         spec: a folder, a `.csv`, `.npy` or `.npz` file, or "module:function".
         model: tells the shape that images are resized to.
-        preprocess: the normalization of raw values.
+        preprocess: the normalization of raw values; by default what the model's metadata state. `Preprocess()` for
+            values that are normalized already.
 
-    Raises DataError if the data cannot be read or is empty.
+    Raises DataError if the data cannot be read or is empty; RecipeError for another normalization than the model
+    states.
     """
-    preprocess = preprocess or Preprocess()
+    preprocess, remarks = normalization(preprocess, model)
     shape = _input_shape(model)
     if ":" not in spec and not Path(spec).exists():
         raise DataError(f"{spec}: no such file or folder")
@@ -38,7 +48,9 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
             data: Dataset = module.load(spec, shape, preprocess)
             if data.size == 0:
                 raise DataError(f"{spec}: no samples")
-            return data
+            if remarks and kind == "arrays":
+                remarks = (*remarks, *_doubt(data, preprocess))
+            return match_labels(replace(data, notes=(*remarks, *data.notes)), model)
     raise DataError(f"{spec}: not data: give a folder of images, a .csv, .npy or .npz file, or module:function")
 
 
@@ -53,13 +65,36 @@ def _listed(spec: str) -> str:
 
 def load_inputs(specs: Sequence[str], model: Model, preprocess: Preprocess | None = None) -> Iterator[Sample]:
     """Samples from single image files, and from whatever `load_data` reads, one after the other. Raises DataError."""
-    preprocess = preprocess or Preprocess()
+    applied, _ = normalization(preprocess, model)
     shape = _input_shape(model)
     for spec in specs:
         if Path(spec).suffix.lower() in IMAGE_SUFFIXES:
-            yield from images([Path(spec)], [None], shape, preprocess, spec)
+            yield from images([Path(spec)], [None], shape, applied, spec)
         else:
             yield from load_data(spec, model, preprocess)
+
+
+def normalization(asked: Preprocess | None, model: Model) -> tuple[Preprocess, tuple[str, ...]]:
+    """What is done to samples of a model, and what is to be said of it; see `load_data`. Raises RecipeError."""
+    if asked is not None:
+        return (asked if asked.is_identity else resolve(asked, model)), ()
+    stated = declared(model)
+    if stated.is_identity:
+        return stated, ()
+    return stated, (f"samples are normalized as the model states: {stated} (--as-is for those that are already)",)
+
+
+def _doubt(data: Dataset, preprocess: Preprocess) -> tuple[str, ...]:
+    """What to say of arrays that look as if they were normalized already."""
+    values = next(iter(data)).inputs
+    if preprocess.samplewise or not isinstance(values, np.ndarray) or not values.size:
+        return ()
+    raw = preprocess.apply(np.array([[0.0] * values.shape[-1], [255.0] * values.shape[-1]], np.float32))
+    if np.ptp(values) >= _NARROW * np.ptp(raw):
+        return ()
+    return (
+        f"the first sample spans {values.min():.4g} to {values.max():.4g} then: if it was normalized, give --as-is",
+    )
 
 
 def _input_shape(model: Model) -> tuple[int, ...]:

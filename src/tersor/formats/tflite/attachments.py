@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import warnings
 import zipfile
 from typing import Any
 
@@ -38,7 +39,8 @@ def attachments_bytes(files: tuple[tuple[str, bytes], ...], start: int) -> bytes
     with tempfile.TemporaryFile() as file:
         file.truncate(start)
         file.seek(start)
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with warnings.catch_warnings(), zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            warnings.simplefilter("ignore", UserWarning)  # a name that was there twice is there twice again
             for name, data in files:
                 archive.writestr(zipfile.ZipInfo(name, _DATE), data)
         file.seek(start)

@@ -1,0 +1,162 @@
+"""TensorFlow Lite Micro on this machine: whether it takes a model, what it answers, and how much memory it needs.
+
+The package `tflite-micro` (extra `tersor[micro]`) holds its interpreter with the reference kernels, built for this
+machine. It runs in a child process, since it may end the process that runs it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tersor.errors import RuntimeFailure
+from tersor.ir.graph import Array
+from tersor.runtimes.isolation import Channel, Worker
+
+MISSING = "pip install 'tersor[micro]'"
+"""What to do where the package is absent."""
+
+_PACKAGE = "tflite_micro"
+
+_TIME_LIMIT = 300.0
+"""Seconds for all of it."""
+
+_STEP = 16
+"""Bytes: the alignment of the arena, and so the grain of its size."""
+
+_LARGEST = (64 << 20, 1 << 30)
+"""Arenas to find out in whether a model runs at all."""
+
+_TOO_SMALL = re.compile(r"Failed to (allocate|resize)|[Aa]rena size is too small|missing: \d|Too many buffers")
+"""What the interpreter prints where the arena is the trouble."""
+
+_USED = re.compile(r"Arena allocation total (\d+) bytes")
+
+_NOISE = re.compile(r"^$|Failed starting model allocation|AllocateTensors")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was seen.
+
+    Attributes:
+        arena_bytes: the smallest multiple of 16 with which the interpreter allocates and runs the model, here.
+        version: of the package.
+        outputs: for each sample an array per output, as the interpreter gives them.
+    """
+
+    arena_bytes: int
+    version: str
+    outputs: tuple[tuple[Array, ...], ...]
+
+
+def is_installed() -> bool:
+    """Whether the package is there."""
+    return importlib.util.find_spec(_PACKAGE) is not None
+
+
+def measure(model: bytes, samples: Sequence[Sequence[Array]]) -> Measured:
+    """Run a model file in TensorFlow Lite Micro.
+
+    Args:
+        model: the file.
+        samples: an array per input, of its type and shape; at least one.
+
+    Raises RuntimeFailure if it refuses the model, crashes, or takes too long.
+    """
+    with Worker("tersor.runtimes.tflite_micro:serve", _TIME_LIMIT) as worker:
+        worker.doing = "running the model in TensorFlow Lite Micro"
+        worker.send((model, samples))
+        arena, outputs = worker.receive()
+    return Measured(arena, importlib.metadata.version("tflite-micro"), outputs)
+
+
+def serve(channel: Channel) -> None:
+    """The child's side: one model, one answer."""
+    content, samples = channel.receive()
+    model = bytes(content)
+    fits = next((size for size in _LARGEST if _runs(model, samples[0], size)), None)
+    if fits is None:
+        raise RuntimeFailure(f"TensorFlow Lite Micro needs more than {_LARGEST[-1] >> 20} MiB for the model")
+    arena = _least(model, samples[0], fits)
+    interpreter = _interpreter(model, arena)
+    channel.send(("arena", (arena, tuple(_outputs(interpreter, sample) for sample in samples))))
+
+
+def _least(model: bytes, sample: Sequence[Array], fits: int) -> int:
+    """The least arena that suffices, near what the interpreter says it used: in a much smaller one it may crash."""
+    with _printed() as said:
+        interpreter = _interpreter(model, fits)
+        _outputs(interpreter, sample)
+        interpreter.print_allocations()
+    used = _USED.search(said())
+    if used is None:
+        raise RuntimeFailure("TensorFlow Lite Micro does not say how much memory it used")
+    arena = -(-int(used[1]) // _STEP) * _STEP
+    while _runs(model, sample, arena - _STEP):
+        arena -= _STEP
+    too_small, step = arena - _STEP, _STEP
+    while not _runs(model, sample, arena):
+        too_small, arena, step = arena, min(arena + step, fits), 2 * step
+    while arena - too_small > _STEP:
+        middle = (too_small + arena) // 2 // _STEP * _STEP
+        too_small, arena = (too_small, middle) if _runs(model, sample, middle) else (middle, arena)
+    return arena
+
+
+def _runs(model: bytes, sample: Sequence[Array], arena: int) -> bool:
+    """Whether an arena suffices. Raises RuntimeFailure if something else is the trouble."""
+    with _printed() as said:
+        try:
+            _outputs(_interpreter(model, arena), sample)
+        except (RuntimeError, ValueError) as error:
+            trouble: Exception = error
+        else:
+            return True
+    text = said()
+    if _TOO_SMALL.search(text):
+        return False
+    reasons = [line.strip() for line in text.splitlines() if not _NOISE.search(line.strip())]
+    raise RuntimeFailure(f"TensorFlow Lite Micro refuses the model: {'; '.join(dict.fromkeys(reasons)) or trouble}")
+
+
+def _interpreter(model: bytes, arena: int) -> Any:
+    from tflite_micro.python.tflite_micro import runtime
+
+    return runtime.Interpreter.from_bytes(model, arena_size=arena)
+
+
+def _outputs(interpreter: Any, sample: Sequence[Array]) -> tuple[Array, ...]:
+    interpreter.reset()
+    for place, values in enumerate(sample):
+        interpreter.set_input(values, place)
+    interpreter.invoke()
+    found: list[Array] = []
+    while True:
+        try:
+            found.append(interpreter.get_output(len(found)))
+        except (IndexError, ValueError, RuntimeError):
+            return tuple(found)
+
+
+@contextmanager
+def _printed() -> Iterator[Any]:
+    """What native code writes to standard error in the block; read it afterwards."""
+    with tempfile.TemporaryFile() as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        text: list[str] = []
+        try:
+            yield lambda: text[0]
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            text.append(file.read().decode("utf-8", "replace"))

@@ -1,0 +1,94 @@
+"""Model file -> the memory that a microcontroller's interpreter needs for it, measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tersor.errors import RuntimeFailure
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Model
+from tersor.runtimes import tflite_micro
+from tersor.runtimes.engine import Engine
+
+_SAMPLES = 4
+"""Random samples on which the microcontroller's kernels are compared with LiteRT's."""
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What was measured.
+
+    Attributes:
+        size_bytes: of the tensor arena; None if nothing was measured.
+        notes: how it was, or why not.
+    """
+
+    size_bytes: int | None
+    notes: tuple[str, ...]
+
+
+def measure_arena(model: Model, content: bytes, path: Path, *, custom: tuple[str, ...]) -> Arena:
+    """Run a model in TensorFlow Lite Micro, where that is installed, next to LiteRT.
+
+    Args:
+        model: as read from the file.
+        content: what goes to the device.
+        path: the file, for LiteRT.
+        custom: operators whose kernels are elsewhere.
+
+    Raises RuntimeFailure if it refuses the model.
+    """
+    if not tflite_micro.is_installed():
+        return Arena(None, (f"not measured, and not run: {tflite_micro.MISSING}",))
+    if custom:
+        return Arena(None, (f"not measured, and not run: the kernel of {', '.join(custom)} is yours",))
+    samples = _random_samples(model)
+    try:
+        found = tflite_micro.measure(content, samples)
+    except RuntimeFailure as error:
+        raise RuntimeFailure(f"{path}: {error}; nothing was written") from error
+    with Engine() as engine:
+        handle = engine.open(str(path), "builtin")
+        wanted = [handle.run(sample) for sample in samples]
+        handle.close()
+    return Arena(
+        found.arena_bytes,
+        (
+            f"{found.arena_bytes} bytes, the least that do on a 64-bit machine; other kernels may need more",
+            f"run by tflite-micro {found.version} (reference kernels); {_compared(wanted, found.outputs)}",
+        ),
+    )
+
+
+def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -> str:
+    """How far the answers lie apart, in words."""
+    pairs = [pair for a, b in zip(wanted, found, strict=True) for pair in zip(a, b, strict=False)]
+    furthest = max((float(np.max(np.abs(a.astype(np.float64) - b), initial=0.0)) for a, b in pairs), default=0.0)
+    is_integer = all(a.dtype.kind in "iu" for a, _ in pairs)
+    if not furthest:
+        return f"answers to {len(found)} random inputs are those of LiteRT's builtin kernels"
+    distance = f"{furthest:g} steps" if is_integer else f"{furthest:.3g}"
+    return f"answers to {len(found)} random inputs lie within {distance} of those of LiteRT's builtin kernels"
+
+
+def _random_samples(model: Model) -> list[list[Array]]:
+    generator = np.random.default_rng(_SEED)
+    samples = []
+    for _ in range(_SAMPLES):
+        sample: list[Array] = []
+        for name in model.graph.inputs:
+            tensor = model.graph.tensors[name]
+            if tensor.dtype in (DType.INT8, DType.UINT8, DType.INT16) and tensor.quant is not None:
+                low, high = tensor.dtype.integer_range
+                sample.append(generator.integers(low, high + 1, tensor.shape).astype(tensor.dtype.numpy))
+            elif tensor.dtype is DType.FLOAT32:
+                sample.append(generator.uniform(-1, 1, tensor.shape).astype(np.float32))
+            else:
+                sample.append(np.zeros(tensor.shape, tensor.dtype.numpy))
+        samples.append(sample)
+    return samples
