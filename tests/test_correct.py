@@ -23,6 +23,7 @@ from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
+from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.metrics import sqnr_db
@@ -491,10 +492,12 @@ def test_few_averages_are_completed_by_what_they_are_of(engine: Engine) -> None:
     many = [item[None] for item in images(400, seed=7)]
     decided = plan(model, load_recipe("int8"), calibrate(model, many, engine=engine))
     integers = quantize(model, decided).graph
+    port = integers.tensors["x"].quant
+    assert port is not None
     last = correctable(model.graph, decided)[-1]
     assert last.averaging is not None
 
-    def known(samples: Sequence[Array], spread: Array | None) -> Array:
+    def known(samples: Sequence[Array], spread: Array | None, port: QuantParams = port) -> Array:
         store = engine.store()
         fixed = Walk(integers, store, "", {"x": [to_integers(x, port) for x in samples]}, 1)
         fixed.up_to(last.op.name)
@@ -503,8 +506,6 @@ def test_few_averages_are_completed_by_what_they_are_of(engine: Engine) -> None:
         assert found is not None
         return found
 
-    port = integers.tensors["x"].quant
-    assert port is not None
     store = engine.store()
     walk = Walk(integers, store, "", {"x": [to_integers(x, port) for x in many[::40]]}, 1)
     walk.up_to(last.averaging.name)

@@ -21,6 +21,10 @@ from tersor.stages.repair.widening import Mixture, Widening, cheapest
 
 _LATE = "not tried: time is up"
 
+_SURE = 0.99
+"""The level of a gain's interval from which on it is more than chance: of some ten rungs that do nothing, one search in
+twenty keeps any (Bonferroni)."""
+
 _FAILURES = (PlanError, RuntimeFailure, VerificationError)
 """What a candidate may end with without ending the search."""
 
@@ -199,8 +203,10 @@ class Climb:
             return True, "shows the goal"
         if self._goal.holds(after.figures) and not self._goal.holds(before.figures):
             return True, "reaches the goal"
-        if gain.interval[0] > 0:
+        if gain_db(before.figures, after.figures, _SURE).interval[0] > 0:
             return True, "helps"
+        if gain.interval[0] > 0:
+            return False, "may be chance"
         return False, "harms" if gain.interval[1] < 0 else "no difference"
 
     def _measured(self, name: str, does: str, cost: str, recipe: Recipe, before: Trial) -> Step:

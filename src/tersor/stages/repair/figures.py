@@ -68,13 +68,14 @@ class Figures:
         return noise_shares(self.signal, self.noise)
 
 
-def gain_db(before: Figures, after: Figures) -> Change:
-    """How many dB of SQNR were won, with a paired 95 % interval."""
+def gain_db(before: Figures, after: Figures, level: float = 0.95) -> Change:
+    """How many dB of SQNR were won, with a paired interval of that level."""
     value = after.sqnr_db - before.sqnr_db
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = 10 * (np.log10(before.shares) - np.log10(after.shares))
     drawn = np.where(before.shares == after.shares, 0.0, drawn)
-    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")  # never between two infinities
+    tail = (1 - level) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # never between two infinities
     return Change(0.0 if before.share == after.share else value, (float(low), float(high)))
 
 
