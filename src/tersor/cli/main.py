@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from tersor.cli import cache, debug, evaluate, export, inspect, params, quantize, run, sensitivity
+from tersor.cli import cache, debug, doctor, evaluate, export, inspect, params, quantize, run, sensitivity
 from tersor.cli.groups import expanded
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (quantize, evaluate, debug, sensitivity, run, inspect, params, export, cache):
+for command in (quantize, evaluate, debug, sensitivity, run, inspect, params, export, cache, doctor):
     settings = getattr(command, "SETTINGS", None)
     app.command(name=command.__name__.rpartition(".")[2], context_settings=settings)(expanded(command.command))
 

@@ -27,7 +27,7 @@ def accepts(spec: str) -> bool:
     return Path(spec).suffix.lower() in (".npy", ".npz")
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading) -> Dataset:  # noqa: ARG001
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:  # noqa: ARG001
     """The samples of a NumPy file. Raises DataError."""
     inputs, labels = _arrays(spec)
     sizes = {len(values) for values in inputs.values()} | ({len(labels)} if labels is not None else set())

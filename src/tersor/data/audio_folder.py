@@ -41,7 +41,7 @@ def accepts(spec: str) -> bool:
     return found
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading) -> Dataset:
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:
     """The clips below a folder.
 
     Args:

@@ -24,7 +24,7 @@ def accepts(spec: str) -> bool:
     return Path(spec).suffix.lower() == ".csv"
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading) -> Dataset:
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:
     """The images that a CSV lists, found relative to it or in a folder of its name. Raises DataError."""
     path = Path(spec)
     try:
@@ -37,7 +37,7 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Rea
     file_column = _column(rows[0], FILE_COLUMNS)
     if file_column is None:
         raise DataError(f"{spec}: no column {' or '.join(FILE_COLUMNS)}; it has {', '.join(rows[0])}")
-    skipped = Skipped(reading.skip_bad)
+    skipped = Skipped(reading is not None and reading.skip_bad)
     found = [(_find(path, row[file_column] or "", skipped), row) for row in rows]
     files = [file for file, _ in found if file is not None]
     rows = [row for file, row in found if file is not None]

@@ -27,7 +27,7 @@ def accepts(spec: str) -> bool:
     return Path(spec).is_dir()
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading) -> Dataset:
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:
     """The images below a folder.
 
     Args:

@@ -52,6 +52,13 @@ def from_object(data: Any, shapes: Mapping[str, tuple[int, ...]], preprocess: Pr
     return Dataset(draw, None, what)
 
 
+def is_foreign(data: object) -> bool:
+    """Whether something is a data set of another library, or makes one, rather than a row of samples."""
+    return not isinstance(data, Sequence | np.ndarray | Iterator) and (
+        callable(getattr(data, "as_numpy_iterator", None)) or hasattr(data, "__getitem__") or hasattr(data, "dataset")
+    )
+
+
 def _has_places(data: Any) -> bool:
     """Whether any element can be had by its number.
 

@@ -26,7 +26,7 @@ def accepts(spec: str) -> bool:
     return re.fullmatch(r"[\w.]+:\w+", spec) is not None
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading) -> Dataset:  # noqa: ARG001
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:  # noqa: ARG001
     """The samples a function yields. Raises DataError if it cannot be found."""
     function = find_function(spec)
 

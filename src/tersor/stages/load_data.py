@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from tersor import registry
 from tersor.data.audio_folder import SUFFIX, recordings
-from tersor.data.dataset import Dataset
+from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import Sample
 from tersor.data.image_folder import IMAGE_SUFFIXES, images
-from tersor.data.objects import from_object
+from tersor.data.objects import from_object, is_foreign
 from tersor.data.preprocess import Preprocess
 from tersor.data.reading import Reading
 from tersor.errors import DataError, RecipeError
@@ -77,6 +77,15 @@ def load_data(
     raise DataError(
         f"{spec}: not data: give a folder of images or .wav files, a .csv, .npy or .npz file, or module:function"
     )
+
+
+def dataset_of(samples: Dataset | Iterable[object] | None, model: Model) -> Dataset | None:
+    """What a user of the library gives as samples, values as they are. Raises DataError."""
+    if samples is None or isinstance(samples, Dataset):
+        return samples
+    if is_foreign(samples):
+        return load_data(samples, model, Preprocess())
+    return from_iterable(samples)
 
 
 def _require_classes(data: Dataset, model: Model) -> None:
