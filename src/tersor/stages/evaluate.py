@@ -50,15 +50,18 @@ class Score:
         return f"{self.metric} {self.value:.4g} [{low:.4g}, {high:.4g}] on {self.samples} samples"
 
 
-_SKILL = 0.2
-"""Of the way from guessing to always right: a trained model gets further than that."""
+_SKILL, _HARDLY = 0.2, 0.1
+"""Of the way from guessing to always right. A trained model gets further than the first; one that gets no further than
+the second may do a little better than guessing, as models do on samples that are normalized wrongly."""
 
 
 def doubt(score: Score) -> str | None:
     """What to say of a model that is no better than guessing, where there are samples enough to know it."""
     low, high = score.interval
     chance = score.chance
-    if chance is None or chance >= 1 or low > chance or high >= chance + _SKILL * (1 - chance):
+    if chance is None or chance >= 1:
+        return None
+    if high >= chance + (_SKILL if low <= chance else _HARDLY) * (1 - chance):
         return None
     return (
         f"{score.metric} is {_percent(score.value)} on {score.samples} samples, and guessing gets "
