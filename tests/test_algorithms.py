@@ -129,6 +129,21 @@ def test_gptq_without_correlation_is_rounding_to_nearest() -> None:
     assert np.array_equal(gptq.rounded(layer.weights, layer.scales, layer.limit, alike), layer.rounded)
 
 
+def test_gptq_takes_covariances_that_rounding_made_negative() -> None:
+    """Of inputs around 1000 that hardly vary, as raw pixels make them: E[x x] - E[x] E[x] has lost its digits."""
+    weights = random([3, 2, 9], 1)
+    scales = np.full((3, 2), 0.01)
+    variances = np.linspace(-0.004, 0.2, 9)
+    turned, _ = np.linalg.qr(random([9, 9], 2).astype(np.float64))
+    broken = turned @ np.diag(variances) @ turned.T
+    covariance = np.stack([broken, np.eye(9), -np.eye(9) / 1000])
+    found = gptq.rounded(weights, scales, 127, covariance)
+    assert np.isfinite(found).all()
+    assert np.allclose(found / scales[..., None], np.rint(found / scales[..., None]))
+    assert np.allclose(found[1], nearest(weights, scales, 127)[1]), "a group that is well stays as it was"
+    assert np.abs(found - weights).max() < 0.1
+
+
 @pytest.mark.parametrize("one_scale", [False, True])
 def test_scales_pass_over_a_large_weight_that_does_not_matter(one_scale: bool) -> None:
     layer, _ = layer_of(3, groups=1, outputs=2, inputs=4)

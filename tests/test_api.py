@@ -68,7 +68,21 @@ def test_import_loads_nothing_heavy() -> None:
     assert not imported("import tersor") & (HEAVY | {"rich", "typer"})
 
 
-@pytest.mark.parametrize("command", [[], ["quantize"], ["evaluate"], ["run"], ["inspect"], ["params"], ["export"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["optimize"],
+        ["quantize"],
+        ["compare"],
+        ["benchmark"],
+        ["evaluate"],
+        ["run"],
+        ["inspect"],
+        ["params"],
+        ["export"],
+    ],
+)
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     code = f"import sys; sys.argv = {['tersor', *command, '--help']!r}; from tersor.cli.main import main; main()"
     assert not imported(code) & HEAVY

@@ -23,7 +23,7 @@ from tersor.ir.dtypes import DType
 from tersor.recipe import presets
 from tersor.stages.optimize import optimize
 
-COMMANDS = ("quantize", "evaluate", "run", "inspect", "params", "export")
+COMMANDS = ("optimize", "quantize", "evaluate", "compare", "benchmark", "run", "inspect", "params", "export")
 
 
 def quantize_net(*more: str) -> tuple[str, ...]:

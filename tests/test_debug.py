@@ -28,6 +28,7 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
 from tersor.stages.correct import correct
 from tersor.stages.debug import Diagnosis, Row, debug
+from tersor.stages.debug.causes import Case, shifted_means
 from tersor.stages.debug.errors import ErrorSums, ValueSums
 from tersor.stages.debug.match import counterparts
 from tersor.stages.load import load
@@ -174,6 +175,17 @@ def test_fault_is_found(cause: str, engine: Engine) -> None:
     row = row_of(debug(model, made, samples, engine=engine), "it")
     assert cause in [item.cause for item in row.findings], row
     assert all(item.seen and item.cure for item in row.findings)
+
+
+def test_a_shift_that_undoes_others_is_no_fault(engine: Engine) -> None:
+    model, made, samples = shifted(engine)
+    row = row_of(debug(model, made, samples, engine=engine), "it")
+    assert row.own is not None
+    op = made.graph.producers[row.tensor]
+    for share, found in ((0.9, True), (0.001, False)):
+        total = replace(row.total, shift_share=share)
+        case = Case(op, made.graph, ValueSums(*row.params.real_range), row.params, row.own, total)
+        assert (shifted_means(case) is not None) is found
 
 
 def test_every_cause_has_a_fault() -> None:

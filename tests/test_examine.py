@@ -53,7 +53,7 @@ def test_leak_between_calibration_and_evaluation(tmp_path: Path) -> None:
     one = of_pictures(tmp_path / "one", {"a": 1, "b": 2})
     other = of_pictures(tmp_path / "other", {"x": 2, "y": 3, "z": 4})
     (remark,) = examine(one, other, classifier())
-    assert remark.startswith("1 of 3 samples that are measured on are calibrated on, too (")
+    assert remark.startswith("1 of 3 samples that are measured on were calibrated on, too (")
     assert "other/x.png is " in remark
     assert "one/b.png" in remark
     assert examine(other.split(2)[0], other.split(2)[1], classifier()) == ()
@@ -146,7 +146,7 @@ def test_quantize_and_evaluate_say_it(cli: Cli, place: Path) -> None:
         cli("quantize", "net.tflite", "-d", "xy.npz", "--eval-data", "xy.npz", "--samples", "80", "--json").out
     )
     assert any("1 of 80 calibration samples is a copy" in text for text in outcome["warnings"])
-    assert any("80 of 80 samples that are measured on are calibrated on, too" in text for text in outcome["warnings"])
+    assert any("80 of 80 samples that are measured on were calibrated on, too" in text for text in outcome["warnings"])
     assert any("all 80 calibration samples are of class 4" in text for text in outcome["warnings"])
     answer = cli("evaluate", "net.tflite", "-d", "xy.npz", "--json")
     said = doubt(Score("top1", *_figures(json.loads(answer.out)), chance=0.2))

@@ -297,3 +297,22 @@ def test_what_the_child_cannot_read_is_reported(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "tersor.nowhere", module)
     with Engine(time_limit=30) as engine, pytest.raises(RuntimeFailure, match=r"No module named 'tersor\.nowhere'"):
         engine.store().reduce(unreadable_to_the_child, "x")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_interrupt_while_waiting_gives_the_child_up_and_no_failure_takes_its_place() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with worker("hang") as child:
+            child.send("go")
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                child.receive()
+            assert child.is_dead
+            with pytest.raises(KeyboardInterrupt):
+                child.send("tidy up")  # what would end in a failure otherwise, which somebody may catch
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Candidate": "tersor.stages.search.result",
     "Conversion": "tersor.formats.saved_model.conversion",
     "Dataset": "tersor.data.dataset",
+    "Limits": "tersor.stages.search.result",
     "Model": "tersor.ir.graph",
     "Options": "tersor.stages.produce",
     "Outcome": "tersor.stages.produce",
@@ -31,8 +33,10 @@ _HOMES = {
     "Repair": "tersor.stages.repair",
     "Sample": "tersor.data.feed",
     "Score": "tersor.stages.evaluate",
+    "Search": "tersor.stages.search.result",
     "Statistics": "tersor.stages.calibrate",
     "TersorError": "tersor.errors",
+    "Wish": "tersor.stages.search",
     "analyze": "tersor.stages.analyze",
     "annotate": "tersor.stages.annotate",
     "calibrate": "tersor.stages.calibrate",
@@ -41,6 +45,7 @@ _HOMES = {
     "evaluate": "tersor.stages.evaluate",
     "export_archive": "tersor.stages.archive",
     "export_c": "tersor.stages.export",
+    "explain": "tersor.stages.explain",
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
     "load_recipe": "tersor.recipe",
@@ -52,8 +57,10 @@ _HOMES = {
     "repair": "tersor.stages.repair",
     "run": "tersor.stages.run",
     "save": "tersor.stages.save",
+    "search": "tersor.stages.search",
     "sensitivity": "tersor.stages.sensitivity",
     "verify": "tersor.stages.verify",
+    "write_report": "tersor.report.files",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -68,6 +75,7 @@ if TYPE_CHECKING:
     from tersor.ir.plan import Plan as Plan
     from tersor.recipe import Recipe as Recipe
     from tersor.recipe import load_recipe as load_recipe
+    from tersor.report.files import write_report as write_report
     from tersor.stages.analyze import analyze as analyze
     from tersor.stages.annotate import annotate as annotate
     from tersor.stages.archive import export_archive as export_archive
@@ -77,6 +85,7 @@ if TYPE_CHECKING:
     from tersor.stages.debug import debug as debug
     from tersor.stages.evaluate import Score as Score
     from tersor.stages.evaluate import evaluate as evaluate
+    from tersor.stages.explain import explain as explain
     from tersor.stages.export import export_c as export_c
     from tersor.stages.load import load as load
     from tersor.stages.load_data import load_data as load_data
@@ -91,6 +100,11 @@ if TYPE_CHECKING:
     from tersor.stages.repair import repair as repair
     from tersor.stages.run import run as run
     from tersor.stages.save import save as save
+    from tersor.stages.search import Wish as Wish
+    from tersor.stages.search import search as search
+    from tersor.stages.search.result import Candidate as Candidate
+    from tersor.stages.search.result import Limits as Limits
+    from tersor.stages.search.result import Search as Search
     from tersor.stages.sensitivity import sensitivity as sensitivity
     from tersor.stages.verify import verify as verify
 

@@ -40,7 +40,7 @@ def rounded(weights: Array, scales: Array, limit: int, covariance: Array) -> Arr
     order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
     groups = np.arange(len(order))[:, None]
     ordered = covariance[groups[..., None], order[:, :, None], order[:, None, :]]
-    factor = np.linalg.cholesky(np.linalg.inv(ordered)).transpose(0, 2, 1)
+    factor = _factor(ordered)
     left = np.take_along_axis(weights, order[:, None, :], axis=2)
     found = np.empty_like(left)
     for place in range(left.shape[2]):
@@ -50,3 +50,19 @@ def rounded(weights: Array, scales: Array, limit: int, covariance: Array) -> Arr
         left[..., place + 1 :] -= error[..., None] * factor[:, place, place + 1 :][:, None, :]
     back = np.argsort(order, axis=1)
     return np.take_along_axis(found, back[:, None, :], axis=2)
+
+
+def _factor(covariance: Array) -> Array:
+    """The upper Cholesky factor of the inverse, [G, K, K].
+
+    Where inputs hardly vary around a large mean, rounding makes the difference that a covariance is negative in some
+    direction: such a group is damped until its least variance is `_DAMPING` of its largest.
+    """
+    try:
+        return np.asarray(np.linalg.cholesky(np.linalg.inv(covariance)).transpose(0, 2, 1))
+    except np.linalg.LinAlgError:
+        variances = np.linalg.eigvalsh(covariance)
+        largest = np.where(variances[:, -1] > 0, variances[:, -1], 1.0)
+        lacking = np.maximum(_DAMPING * largest - variances[:, 0], 0.0)
+        safe = covariance + lacking[:, None, None] * np.eye(covariance.shape[-1])
+        return np.asarray(np.linalg.cholesky(np.linalg.inv(safe)).transpose(0, 2, 1))

@@ -26,6 +26,9 @@ def command(
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Operators to print.")] = 10,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all operators there.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with histograms of the worst there.")
+    ] = None,
     kernels: options.Kernels = "xnnpack",
     as_json: options.Json = False,
     *,
@@ -40,6 +43,9 @@ def command(
     from tersor.stages.load import load
     from tersor.stages.save import atomic
 
+    if html is not None:  # first of all: it may lack its packages
+        from tersor.report.document import diagnosis_of
+        from tersor.report.page import render_diagnosis, write_html
     if len(models) > 2:
         raise RecipeError(f"{len(models)} files are given; debug takes a float model and a quantized one")
     quantized = load(models[-1])
@@ -57,6 +63,8 @@ def command(
     if csv is not None:
         with atomic(csv) as temporary:
             temporary.write_text(diagnosis_to_csv(diagnosis), "utf-8")
+    if html is not None:
+        write_html(render_diagnosis(models[-1].name, diagnosis_of(diagnosis_to_dict(diagnosis))), html)
     if as_json:
         console.print_json(diagnosis_to_dict(diagnosis))
         return

@@ -11,7 +11,22 @@ from typing import Any
 
 import typer
 
-from tersor.cli import cache, debug, doctor, evaluate, export, inspect, params, quantize, run, sensitivity
+from tersor.cli import (
+    benchmark,
+    cache,
+    compare,
+    debug,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    optimize,
+    params,
+    quantize,
+    report,
+    run,
+    sensitivity,
+)
 from tersor.cli.groups import expanded
 
 app = typer.Typer(
@@ -21,7 +36,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (quantize, evaluate, debug, sensitivity, run, inspect, params, export, cache, doctor):
+for command in (
+    optimize,
+    report,
+    quantize,
+    evaluate,
+    compare,
+    benchmark,
+    debug,
+    sensitivity,
+    run,
+    inspect,
+    params,
+    export,
+    cache,
+    doctor,
+):
     settings = getattr(command, "SETTINGS", None)
     app.command(name=command.__name__.rpartition(".")[2], context_settings=settings)(expanded(command.command))
 

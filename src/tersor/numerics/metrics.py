@@ -55,6 +55,18 @@ def mean_interval(values: Array, z: float = 1.959964) -> tuple[float, float]:
     return mean - error, mean + error
 
 
+def median_interval(values: Sequence[float], z: float = 1.959964) -> tuple[float, float]:
+    """95 % confidence interval of a median by order statistics, which assumes nothing of the distribution.
+
+    The number of values below the median is binomial: that many places to each side of the middle (Conover 1999,
+    Practical nonparametric statistics, 3.2). Below six values it is the whole range, and holds for less.
+    """
+    ordered = sorted(values)
+    reach = z * math.sqrt(len(ordered)) / 2
+    low = max(math.floor(len(ordered) / 2 - reach), 0)
+    return ordered[low], ordered[len(ordered) - 1 - low]
+
+
 def roc_auc(scores: Array, positive: Array) -> float:
     """Area under the ROC curve: the chance that a positive scores above a negative, ties counted half.
 

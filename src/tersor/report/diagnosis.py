@@ -109,6 +109,8 @@ def _row_to_dict(row: Row) -> dict[str, Any]:
         "own": _errors_to_dict(row.own),
         "total": _errors_to_dict(row.total),
         "findings": [asdict(item) for item in row.findings],
+        "activations": None if row.activations is None else asdict(row.activations),
+        "weights": None if row.weights is None else asdict(row.weights),
     }
 
 

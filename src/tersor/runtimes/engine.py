@@ -103,7 +103,7 @@ class Engine:
             if Path(path).stat().st_size > _LARGE:
                 threads, copies = threads * copies, 1
         command = ("open", path, kernels, threads, copies, keep_all)
-        worker = self._worker
+        worker = self._living_worker()
         try:
             answer = _ask(worker, f"loading {what}", command)
         except NeedsTensorFlow as error:
@@ -117,7 +117,7 @@ class Engine:
     def store(self) -> Store:
         """A place in the child where activations of many samples are kept; see `Store`."""
         self._stores += 1
-        worker = self._tensorflow_worker("the model") if self._admits_tensorflow else self._worker
+        worker = self._tensorflow_worker("the model") if self._admits_tensorflow else self._living_worker()
         return Store(worker, self._stores)
 
     def close(self) -> None:
@@ -126,9 +126,19 @@ class Engine:
         if self._with_tensorflow is not None:
             self._with_tensorflow.close()
 
+    def _living_worker(self) -> Worker:
+        """The child; another one where it has crashed, so that one bad file does not end all work."""
+        if self._worker.is_dead:
+            self._worker.close()
+            self._worker = Worker("tersor.runtimes.serve:serve", self._time_limit)
+        return self._worker
+
     def _tensorflow_worker(self, name: str) -> Worker:
         if not self._admits_tensorflow:
             raise UnsupportedError(f"{name}: holds TensorFlow ops, which are run only for models that were looked at")
+        if self._with_tensorflow is not None and self._with_tensorflow.is_dead:
+            self._with_tensorflow.close()
+            self._with_tensorflow = None
         if self._with_tensorflow is None:
             target = "tersor.runtimes.serve:serve_with_tensorflow"
             self._with_tensorflow = Worker(target, self._time_limit, with_tensorflow=True)
@@ -209,12 +219,12 @@ class Handle:
             answer: dict[str, Any] = self._worker.receive()
         return answer
 
-    def time(self, inputs: Sequence[Array], seconds: float) -> float:
-        """Seconds that one run takes: the mean over as many runs as fit in `seconds`, at least one."""
+    def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
+        """Seconds that each of as many runs took as fit in `seconds`, at least one."""
         self._worker.doing = f"timing {self._what}"
-        self._worker.send(("time", self._key, list(inputs), seconds))
-        duration: float = self._worker.receive()
-        return duration
+        self._worker.send(("times", self._key, list(inputs), seconds))
+        durations: list[float] = self._worker.receive()
+        return durations
 
     def close(self) -> None:
         """Unload the model."""

@@ -108,6 +108,7 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._timed_out = False
         self._deadline = math.inf
+        self._interrupt: BaseException | None = None
         self._closed = threading.Event()
         self._watchdog: threading.Thread | None = None
         if with_tensorflow:
@@ -127,6 +128,11 @@ class Worker:
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)
         self.doing = "starting"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the child has ended."""
+        return self._interrupt is not None or self._process.poll() is not None
 
     def send(self, value: Any) -> None:
         """Give the child a value. Raises the child's error if it has failed."""
@@ -175,13 +181,24 @@ class Worker:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Within the block the child has `time_limit` seconds; then the watchdog kills it, which ends the wait."""
+        """Within the block the child has `time_limit` seconds; then the watchdog kills it, which ends the wait.
+
+        An interrupt may leave half a message on the way, after which nothing that comes can be understood: the child is
+        given up. Whatever still wants something of it, to tidy up, is interrupted as well, so that no failure of the
+        child takes the interrupt's place.
+        """
+        if self._interrupt is not None:
+            raise self._interrupt
         if self._watchdog is None:
             self._watchdog = threading.Thread(target=self._watch, daemon=True)
             self._watchdog.start()
         self._deadline = time.monotonic() + self._time_limit
         try:
             yield
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            self._interrupt = interrupt
+            self._process.kill()
+            raise
         finally:
             self._deadline = math.inf
 

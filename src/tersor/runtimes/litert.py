@@ -117,16 +117,24 @@ class Session:
         except (RuntimeError, ValueError) as error:
             raise RuntimeFailure(f"the {self._kernels} kernels fail to run the model: {_first_line(error)}") from error
 
-    def time(self, inputs: Sequence[Array], seconds: float) -> float:
-        """Seconds of one invocation: the mean over as many as fit in `seconds`, at least one."""
+    def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
+        """Seconds that each of as many invocations took as fit in `seconds`, at least one.
+
+        One goes before them, to warm up; where that alone takes longer, it is the one.
+        """
+        begun = time.perf_counter()
         self.run(inputs)
-        start, runs = time.perf_counter(), 0
-        while True:
+        before = time.perf_counter()
+        if before - begun > seconds:
+            return [before - begun]
+        found: list[float] = []
+        begun = before
+        while not found or before - begun < seconds:
             self._interpreter.invoke()
-            runs += 1
-            passed = time.perf_counter() - start
-            if passed >= seconds:
-                return passed / runs
+            after = time.perf_counter()
+            found.append(after - before)
+            before = after
+        return found
 
     def reset(self) -> None:
         """Set the state of a recurrent model back to its start: 0, for int8 state its zero point (0.3 microseconds)."""

@@ -46,9 +46,9 @@ def serve(channel: Channel, *, with_tensorflow: bool = False) -> None:
                 key = len(models)
                 models[key] = [new_session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
                 channel.send(("ok", (key, models[key][0].inputs, models[key][0].outputs)))
-            elif command == "time":
+            elif command == "times":
                 key, sample, seconds = arguments
-                channel.send(("ok", models[key][0].time(sample, seconds)))
+                channel.send(("ok", models[key][0].times(sample, seconds)))
             elif command == "close":
                 models[arguments[0]] = []
                 return_freed_memory()

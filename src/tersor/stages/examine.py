@@ -76,8 +76,8 @@ def _leak(own: Sequence[Glimpse], digests: Sequence[bytes], others: Sequence[Gli
         return []
     item, twin = shared[0]
     where = item.source if item.source == twin.source else f"{item.source} is {twin.source}"
-    are = f"{len(shared)} of {len(others)} samples that are measured on are calibrated on, too"
-    return [f"{are} ({where}): figures look better than they are"]
+    were = f"{len(shared)} of {len(others)} samples that are measured on were calibrated on, too"
+    return [f"{were} ({where}): they say nothing of new data"]
 
 
 def _lopsided(labels: Sequence[object], names: Sequence[str]) -> list[str]:

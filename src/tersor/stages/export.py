@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from tersor import __version__
 from tersor.data.preprocess import EPSILON, Preprocess
 from tersor.errors import ModelError, RecipeError, UnsupportedError
 from tersor.formats import tflite
@@ -146,7 +146,7 @@ def _without_files(model: Model) -> Model:
 def _origin(path: Path, content: bytes, model: Model) -> tuple[str, ...]:
     attached = ", ".join(name for name, _ in model.attachments)
     return (
-        f"Made by tersor {__version__} from {path.name} ({len(content)} bytes).",
+        f"Made by tersor {importlib.metadata.version('tersor')} from {path.name} ({len(content)} bytes).",
         f"SHA-256 of that file: {hashlib.sha256(content).hexdigest()}",
         *([f"Left out: {attached}, and the metadata that refer to it."] if attached else []),
         "Not to be edited: make it again.",

@@ -246,7 +246,7 @@ class _Production:
         self, drafts: Mapping[Recipe, Corrected], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
     ) -> tuple[Product, tuple[Product, ...], int]:
         reference = self._engine.open(str(self._float_path), copies=available_threads())
-        few = _first(data, SAMPLES) if data is not None else _noise(reference)
+        few = _first(data, SAMPLES) if data is not None else random_samples(reference)
         if data is not None and not few:
             raise DataError(f"{data.what}: no samples to measure on")
         wanted = list(real_outputs(reference, few))
@@ -389,7 +389,7 @@ def _has_samples(data: Dataset | None) -> bool:
     return len(data) > 0 if data.size is not None else bool(_first(data, 1))
 
 
-def _noise(reference: Handle) -> list[object]:
+def random_samples(reference: Handle) -> list[object]:
     """Two random samples, to run a file that was made without data."""
     import numpy as np
 

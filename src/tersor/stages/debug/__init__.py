@@ -21,6 +21,7 @@ from tersor.ops import LAYERS
 from tersor.passes import restore_float_network
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.debug.causes import Case, Finding, findings
+from tersor.stages.debug.distributions import Distribution, of_counts, of_weights
 from tersor.stages.debug.errors import Errors, ErrorSums, ValueSums
 from tersor.stages.debug.instrument import Shown, with_all_outputs, with_branches
 from tersor.stages.debug.match import CONVERSIONS, counterparts
@@ -44,6 +45,8 @@ class Row:
             has no counterpart.
         total: the error of its result in the quantized network.
         findings: what is wrong, the likeliest cause first; empty if nothing is.
+        activations: how the float values spread that the result stands for.
+        weights: how the float network's weights spread, beside what the quantized file stores them in.
     """
 
     tensor: str
@@ -53,6 +56,8 @@ class Row:
     own: Errors | None
     total: Errors
     findings: tuple[Finding, ...]
+    activations: Distribution | None
+    weights: Distribution | None
 
     @property
     def blame(self) -> float:
@@ -133,7 +138,7 @@ def debug(
         admit_tensorflow_ops(quantized, runner)
         measurement = _Measurement(integers, matched, branched, shown)
         count = measurement.run(reference, quantized, samples, size, folder, runner, kernels, progress)
-    rows = sorted(measurement.rows(pairs), key=lambda row: -row.blame)
+    rows = sorted(measurement.rows(pairs, floats), key=lambda row: -row.blame)
     unmatched = tuple(op.outputs[0] for op in watched if op.outputs[0] not in pairs)
     return Diagnosis(tuple(rows), unmatched, (*remarks, *measurement.remarks(rows)), count, kernels)
 
@@ -212,16 +217,19 @@ class _Measurement:
             raise DataError("there are no samples to compare on")
         return count
 
-    def rows(self, pairs: dict[str, str]) -> list[Row]:
-        """One per operator."""
+    def rows(self, pairs: dict[str, str], floats: Graph) -> list[Row]:
+        """One per operator; `pairs`: the value of `floats` that each result stands for."""
         rows = []
         for op in self._ops:
             name = op.outputs[0]
             variance = float(self._values[name].variance.mean())
             own = self._own[name].errors(variance) if name in self._own else None
             total = self._total[name].errors(variance)
-            case = Case(op, self._graph, self._values[name], self._params(name), own, total)
-            rows.append(Row(name, pairs[name], op.kind, case.params, own, case.total, findings(case)))
+            values, params = self._values[name], self._params(name)
+            found = findings(Case(op, self._graph, values, params, own, total))
+            spread = of_counts(values.histogram, values.smallest, values.largest, params)
+            weights = of_weights(op, self._graph, floats.producers.get(pairs[name]), floats)
+            rows.append(Row(name, pairs[name], op.kind, params, own, total, found, spread, weights))
         return rows
 
     def remarks(self, rows: Sequence[Row]) -> tuple[str, ...]:

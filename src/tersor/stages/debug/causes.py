@@ -17,7 +17,7 @@ from tersor.ops import BIAS, OPS, WEIGHT
 from tersor.stages.debug.errors import Errors, ValueSums
 from tersor.stages.debug.match import real_values
 
-_GOOD_DB = 25.0
+GOOD_DB = 25.0
 """An error this far below the signal's variance needs no cause."""
 
 _COARSE_STEPS = 0.5
@@ -58,7 +58,7 @@ class Case:
     @property
     def is_good(self) -> bool:
         """Whether there is nothing to explain."""
-        return self.error.ac_sqnr_db >= _GOOD_DB
+        return self.error.ac_sqnr_db >= GOOD_DB
 
     def operand(self, role: str) -> tuple[Array | None, QuantParams | None]:
         """The real values and the numbers of the constant operand of a role."""
@@ -216,7 +216,7 @@ def small_probabilities(case: Case) -> Seen:
 
 def accumulated_error(case: Case) -> Seen:
     """Its own error is small: what reaches it is wrong already."""
-    if case.own is None or case.total.ac_sqnr_db >= _GOOD_DB or case.own.sqnr_db < case.total.sqnr_db + _DEEP_DB:
+    if case.own is None or case.total.ac_sqnr_db >= GOOD_DB or case.own.sqnr_db < case.total.sqnr_db + _DEEP_DB:
         return None
     seen = f"by itself it would reach {case.own.sqnr_db:.0f} dB: the error comes from before"
     return seen, "cure the operators before it"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tersor.ir.graph import Array
+from tersor.numerics.histogram import Histogram
 from tersor.numerics.metrics import decibel
 
 
@@ -93,7 +94,7 @@ class ErrorSums:
 
 
 class ValueSums:
-    """Adds up float values: how they spread per channel, and which of the integer levels they use."""
+    """Adds up float values: how they spread, also per channel, and which of the integer levels they use."""
 
     def __init__(self, low: float, high: float) -> None:
         self._low = low
@@ -104,10 +105,12 @@ class ValueSums:
         self._levels = np.zeros(LEVELS, np.int64)
         self.smallest = np.inf
         self.largest = -np.inf
+        self.histogram = Histogram()
 
     def add(self, values: Array) -> None:
         """Take one sample."""
         channels = values.shape[-1] if values.ndim > 1 else 1
+        self.histogram.add(values)
         rows = values.reshape(-1, channels).astype(np.float64)
         if not self._count:
             self._sums, self._squares = np.zeros(channels), np.zeros(channels)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.errors import PlanError, TersorError
@@ -31,8 +31,11 @@ from tersor.stages.repair.figures import Figures, Reference, compared
 from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop
 from tersor.stages.repair.samples import Samples, divided
 from tersor.stages.repair.trial import Bench, Trial
-from tersor.stages.repair.widening import Mixture, widenings
+from tersor.stages.repair.widening import Mixture, Widening, widenings
 from tersor.stages.save import atomic, require_writable
+
+if TYPE_CHECKING:
+    from tersor.stages.mixed_precision import Mixture as CostedMixture
 
 __all__ = ["Goal", "Repair", "Step", "Verdict", "parse_drop", "repair", "repair_each", "together"]
 
@@ -133,11 +136,7 @@ def repair(
         goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
         preparation = Preparation(float_model, float_path, own.calibration, runner, progress)
         climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
-        climb.start(recipe)
-        climb.free_rungs()
-        climb.costly_rungs()
-        for widening in allowed:
-            climb.widen(widening, _mixtures(preparation, own, widening.widen, runner, progress))
+        climbed(climb, recipe, allowed, preparation, own, runner, progress)
         found = climb.kept.recipe
         outcome = produce(
             model, {found: output}, own.calibration, own.reporting, options, progress, runner, batched, preparation
@@ -195,12 +194,40 @@ def _told(progress: Progress | None) -> Callable[[int], None]:
     return lambda count: None if progress is None else progress("repairing: candidates", count, None)
 
 
+def climbed(
+    climb: Climb,
+    recipe: Recipe,
+    allowed: Sequence[Widening],
+    preparation: Preparation,
+    own: Samples,
+    engine: Engine,
+    progress: Progress | None = None,
+    largest: int | None = None,
+) -> None:
+    """The whole ladder: the recipe as it was asked for, what costs nothing, what costs little, and what may be widened.
+
+    What would make the file larger than `largest` bytes is left out.
+    """
+    climb.start(recipe)
+    climb.free_rungs()
+    climb.costly_rungs(largest)
+    for widening in allowed:
+        find = _mixtures(preparation, own, widening.widen, engine, progress)
+        climb.widen(widening, find if largest is None else _within(largest, climb, find))
+
+
+def _within(
+    largest: int, climb: Climb, find: Callable[[Recipe], Sequence[CostedMixture]]
+) -> Callable[[Recipe], Sequence[Mixture]]:
+    return lambda recipe: [item for item in find(recipe) if climb.kept.size_bytes + item.extra_bytes <= largest]
+
+
 def _mixtures(
     preparation: Preparation, samples: Samples, widen: str, engine: Engine, progress: Progress | None
-) -> Callable[[Recipe], Sequence[Mixture]]:
+) -> Callable[[Recipe], Sequence[CostedMixture]]:
     """Finds mixtures for a recipe, measured on samples of the calibration data: others than candidates are."""
 
-    def find(recipe: Recipe) -> Sequence[Mixture]:
+    def find(recipe: Recipe) -> Sequence[CostedMixture]:
         from tersor.stages.mixed_precision import mixtures
 
         model, statistics, _ = preparation.drafted(recipe)

@@ -100,11 +100,14 @@ class Climb:
                 return
             self._climb(rung)
 
-    def costly_rungs(self, ladder: Sequence[Rung] = COSTLY) -> None:
-        """Try what makes the file a little larger and slower, unless the goal is likely to hold as it is."""
+    def costly_rungs(self, largest: int | None = None, ladder: Sequence[Rung] = COSTLY) -> None:
+        """Try what makes the file a little larger and slower, unless the goal is likely to hold as it is.
+
+        Files of more than `largest` bytes are not kept.
+        """
         for rung in ladder:
             if not self._goal.holds(self.kept.figures):
-                self._climb(rung)
+                self._climb(rung, largest)
 
     def widen(self, widening: Widening, mixtures: Callable[[Recipe], Sequence[Mixture]]) -> None:
         """Give the fewest operators more bits that reach the goal; if none does, those beyond which more do not help.
@@ -175,14 +178,15 @@ class Climb:
             handle.close()
         return timings[1].ratio
 
-    def _climb(self, rung: Rung) -> None:
+    def _climb(self, rung: Rung, largest: int | None = None) -> None:
         """Try what a rung changes, if it changes anything, and keep it if it helps."""
         recipe = rung.change(self.kept.recipe)
         if recipe == self.kept.recipe or (rung.needs_integers and not recipe.needs_calibration):
             return
         step = self._measured(rung.name, rung.does, rung.cost, recipe, self.kept)
         if step.after is not None:
-            kept, why = self._judged(self.kept, step.after, step.gain)
+            fits = largest is None or step.after.size_bytes <= largest
+            kept, why = self._judged(self.kept, step.after, step.gain) if fits else (False, "too large")
             step = replace(step, kept=kept, why=why)
         self.steps.append(step)
         self._bench.preparation.forget_all_but(self.kept.recipe)

@@ -15,7 +15,7 @@ from tersor.ir.graph import Array
 from tersor.numerics.metrics import noise_shares, softmax, worst_share
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.compare import batches, real_outputs
-from tersor.stages.evaluate import Change, Scorer, as_sample
+from tersor.stages.evaluate import Change, Score, Scorer, as_sample
 
 _TOP = {"top1": 1, "top5": 5}
 """Metrics of classifiers, and how many answers each looks at."""
@@ -33,6 +33,7 @@ class Figures:
             if it knows how often it is right, its mean is the drop to expect. None without classes.
         change: of the metric, from the float model's on the same samples; None without a metric.
         score: of the float model, in the metric.
+        scores: of the float model and of this one, with their intervals; None without a metric.
     """
 
     signal: Array
@@ -41,6 +42,7 @@ class Figures:
     lost: Array | None = None
     change: Change | None = None
     score: float | None = None
+    scores: tuple[Score, Score] | None = None
 
     @property
     def samples(self) -> int:
@@ -140,11 +142,12 @@ class Tally:
     def figures(self) -> Figures:
         """What was seen."""
         changed, lost = (np.array(self._changed), np.array(self._lost)) if self._classes is not None else (None, None)
-        change = score = None
+        change = score = scores = None
         if self._scorers is not None:
             reference, other = self._scorers
-            change, score = other.change_from(reference), reference.score().value
-        return Figures(np.array(self._signal), np.array(self._noise), changed, lost, change, score)
+            change, scores = other.change_from(reference), (reference.score(), other.score())
+            score = scores[0].value
+        return Figures(np.array(self._signal), np.array(self._noise), changed, lost, change, score, scores)
 
 
 class Reference:

@@ -79,7 +79,7 @@ class Goal:
     def __str__(self) -> str:
         limit = f"{100 * self.max_drop:.3g}"
         if self.kind == "points":
-            return f"{self.metric} at most {limit} points below float"
+            return f"{self.metric} at most {limit} point{'' if limit == '1' else 's'} below float"
         if self.kind == "relative":
             return f"{self.metric} within {limit} % of float's"
         if self.kind == "answers":

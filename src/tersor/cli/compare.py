@@ -1,0 +1,75 @@
+"""`tersor compare`: what one model does otherwise than another, on the same samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tersor.cli import groups, options
+
+_MISSED = 9
+
+
+def command(
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="A model of any kind, usually the float one.", show_default=False)
+    ],
+    second: Annotated[Path, typer.Argument(metavar="B", help="What is compared with it.", show_default=False)],
+    data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
+    metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option(metavar="1%", help="End with code 9 if B loses more than this against A.", show_default=False),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples to compare on, at most.")] = 1000,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of a run that is timed.")] = 1,
+    as_json: options.Json = False,
+    *,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
+) -> None:
+    """Compare two models: answers, SQNR, paired difference in accuracy with its interval, size, time, memory."""
+    from contextlib import ExitStack
+
+    from tersor.cli import console
+    from tersor.report.sides import pair_notes, pair_to_dict, sides_table
+    from tersor.runtimes.engine import Engine
+    from tersor.stages.load import admit_tensorflow_ops, runnable
+    from tersor.stages.repair import Verdict, parse_drop
+    from tersor.stages.repair.goal import goal_of
+    from tersor.stages.side_by_side import side_by_side
+
+    drop = None if max_drop is None else parse_drop(max_drop)
+    with ExitStack() as stack:
+        engine = stack.enter_context(Engine())
+        models = [opening.load(path) for path in (first, second)]
+        for loaded in models:
+            admit_tensorflow_ops(loaded, engine)
+        dataset = normalization.load(data, models[0])
+        one, other = (stack.enter_context(runnable(loaded)) for loaded in models)
+        report = stack.enter_context(console.progress())
+        pair = side_by_side(
+            one,
+            other,
+            (str(first), str(second)),
+            dataset,
+            engine,
+            metric=metric,
+            samples=samples,
+            threads=threads,
+            progress=report,
+        )
+    goal = goal_of(drop or 0.0, pair.metric, has_classes=pair.has_classes)
+    verdict = None if drop is None else goal.verdict(pair.figures)
+    if as_json:
+        console.print_json(pair_to_dict(pair, goal, None if verdict is None else verdict.value))
+    else:
+        console.out.print(sides_table([pair.first, pair.second]))
+        console.say(pair_notes(pair, goal))
+    if verdict is Verdict.MISSED:
+        console.warn(f"goal MISSED ({goal})")
+    elif verdict is not None and not as_json:
+        console.note(f"goal {verdict.value} ({goal})")
+    raise typer.Exit(_MISSED if verdict is Verdict.MISSED else 0)

@@ -1,0 +1,149 @@
+"""What `tersor optimize` found, in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from tersor.stages.search.reasons import size
+from tersor.stages.search.result import Candidate, Search
+
+
+def search_table(found: Search, *, is_narrow: bool = False) -> Table:
+    """A row for the float model and each candidate, the pick in bold; columns without any figure are left out.
+
+    A narrow table, for 80 columns, has the figures that decide.
+    """
+    rows = (found.reference, *found.candidates)
+    columns: list[tuple[str, Callable[[Candidate], str]]] = [("size", lambda row: _size(row, found.reference))]
+    scored = next((row.score for row in rows if row.score is not None), None)
+    if scored is not None:
+        columns.append((scored.metric, _score))
+        columns.append(("change [95 %]", _change))
+    if any(row.agreement is not None for row in rows) and not (is_narrow and scored):
+        columns.append(("agree", _agreement))
+    if any(row.sqnr_db is not None for row in rows):
+        columns.append(("SQNR", _sqnr))
+    if any(row.timing is not None for row in rows):
+        columns += [("x float", _short_ratio)] if is_narrow else [("ms (p95)", _latency), ("x float [95 %]", _ratio)]
+    if any(row.peak_bytes is not None for row in rows) and not is_narrow:
+        columns.append(("memory", lambda row: "" if row.peak_bytes is None else size(row.peak_bytes)))
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("candidate", no_wrap=True)
+    for title, _ in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        mark = "*" if row.name == found.pick else ("+" if row.name in found.front else "")
+        style = "bold" if row.name == found.pick else None
+        table.add_row(mark, *map(escape, (row.name, *(cell(row) for _, cell in columns))), style=style)
+    return table
+
+
+def search_verdict(found: Search) -> list[str]:
+    """What to ship, and how its goal stands: what somebody in a hurry reads."""
+    count = len(found.reasons) - len(found.out)
+    return list(found.reasons[:count])
+
+
+def search_notes(found: Search, report: Path) -> list[str]:
+    """Why the others are out, and what the figures rest on."""
+    own = found.conditions
+    cost = "time" if found.target == "cpu" else "memory of activations"
+    notes = list(found.reasons[len(search_verdict(found)) :])
+    notes += [f"not tried: {name}: {why}" for name, why in found.not_tried.items()]
+    if own.reporting_samples:
+        notes.append(
+            f"calibrated on {own.calibration_samples} samples, chosen by {own.tuning_samples} others, "
+            f"figures from {own.reporting_samples} further ones, which could only refuse a choice"
+        )
+    notes.append(f"*: the pick; +: no other is better in loss, size and {cost}")
+    notes.append(
+        f"ms: median and 95th percentile of runs with {own.threads} thread{'s' if own.threads > 1 else ''} on the "
+        f"{own.kernels} kernels, each file in turn with the float model; {own.processor}"
+    )
+    notes.append("memory: peak growth of a fresh process that loads and runs the file")
+    notes += found.notes
+    files = len(found.candidates)
+    notes.append(
+        f"wrote {found.folder}/pick.tflite ({found.pick}), recipe.toml, {report.name} and {files} variants in "
+        f"{found.seconds:.0f} s"
+    )
+    return notes
+
+
+def search_warnings(found: Search) -> list[str]:
+    """What the user should not miss."""
+    pick = found.picked
+    own = [f"{pick.name}: {text}" for text in pick.warnings] if pick is not None else []
+    ended = ["interrupted: what is done is kept, and the same command goes on from there"] if found.interrupted else []
+    return [*found.doubts, *found.missed, *own, *ended]
+
+
+def in_short(item: Candidate) -> str:
+    """A candidate in a line."""
+    parts = [size(item.size_bytes)]
+    if item.timing is not None:
+        parts.append(f"{item.timing.ratio:.2f}x float's time")
+    if item.change is not None and item.score is not None:
+        parts.append(f"{item.score.metric} {_change(item).split(' ')[0]}")
+    elif item.agreement is not None:
+        parts.append(f"{_agreement(item)} same answers")
+    elif item.sqnr_db is not None:
+        parts.append(f"SQNR {_sqnr(item)} dB")
+    return f"{item.name} ({', '.join(parts)})"
+
+
+def _size(row: Candidate, reference: Candidate) -> str:
+    return size(row.size_bytes) + ("" if row is reference else f" {row.size_bytes / reference.size_bytes:.2f}x")
+
+
+def _is_share(row: Candidate) -> bool:
+    return row.score is not None and row.score.metric in ("top1", "top5")
+
+
+def _score(row: Candidate) -> str:
+    if row.score is None:
+        return ""
+    return f"{100 * row.score.value:.1f}" if _is_share(row) else f"{row.score.value:.4g}"
+
+
+def _change(row: Candidate) -> str:
+    """The float model's own interval, and what the others gained or lost on the same samples."""
+    if row.score is None:
+        return ""
+    unit, digits = (100, ".1f") if _is_share(row) else (1, ".3g")
+    if row.change is None:
+        low, high = (unit * bound for bound in row.score.interval)
+        return f"[{low:{digits}}, {high:{digits}}]"
+    low, high = (unit * bound for bound in row.change.interval)
+    return f"{unit * row.change.value:+{digits}} [{low:+{digits}}, {high:+{digits}}]"
+
+
+def _agreement(row: Candidate) -> str:
+    return "" if row.agreement is None else f"{100 * row.agreement:.1f}%"
+
+
+def _sqnr(row: Candidate) -> str:
+    if row.sqnr_db is None:
+        return ""
+    return "exact" if row.sqnr_db == math.inf else f"{row.sqnr_db:.1f}"
+
+
+def _latency(row: Candidate) -> str:
+    return "" if row.timing is None else f"{row.timing.median_ms:.3g} ({row.timing.p95_ms:.3g})"
+
+
+def _short_ratio(row: Candidate) -> str:
+    return "" if row.timing is None else f"{row.timing.ratio:.2f}"
+
+
+def _ratio(row: Candidate) -> str:
+    if row.timing is None:
+        return ""
+    low, high = row.timing.ratio_interval
+    return f"{row.timing.ratio:.2f} [{low:.2f}, {high:.2f}]"

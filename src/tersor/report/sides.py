@@ -1,0 +1,126 @@
+"""Files timed in turn, and two of them compared, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from tersor.report.outcome import finite, score_to_dict
+from tersor.runtimes.profile import Profile
+from tersor.stages.repair.goal import Goal
+from tersor.stages.search.reasons import loss, size
+from tersor.stages.side_by_side import Pair, Side
+
+
+def sides_table(sides: Sequence[Side]) -> Table:
+    """A row per file; ratios are to the first."""
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column("model", no_wrap=True)
+    for title in ("size", "gzip", "ms (p95)", "x first [95 %]", "runs", "memory"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if any(side.score is not None for side in sides):
+        table.add_column(next(side.score.metric for side in sides if side.score is not None), justify="right")
+    for side in sides:
+        cells = [side.name, size(side.size_bytes), size(side.gzip_bytes), *_times(side)]
+        cells.append("" if side.peak_bytes is None else size(side.peak_bytes))
+        if side.score is not None:
+            is_share = side.score.metric in ("top1", "top5")
+            cells.append(f"{100 * side.score.value:.1f} %" if is_share else f"{side.score.value:.4g}")
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def operators_table(name: str, found: Profile) -> Table:
+    """What kinds of operators take of a run, the longest first, and what is left for the runtime itself."""
+    kinds: dict[tuple[str, str], list[float]] = {}
+    for item in found.operators:
+        kinds.setdefault((item.kind, "XNNPACK" if item.node is None else "builtin"), []).append(item.us)
+    rest = found.total_us - sum(item.us for item in found.operators)
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table.add_column(f"{name}: operators", no_wrap=True)
+    for title in ("kernels", "count", "us", "share"):
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = [(kind, kernels, str(len(own)), sum(own)) for (kind, kernels), own in kinds.items()]
+    rows = [*sorted(rows, key=lambda row: -row[3]), ("(the rest)", "", "", max(rest, 0.0))]
+    for kind, kernels, count, us in rows:
+        shown = f"{us:.1f}" if us or kernels != "XNNPACK" else "< 1 each"
+        table.add_row(escape(kind), kernels, count, shown, f"{100 * us / found.total_us:.1f} %")
+    return table
+
+
+def profile_to_dict(found: Profile, names: Sequence[str]) -> dict[str, Any]:
+    """Every operator in the order in which it ran; `names` are those of the graph's operators."""
+    return {
+        "total_us": found.total_us,
+        "runs": found.runs,
+        "operators": [
+            {
+                "kind": item.kind,
+                "name": names[item.node] if item.node is not None and item.node < len(names) else None,
+                "kernels": "xnnpack" if item.node is None else "builtin",
+                "us": item.us,
+            }
+            for item in found.operators
+        ],
+    }
+
+
+def pair_notes(pair: Pair, goal: Goal) -> list[str]:
+    """What the second does otherwise, in sentences."""
+    figures, found = pair.figures, []
+    if goal.kind in ("points", "relative"):
+        found.append(f"{pair.second.name} {loss(goal, figures).replace('float', pair.first.name)}")
+    if figures.agreement is not None:
+        found.append(f"same answer on {100 * figures.agreement:.1f} % of {figures.samples} samples")
+    found.append(f"SQNR of its outputs against the other's: {figures.sqnr_db:.1f} dB")
+    return found
+
+
+def pair_to_dict(pair: Pair, goal: Goal, verdict: str | None) -> dict[str, Any]:
+    """Everything, as JSON has it."""
+    change, figures = pair.figures.change, pair.figures
+    return {
+        "first": side_to_dict(pair.first),
+        "second": side_to_dict(pair.second),
+        "samples": figures.samples,
+        "agreement": figures.agreement,
+        "sqnr_db": finite(figures.sqnr_db),
+        "accuracy_change": None
+        if change is None
+        else {
+            "value": finite(change.value),
+            "interval": [finite(bound) for bound in change.interval],
+            "significant": change.is_significant,
+        },
+        "goal": None if verdict is None else str(goal),
+        "verdict": verdict,
+    }
+
+
+def side_to_dict(side: Side) -> dict[str, Any]:
+    """One file, as JSON has it."""
+    timing = side.timing
+    return {
+        "file": side.name,
+        "size_bytes": side.size_bytes,
+        "gzip_bytes": side.gzip_bytes,
+        "latency_ms": None if timing is None else timing.median_ms,
+        "latency_p95_ms": None if timing is None else timing.p95_ms,
+        "latency_ratio": None if timing is None else timing.ratio,
+        "latency_ratio_interval": None if timing is None else list(timing.ratio_interval),
+        "latency_runs": None if timing is None else timing.runs,
+        "peak_bytes": side.peak_bytes,
+        "accuracy": score_to_dict(side.score),
+    }
+
+
+def _times(side: Side) -> tuple[str, str, str]:
+    timing = side.timing
+    if timing is None:
+        return "", "", ""
+    low, high = timing.ratio_interval
+    ratio = f"{timing.ratio:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{timing.median_ms:.3g} ({timing.p95_ms:.3g})", ratio, str(timing.runs)

@@ -1,0 +1,244 @@
+"""Float model + data + target -> every variant that makes sense, measured, and which one to ship, and why."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tersor.cache import digest
+from tersor.data.dataset import Dataset, from_iterable
+from tersor.errors import PlanError, RecipeError
+from tersor.formats import tflite
+from tersor.ir.graph import Model
+from tersor.recipe import Recipe
+from tersor.runtimes.engine import Engine
+from tersor.stages.evaluate import Scorer
+from tersor.stages.load import admit_tensorflow_ops
+from tersor.stages.optimize import optimize
+from tersor.stages.plan.refusals import refuse_finished
+from tersor.stages.prepare import Preparation, Progress
+from tersor.stages.produce import Options
+from tersor.stages.repair.goal import goal_of
+from tersor.stages.search.conditions import conditions_of
+from tersor.stages.search.course import Course, Standing
+from tersor.stages.search.evidence import Evidence, evidence_of, fewer_to_calibrate
+from tersor.stages.search.front import Judge
+from tersor.stages.search.gauge import Gauge
+from tersor.stages.search.improve import Improvement
+from tersor.stages.search.journal import Journal
+from tersor.stages.search.place import PICK, RECIPE, REPORT, Place
+from tersor.stages.search.reasons import missed, reasons_for, why_out
+from tersor.stages.search.remarks import doubts, remarks
+from tersor.stages.search.result import Candidate, Conditions, Limits, Search
+from tersor.stages.search.targets import Target, target_of
+
+__all__ = [
+    "PICK",
+    "RECIPE",
+    "REPORT",
+    "Candidate",
+    "Conditions",
+    "Limits",
+    "Search",
+    "Standing",
+    "Wish",
+    "search",
+]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is searched for, and how.
+
+    Attributes:
+        target: a name of `targets.TARGETS`.
+        limits: what the pick has to keep.
+        options: numbers of samples and the metric; `latency` is always measured.
+        minutes: after so many nothing further is begun.
+        threads: of one run that is timed.
+        fresh: whether to make everything anew that an earlier run in the same folder made.
+        scarce: whether fewer samples may be calibrated on than `options` say, where there are few.
+    """
+
+    target: str = "cpu"
+    limits: Limits = field(default_factory=Limits)
+    options: Options = field(default_factory=Options)
+    minutes: float = 10.0
+    threads: int = 1
+    fresh: bool = False
+    scarce: bool = True
+
+
+def search(
+    model: Model,
+    folder: str | Path,
+    data: Dataset | Iterable[object] | None = None,
+    evaluation: Dataset | Iterable[object] | None = None,
+    wish: Wish | None = None,
+    *,
+    progress: Progress | None = None,
+    announce: Callable[[Standing], None] | None = None,
+    engine: Engine | None = None,
+) -> Search:
+    """Make every variant that makes sense for a target, measure all, and pick one.
+
+    What is done is kept in the folder: the same call goes on from there. A `KeyboardInterrupt` ends it with what there
+    is, if there is anything.
+
+    Args:
+        model: a float model.
+        folder: where everything is written: each variant, `pick.tflite`, `recipe.toml`.
+        data: samples to calibrate on; of the others half is chosen by, and half reported on. Without data only what
+            needs none is made, and what that loses is not known.
+        evaluation: samples to report on; all others of `data` are chosen by then.
+        wish: target, limits, numbers of samples, time.
+        progress: told what is going on.
+        announce: told how far it is and what is best so far.
+        engine: the process to run in; by default one of its own.
+
+    Raises:
+        RecipeError: an option makes no sense, or the target is not known.
+        PlanError: the target forbids every candidate; says by which rule.
+        DataError: too few samples, or labels that do not fit.
+        UnsupportedError, RuntimeFailure: the float model is not one, or does not run.
+        OutputError: the folder cannot be written.
+    """
+    wish, folder, started = wish or Wish(), Path(folder), time.monotonic()
+    target = target_of(wish.target)
+    recipes = {name: own for name, own in target.recipes().items() if data is not None or not own.needs_calibration}
+    with ExitStack() as stack:
+        place = Place(model, folder)
+        _refuse(model, wish, target, recipes, has_data=data is not None)
+        place.require_writable(recipes)
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
+        runner = engine or stack.enter_context(Engine())
+        admit_tensorflow_ops(model, runner)
+        float_model, float_path = optimize(model), temporary / "float.tflite"
+        tflite.write(float_model, float_path)
+        told = progress or (lambda _what, _done, _total: None)
+        evidence = _evidence(float_model, float_path, data, evaluation, wish, runner, told)
+        journal = Journal(folder, _key(float_model, evidence, wish), fresh=wish.fresh)
+        deadline = started + 60 * wish.minutes
+        calibration = None if evidence is None else evidence.samples.calibration
+        preparation = Preparation(float_model, float_path, calibration, runner, told)
+        gauge = Gauge(preparation, float_path, evidence, runner, wish.threads, deadline, told)
+        judge = Judge(target, wish.limits, None if evidence is None else evidence.goal)
+        course = Course(judge, gauge, journal, place.of, started, deadline, announce or (lambda _standing: None))
+        reference = _reference(journal, gauge)
+        course.flavours(recipes)
+        if not course.candidates:
+            raise PlanError(_forbidden(target, course.not_tried))
+        if evidence is not None:
+            improvement = Improvement(preparation, evidence, runner, temporary, deadline, wish.minutes, journal, told)
+            course.repairs(recipes, target.repaired, improvement)
+        pick = judge.best(course.candidates)
+        assert pick is not None
+        place.write_pick(pick, evidence)
+    found = _Found(wish, place, judge, evidence, course, reference, pick)
+    return found.search(time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Everything that the result is made of."""
+
+    wish: Wish
+    place: Place
+    judge: Judge
+    evidence: Evidence | None
+    course: Course
+    reference: Candidate
+    pick: Candidate
+
+    def search(self, seconds: float) -> Search:
+        """The result."""
+        judge, pick, candidates = self.judge, self.pick, tuple(self.course.candidates)
+        out, evidence = why_out(judge, pick, candidates), self.evidence
+        calibration = None if evidence is None else evidence.samples.calibration
+        used = 0 if calibration is None or calibration.size is None else len(calibration)
+        return Search(
+            model=self.place.model.source,
+            target=self.wish.target,
+            limits=self.wish.limits,
+            goal=judge.goal,
+            reference=self.reference,
+            candidates=candidates,
+            front=judge.front(candidates, pick),
+            pick=pick.name,
+            verdict=None if judge.goal is None or pick.reporting is None else judge.goal.verdict(pick.reporting),
+            reasons=reasons_for(judge, self.reference, pick, out),
+            out=out,
+            not_tried=dict(self.course.not_tried),
+            missed=missed(judge, pick, candidates),
+            conditions=conditions_of(evidence, used, self.wish.threads),
+            folder=self.place.folder,
+            seconds=seconds,
+            interrupted=self.course.interrupted,
+            notes=remarks(judge, self.reference, evidence, self.course.journal, self.course.known),
+            doubts=doubts(evidence),
+        )
+
+
+def _refuse(model: Model, wish: Wish, target: Target, recipes: Mapping[str, Recipe], *, has_data: bool) -> None:
+    """Raise now what would be raised after a long search."""
+    goal_of(wish.limits.max_drop, None, has_classes=False)
+    if wish.limits.max_latency_ms is not None and not target.is_this_machine:
+        raise RecipeError(
+            f"--max-latency: time is measured on this machine's CPU, which says nothing about {target.name}; leave it "
+            "out, or take --target cpu"
+        )
+    if not has_data and not wish.limits.is_default:
+        raise RecipeError("--max-drop: what is lost is measured on data: give --data")
+    if not recipes:
+        raise PlanError(
+            f"target {target.name} {target.rule}, and integers need the ranges that values take: give --data"
+        )
+    refuse_finished(model)
+    if wish.options.metric is not None:
+        Scorer(wish.options.metric)
+
+
+def _evidence(
+    model: Model,
+    float_path: Path,
+    data: Dataset | Iterable[object] | None,
+    evaluation: Dataset | Iterable[object] | None,
+    wish: Wish,
+    engine: Engine,
+    progress: Progress,
+) -> Evidence | None:
+    if data is None:
+        return None
+    own, other = _dataset(data), None if evaluation is None else _dataset(evaluation)
+    options = wish.options
+    if wish.scarce:
+        options = replace(options, calibration_samples=fewer_to_calibrate(own, other, options.calibration_samples))
+    return evidence_of(model, float_path, own, other, options, wish.limits.max_drop, engine, progress)
+
+
+def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
+    return samples if isinstance(samples, Dataset) else from_iterable(samples)
+
+
+def _key(model: Model, evidence: Evidence | None, wish: Wish) -> str:
+    """What candidates follow from, but for their recipes."""
+    samples = None if evidence is None else (evidence.digest(), evidence.metric)
+    return digest("search", model.graphs, samples, wish.threads)
+
+
+def _reference(journal: Journal, gauge: Gauge) -> Candidate:
+    """The float model, measured now or before."""
+    kept = journal.candidate("float")
+    found = gauge.reference() if kept is None else kept
+    if kept is None:
+        journal.put_candidate("float", found)
+    return replace(found, path=gauge.float_source)
+
+
+def _forbidden(target: Target, reasons: Mapping[str, str]) -> str:
+    lines = "".join(f"\n  {name}: {why}" for name, why in reasons.items())
+    return f"target {target.name} {target.rule}, and this model has no candidate for it:{lines}"

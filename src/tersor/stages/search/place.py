@@ -1,0 +1,64 @@
+"""The output folder: what is called what, and what must not be overwritten."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tersor.errors import OutputError
+from tersor.ir.graph import Model
+from tersor.recipe import Recipe, to_toml
+from tersor.stages.produce import refuse_outputs
+from tersor.stages.save import atomic, require_writable
+from tersor.stages.search.evidence import Evidence
+from tersor.stages.search.result import Candidate
+
+PICK, RECIPE, REPORT = "pick.tflite", "recipe.toml", "report.json"
+"""What lies in the output folder besides the candidates."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The output folder for one model.
+
+    Attributes:
+        model: the float model.
+        folder: where everything is written.
+    """
+
+    model: Model
+    folder: Path
+
+    def of(self, name: str) -> Path:
+        """The file of a candidate."""
+        source = Path(self.model.source)
+        stem = source.resolve().name if source.is_dir() else source.stem
+        if not self.model.source or not source.exists():  # a model of this process
+            stem = "model"
+        return self.folder / f"{stem}.{name}.tflite"
+
+    def require_writable(self, recipes: Mapping[str, Recipe]) -> None:
+        """Raise OutputError now if something could not be written later, or would replace the float model."""
+        folder, model = self.folder, self.model
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: is a file; --output is the folder for all variants")
+        refuse_outputs(model, {recipe: self.of(name) for name, recipe in recipes.items()})
+        for name in (PICK, RECIPE):
+            if model.source and (folder / name).resolve() == Path(model.source).resolve():
+                raise OutputError(f"{folder / name}: would replace the float model itself; give another --output")
+            require_writable(folder / name)
+
+    def write_pick(self, pick: Candidate, evidence: Evidence | None) -> None:
+        """The pick under a name of its own, and the recipe that makes it again. Raises OutputError."""
+        with atomic(self.folder / PICK) as temporary:
+            shutil.copyfile(pick.path, temporary)
+        assert pick.recipe is not None
+        remarks = [f"{pick.name}, the pick of tersor optimize"]
+        if evidence is not None:
+            own = evidence.samples.calibration
+            remarks.append(f"goal: {evidence.goal}")
+            remarks.append(f"calibrated on {'some' if own.size is None else len(own)} samples of {evidence.what}")
+        with atomic(self.folder / RECIPE) as temporary:
+            temporary.write_text(to_toml(pick.recipe, tuple(remarks)), "utf-8")

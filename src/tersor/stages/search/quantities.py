@@ -1,0 +1,28 @@
+"""Sizes and times as people write them: 2MB, 10ms, 1.5 h."""
+
+from __future__ import annotations
+
+import re
+
+from tersor.errors import RecipeError
+
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_bytes(option: str, text: str) -> int:
+    """Bytes: 2MB are two million, 2MiB a little more. Raises RecipeError."""
+    return int(_parsed(option, text, _BYTES, "500kB, 2MB or 1.5MiB"))
+
+
+def parse_seconds(option: str, text: str) -> float:
+    """Seconds; without a unit it is not known which are meant. Raises RecipeError."""
+    return _parsed(option, text, _SECONDS, "10ms, 90s or 10min")
+
+
+def _parsed(option: str, text: str, units: dict[str, float] | dict[str, int], examples: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*", text)
+    unit = None if match is None else units.get(match[2].lower())
+    if match is None or unit is None or float(match[1]) <= 0:
+        raise RecipeError(f"{option} {text!r}: give it as {examples}")
+    return float(match[1]) * unit

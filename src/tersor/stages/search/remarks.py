@@ -1,0 +1,52 @@
+"""What else the user should know about a search."""
+
+from __future__ import annotations
+
+from tersor.stages.search.evidence import Evidence
+from tersor.stages.search.front import Judge
+from tersor.stages.search.journal import Journal
+from tersor.stages.search.result import Candidate
+
+_CHANCE = 2.0
+"""A float model that is right this many times as often as chance, or less, was given labels that are not its own."""
+
+
+def remarks(
+    judge: Judge, reference: Candidate, evidence: Evidence | None, journal: Journal, known: int
+) -> tuple[str, ...]:
+    """Sentences about the data, the times, and what is known from an earlier run."""
+    found = []
+    if evidence is None:
+        found.append(
+            "no data was given: only what needs none was made, and what it loses is not known. With --data (a few "
+            "hundred samples, with labels if there are any) integer flavours are made, too, and all losses are measured"
+        )
+    if known:
+        found.append(f"{known} candidates are from an earlier run of the same search; --fresh makes them anew")
+    elif journal.is_of_other:
+        found.append("an earlier search in this folder was of another model, data, settings or version: made anew")
+    if judge.target.is_this_machine and reference.timing is not None:
+        low, high = reference.timing.ratio_interval
+        found.append(
+            f"times are of this CPU: another may rank candidates otherwise. The float model beside itself took "
+            f"{low:.2f} to {high:.2f} times its own time: so sure are times here"
+        )
+    elif not judge.target.is_this_machine:
+        found.append(
+            f"times are of this CPU and say nothing about {judge.target.name}: they play no part in the choice"
+        )
+    return tuple(found)
+
+
+def doubts(evidence: Evidence | None) -> tuple[str, ...]:
+    """A float model that is hardly ever right is asked in the wrong way."""
+    score = None if evidence is None else evidence.held.score
+    if evidence is None or score is None or score.metric != "top1" or evidence.held.outputs < 2:
+        return ()
+    if score.value > _CHANCE / evidence.held.outputs:
+        return ()
+    text = (
+        f"the float model itself is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
+        "look at the labels, the order of the classes and --mean, --std or --rescale before you believe any figure"
+    )
+    return (text,)
