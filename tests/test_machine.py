@@ -41,8 +41,9 @@ LINES: dict[str, tuple[str, ...]] = {
     "export": ("export", "q.tflite", "--to", "archive"),
     "cache": ("cache",),
     "doctor": ("doctor",),
+    "report": ("report", "out"),
 }
-"""A way to call each command. (Some lie on other branches of work than others.)"""
+"""A way to call each command."""
 
 
 def commands() -> list[str]:
@@ -55,6 +56,8 @@ def test_every_command_prints_one_json_document(command: str, cli: Cli, place: P
     line = LINES[command]
     if "q.tflite" in line and line is not INT8:
         assert cli(*INT8).code == 0
+    if command == "report":
+        assert cli(*LINES["optimize"]).code == 0
     answer = cli(*line, "--json")
     assert answer.code in (0, 9), answer.err
     assert isinstance(json.loads(answer.out, parse_constant=pytest.fail), dict | list)

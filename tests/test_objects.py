@@ -219,9 +219,8 @@ def test_another_order_each_time_is_said() -> None:
 
 def test_produce_takes_it_as_it_is(engine: Engine, tmp_path: Path) -> None:
     recipe = load_recipe("int8")
-    outcome = produce(
-        classifier(), {recipe: tmp_path / "a.tflite"}, ByNumber(batch=4), options=Options(4), engine=engine
-    )
+    data: Any = ByNumber(batch=4)
+    outcome = produce(classifier(), {recipe: tmp_path / "a.tflite"}, data, options=Options(4), engine=engine)
     assert (outcome.calibration_samples, outcome.evaluation_samples) == (4, 6)
 
 
@@ -257,7 +256,7 @@ def test_tf_data_by_name_shuffled_and_endless(engine: Engine) -> None:
 def test_keras_batches_by_number() -> None:
     keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-    class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    class Batches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
         def __len__(self) -> int:
             return 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +57,9 @@ class Skipped:
             warnings.warn(TersorWarning("left out: more files that cannot be read"), stacklevel=2)
 
 
-def read_ahead(read: Callable[[int], Array], places: Iterable[int]) -> Iterator[tuple[int, Array | DataError]]:
+def read_ahead(
+    read: Callable[[int], Array], places: Iterable[int]
+) -> Generator[tuple[int, Array | DataError], None, None]:
     """What `read` gives for each place, in order, on as many threads as there are processors.
 
     Only a few results are held at a time. A DataError is given in the place of what could not be read; nothing is read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -87,10 +88,9 @@ def doctor() -> tuple[Check, ...]:
 
 
 def _system() -> Iterable[Check]:
-    from tersor import __version__
-
     kept = cache.user_cache()
-    yield Check("system", "tersor", f"{__version__} in {Path(__file__).parents[1]}")
+    version = importlib.import_module("tersor").__version__
+    yield Check("system", "tersor", f"{version} in {Path(__file__).parents[1]}")
     yield Check("system", "Python", f"{platform.python_version()} ({sys.executable})")
     yield Check("system", "system", f"{platform.system()} {platform.release()}, {platform.machine()}")
     yield Check("system", "threads", f"{available_threads()} of {os.cpu_count()}")
