@@ -52,7 +52,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_prints_one_json_document(command: str, cli: Cli, place: Path) -> None:
-    np.savez(place / "xy.npz", x=images(40), y=np.arange(40) % 5)
+    np.savez(place / "xy.npz", x=images(90), y=np.arange(90) % 5)
     line = LINES[command]
     if "q.tflite" in line and line is not INT8:
         assert cli(*INT8).code == 0
