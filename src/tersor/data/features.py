@@ -140,8 +140,9 @@ def parse(text: str, rate: int) -> FrontEnd:
     wanted = given.pop("rate", rate)
     if wanted != rate:
         raise DataError(f"--features asks for sound at {wanted} Hz, and it has {rate} Hz; resample it")
-    _library()
-    return FrontEnd(kind, rate, **given)
+    front_end = FrontEnd(kind, rate, **given)
+    _library()  # now rather than at the first clip
+    return front_end
 
 
 def _library() -> Any:

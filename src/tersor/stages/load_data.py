@@ -101,7 +101,7 @@ def _require_classes(data: Dataset, model: Model) -> None:
     if len(data.classes) != count and not set(data.classes) <= set(labels):
         raise DataError(
             f"{data.what}: its {len(data.classes)} classes ({_shown(data.classes)}) are not the {count} of the model, "
-            "so their order says nothing: name classes by index (0, 1, ...), or give the model its --labels"
+            "so their order says nothing: name classes by index (0, 1, ...), or give the model labels (quantize --labels)"
         )
 
 
