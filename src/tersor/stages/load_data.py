@@ -100,8 +100,8 @@ def _require_classes(data: Dataset, model: Model) -> None:
     labels = next(iter(labels_of(model).values()), ())
     if len(data.classes) != count and not set(data.classes) <= set(labels):
         raise DataError(
-            f"{data.what}: its {len(data.classes)} classes ({_shown(data.classes)}) are not the {count} of the model, "
-            "so their order says nothing: name classes by index (0, 1, ...), or give the model labels (quantize --labels)"
+            f"{data.what}: its {len(data.classes)} classes ({_shown(data.classes)}) are not the model's {count}, so "
+            "their order says nothing: name classes by index (0, 1, ...), or give the model labels (quantize --labels)"
         )
 
 
