@@ -119,7 +119,7 @@ def _warn_of_order(iterate: Callable[[], Iterable[object]], take_apart: _Apart, 
                 f"{what}: it begins with another sample each time, so samples to calibrate on may be measured on, too: "
                 "leave out shuffling and augmentation, or shuffle with reshuffle_each_iteration=False"
             ),
-            stacklevel=2,
+            stacklevel=4,  # the caller of `load_data`
         )
 
 
