@@ -131,7 +131,9 @@ def test_skip_bad_on_the_command_line(cli: Cli, place: Path) -> None:
     assert answer.err.count("left out") == 1
 
 
-@pytest.mark.parametrize(("count", "message"), [(3, "its 3 classes (a, b, c) are not the model's 5"), (6, "(a, b, ..., f)")])
+@pytest.mark.parametrize(
+    ("count", "message"), [(3, "its 3 classes (a, b, c) are not the model's 5"), (6, "(a, b, ..., f)")]
+)
 def test_folders_that_are_not_the_models_classes(tmp_path: Path, count: int, message: str) -> None:
     for name in "abcdef"[:count]:
         pictures(tmp_path / "p" / name, 1)
