@@ -69,6 +69,13 @@ def classifier() -> Model:
     return through_file(builder.model([builder.op("SOFTMAX", [y], [1, 5], {"beta": 1.0}, name="scores")]))
 
 
+def of_classes(count: int) -> Model:
+    """x [1,6,6,3] -> MEAN -> FULLY_CONNECTED, a score [1, count] for each class."""
+    builder = Builder("scores")
+    y = builder.op("MEAN", [builder.input("x", [1, 6, 6, 3]), builder.constant("axes", [1, 2])], [1, 3])
+    return through_file(builder.model([dense(builder, y, count)]))
+
+
 def images(count: int, seed: int = 0) -> Array:
     """Inputs of `classifier`, [count,6,6,3]."""
     return random([count, 6, 6, 3], seed)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from small_nets import classifier, images
+from small_nets import classifier, images, of_classes
 from tersor import registry
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import Sample, fit
@@ -49,7 +49,7 @@ def test_subfolders_are_classes_in_alphabetical_order(tmp_path: Path) -> None:
     for colour in COLOURS:
         for number in range(2):
             paint(tmp_path / colour / f"{number}.png", colour)
-    data = read(tmp_path)
+    data = load_data(str(tmp_path), of_classes(3))
     assert data.classes == ("blue", "green", "red")
     assert [sample.label for sample in data] == [0, 0, 1, 1, 2, 2]
     assert [pixels(sample)[0, 0].argmax() for sample in data] == [2, 2, 1, 1, 0, 0]
@@ -135,7 +135,7 @@ def test_csv_of_images(head: str, labels: str, wanted: list[int], tmp_path: Path
     paint(tmp_path / "beside.png", "red")
     paint(tmp_path / "list" / "inside.png", "blue")
     first, second = labels.split(",")
-    data = read(write_csv(tmp_path, head, f"beside.png,{first}", f"inside.png,{second}"))
+    data = load_data(str(write_csv(tmp_path, head, f"beside.png,{first}", f"inside.png,{second}")), of_classes(2))
     assert [sample.label for sample in data] == wanted
     assert len(data) == 2
 

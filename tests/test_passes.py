@@ -192,7 +192,7 @@ def test_outputs_do_not_change(run: Run, seed: int, steps: list[str]) -> None:
     x = net.x
     for step in steps:
         x = STEPS[step](net, x)
-    assume(min(net.shape(x)) > 0)  # strides can leave nothing of it
+        assume(min(net.shape(x)) > 0)  # strides can leave nothing of it, which pads would hide
     model = net.model(net.unary("TANH", x))
     inputs = [net.values(1, 6, 5, 4)]
     (wanted,) = run(model, inputs, "builtin")

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 
 _WIDE = 200
 """Columns where there is no terminal: a file or another program has no edge to wrap at."""
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 for console in (out, err):
     if not console.is_terminal:
         console.width = _WIDE
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    out.print(json.dumps(value, indent=2), markup=False)
+    """One JSON document on stdout; NaN and infinity, which JSON lacks, are null."""
+    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def warn(message: str) -> None:

@@ -23,7 +23,7 @@ def command(
     from tersor.cli import console
     from tersor.report.outcome import score_to_dict
     from tersor.runtimes.engine import Engine
-    from tersor.stages.evaluate import evaluate
+    from tersor.stages.evaluate import doubt, evaluate
     from tersor.stages.load import admit_tensorflow_ops, runnable
 
     loaded = opening.load(model)
@@ -39,6 +39,9 @@ def command(
             engine=engine,
             progress=lambda done: report("evaluating", done, total),
         )
+    remark = doubt(score)
+    if remark is not None:
+        console.warn(remark)
     if as_json:
         console.print_json(score_to_dict(score))
         return

@@ -49,8 +49,8 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class Normalization:
-    """What is done to raw samples."""
+class Values:
+    """What is done to the values of raw samples."""
 
     rescale: options.Rescale = None
     mean: options.Mean = None
@@ -66,25 +66,6 @@ class Normalization:
             raise RecipeError(f"--as-is leaves samples as they are, and {asked} is asked for, too: give one of them")
         return asked if self.as_is or not asked.is_identity else None
 
-    def load(self, data: str, model: Model, other: Model | None = None) -> Dataset:
-        """The samples, for a model; what is to be said of them is printed. Raises what `load_data` does.
-
-        Args:
-            data: what the user names.
-            model: that takes them.
-            other: states the normalization where `model` does not.
-        """
-        from tersor.cli import console
-        from tersor.stages.annotate import declared
-        from tersor.stages.load_data import load_data
-
-        asked = self.preprocess
-        if asked is None and other is not None and declared(model).is_identity:
-            asked = declared(other)
-        dataset = load_data(data, model, asked)
-        console.say(dataset.notes)
-        return dataset
-
     def annotate(self, model: Model, labels: Path | None, *, write: bool = True) -> Model:
         """The model with what is asked for in its metadata. Raises RecipeError if that contradicts what they state."""
         from tersor.stages.annotate import annotate, read_label_file, resolve
@@ -94,6 +75,35 @@ class Normalization:
             resolve(asked, model)
         found = None if labels is None else read_label_file(labels)
         return annotate(model, None if asked is None or asked.is_identity or not write else asked, found)
+
+
+@dataclass(frozen=True)
+class Normalization(Values):
+    """How samples are read, and what is done to their values."""
+
+    skip_bad: options.SkipBad = False
+    features: options.Features = None
+
+    def load(self, data: str, model: Model, other: Model | None = None, *, quiet: bool = False) -> Dataset:
+        """The samples, for a model; what is to be said of them is printed. Raises what `load_data` does.
+
+        Args:
+            data: what the user names.
+            model: that takes them.
+            other: states the normalization where `model` does not.
+            quiet: whether nothing is printed.
+        """
+        from tersor.cli import console
+        from tersor.stages.annotate import declared
+        from tersor.stages.load_data import load_data
+
+        asked = self.preprocess
+        if asked is None and other is not None and declared(model).is_identity:
+            asked = declared(other)
+        dataset = load_data(data, model, asked, skip_bad=self.skip_bad, features=self.features or "")
+        if not quiet:
+            console.say(dataset.notes)
+        return dataset
 
 
 @dataclass(frozen=True)

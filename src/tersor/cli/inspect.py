@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tersor.cli import groups, options
+from tersor.errors import RecipeError
 
 
 def command(
@@ -27,6 +28,8 @@ def command(
     from tersor.stages.analyze import analyze
     from tersor.stages.annotate import declared, labels_of
 
+    if text and as_json:
+        raise RecipeError("--text prints a text: give it or --json")
     loaded = opening.load(model)
     if text:
         console.out.print(dump(loaded), markup=False)

@@ -16,6 +16,7 @@ from tersor.cli import (
     cache,
     compare,
     debug,
+    doctor,
     evaluate,
     export,
     inspect,
@@ -49,6 +50,7 @@ for command in (
     params,
     export,
     cache,
+    doctor,
 ):
     settings = getattr(command, "SETTINGS", None)
     app.command(name=command.__name__.rpartition(".")[2], context_settings=settings)(expanded(command.command))

@@ -81,7 +81,6 @@ def command(
         from tersor.report.files import write_report
         from tersor.report.search import write_report_json
         from tersor.report.search_table import search_notes, search_table, search_verdict, search_warnings
-        from tersor.stages.load_data import load_data
         from tersor.stages.search import REPORT, search
 
         wish = _wish(
@@ -89,7 +88,7 @@ def command(
         )
         loaded = normalization.annotate(opening.load(model), labels)
         dataset = None if data is None else normalization.load(data, loaded)
-        evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.preprocess)
+        evaluation = None if eval_data is None else normalization.load(eval_data, loaded, quiet=True)
         try:
             with live(wish.minutes) as (progress, announce):
                 found = search(

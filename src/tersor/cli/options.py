@@ -47,6 +47,17 @@ Samplewise = Annotated[
 AsIs = Annotated[
     bool, typer.Option("--as-is", help="Samples are normalized already: not as the model's metadata state.")
 ]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Name images and sounds that cannot be read, and leave them out.")
+]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="log_mel|mfcc[:...]",
+        help="What sound becomes, e.g. mfcc:bins=40,coefficients=10,window=40,step=20 (needs the extra 'audio').",
+        show_default=False,
+    ),
+]
 Labels = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write these labels into the result, one per line.", show_default=False),
@@ -128,7 +139,10 @@ Islands = Annotated[
 MaxMinutes = Annotated[float, typer.Option(min=0, help="Try nothing further after this.", rich_help_panel=_REPAIR)]
 Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
 
-DATA_HELP = "A folder of images (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or module:function."
+DATA_HELP = (
+    "A folder of images or .wav files (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or "
+    "module:function."
+)
 
 
 def preprocess(rescale: str | None, mean: str | None, std: str | None, *, samplewise: bool = False) -> Preprocess:

@@ -52,7 +52,7 @@ def command(
     ] = None,
     as_json: options.Json = False,
     *,
-    normalization: groups.Normalization,
+    normalization: groups.Values,
 ) -> None:
     """Read and change what a .tflite carries beside the network: parameters (of Silicon Labs' MLTK), normalization."""
     from tersor.cli import console
@@ -69,7 +69,7 @@ def command(
     elif action == "remove" and operands[0] in dict(loaded.metadata):
         changed = replace(loaded, metadata=tuple(item for item in loaded.metadata if item[0] != operands[0]))
     else:
-        if labels is not None or normalization != groups.Normalization():
+        if labels is not None or normalization != groups.Values():
             raise RecipeError(f"normalization and labels are written by 'attach', not by {action!r}")
         parameters = read_parameters(loaded)
         if action == "list":
@@ -103,7 +103,7 @@ def _operands(action: str, words: list[str]) -> list[str]:
     return words
 
 
-def _attached(model: Model, normalization: groups.Normalization, labels: Path | None) -> Model:
+def _attached(model: Model, normalization: groups.Values, labels: Path | None) -> Model:
     from tersor.stages.annotate import annotate, read_label_file
 
     asked = normalization.preprocess

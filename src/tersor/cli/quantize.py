@@ -108,7 +108,6 @@ def command(
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
-        from tersor.stages.load_data import load_data
         from tersor.stages.produce import Options, produce, warnings
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
@@ -133,7 +132,7 @@ def command(
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
         )
         dataset = None if data is None else normalization.load(data, loaded)
-        evaluation = None if eval_data is None else load_data(eval_data, loaded, normalization.preprocess)
+        evaluation = None if eval_data is None else normalization.load(eval_data, loaded, quiet=True)
         outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
         measured = Options(samples, eval_samples, metric, latency)
         repairs: tuple[Repair, ...] = ()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tersor.cli import options
+
 
 def command(
     source: Annotated[
@@ -19,6 +21,7 @@ def command(
         Path | None,
         typer.Option("--output", "-o", help="The folder for the pages; that of report.json.", show_default=False),
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Write report.html, report.md and the tables from a report.json."""
     from tersor.cli import console
@@ -28,7 +31,9 @@ def command(
     found = read_document(source)
     folder = output or (source if source.is_dir() else source.parent)
     written, missing = write_files(found, folder)
-    for path in written:
+    if as_json:
+        console.print_json({"files": [str(path) for path in written]})
+    for path in () if as_json else written:
         console.out.print(str(path), markup=False)
     if missing is not None:
         console.warn(missing)

@@ -13,7 +13,7 @@ from tersor.cli import groups, options
 
 def command(
     model: options.ModelPath,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, .npy or .npz files.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, .wav, .npy or .npz files.")],
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="Samples to run at once; by default as many as the file states.", show_default=False),
@@ -42,7 +42,7 @@ def command(
 
     loaded = opening.load(model)
     preprocess, notes = done_to_samples(normalization.preprocess, loaded)
-    samples = load_inputs(inputs, loaded, preprocess)
+    samples = load_inputs(inputs, loaded, preprocess, features=normalization.features or "")
     console.say(notes)
     labels = labels_of(loaded)
     with runnable(loaded) as path, Engine() as engine:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tersor.data.dataset import Dataset
+from tersor.data.dataset import Dataset, Glimpse
+from tersor.data.digest import digest_of_arrays
 from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
+from tersor.data.reading import Reading
 from tersor.errors import DataError
 from tersor.ir.graph import Array
 
@@ -25,7 +27,7 @@ def accepts(spec: str) -> bool:
     return Path(spec).suffix.lower() in (".npy", ".npz")
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:  # noqa: ARG001 (the rib's contract)
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:  # noqa: ARG001
     """The samples of a NumPy file. Raises DataError."""
     inputs, labels = _arrays(spec)
     sizes = {len(values) for values in inputs.values()} | ({len(labels)} if labels is not None else set())
@@ -40,11 +42,17 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset: 
                 values = preprocess.apply(inputs["x"][place])
             yield Sample(values, None if labels is None else labels[place], f"{spec}[{place}]")
 
+    def peek(place: int) -> Glimpse:
+        label = None if labels is None else labels[place]
+        return Glimpse(
+            label, f"{spec}[{place}]", lambda: digest_of_arrays([values[place] for values in inputs.values()])
+        )
+
     in_bytes = [np.dtype(values.dtype) == np.uint8 for values in inputs.values()]
     pixels = preprocess.is_identity and any(in_bytes)
     notes = ("values go in as they are, uint8 0..255 (no --rescale, no --mean and --std)",) if pixels else ()
     bounds = preprocess.foldable() if in_bytes == [True] else None
-    return Dataset(draw, sizes.copy().pop(), spec, notes=notes, bounds=bounds)
+    return Dataset(draw, sizes.copy().pop(), spec, notes=notes, bounds=bounds, peek=peek)
 
 
 class _Rows:

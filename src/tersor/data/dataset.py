@@ -10,6 +10,21 @@ from tersor.data.feed import Sample
 
 
 @dataclass(frozen=True)
+class Glimpse:
+    """What is known of a sample without making it.
+
+    Attributes:
+        label: as in `Sample`.
+        source: likewise.
+        digest: computes a value that only samples of the same content share.
+    """
+
+    label: object
+    source: str
+    digest: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Samples that are made when they are drawn.
 
@@ -22,6 +37,7 @@ class Dataset:
         notes: what the user should know about how the data is read.
         bounds: the range that an input has to have for raw bytes to go in as they are, where the samples are bytes and
             there is one (`Preprocess.foldable`).
+        peek: tells what is known of a place without making its sample, where the kind of data allows that.
     """
 
     draw: Callable[[Sequence[int] | None], Iterator[Sample]]
@@ -31,6 +47,7 @@ class Dataset:
     chosen: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
+    peek: Callable[[int], Glimpse] | None = None
 
     def __iter__(self) -> Iterator[Sample]:
         return self.draw(self.chosen)
@@ -39,6 +56,14 @@ class Dataset:
         if self.size is None:
             raise TypeError(f"{self.what}: the number of samples is not known beforehand")
         return self.size if self.chosen is None else len(self.chosen)
+
+    def glimpses(self, most: int | None = None) -> Iterator[Glimpse]:
+        """What is known of the samples without making them, of at most so many; nothing where that is not possible."""
+        if self.peek is None or self.size is None:
+            return
+        chosen = self if most is None else self.spread(most)
+        for place in chosen.chosen if chosen.chosen is not None else range(self.size):
+            yield self.peek(place)
 
     def split(self, first: int, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Two disjoint sets: at most `first` samples to tune on, and the others to report on.

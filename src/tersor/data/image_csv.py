@@ -12,6 +12,7 @@ from pathlib import Path
 from tersor.data.dataset import Dataset
 from tersor.data.image_folder import images
 from tersor.data.preprocess import Preprocess
+from tersor.data.reading import Reading, Skipped
 from tersor.errors import DataError
 
 FILE_COLUMNS = ("file", "filename", "path", "image")
@@ -23,7 +24,7 @@ def accepts(spec: str) -> bool:
     return Path(spec).suffix.lower() == ".csv"
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:
     """The images that a CSV lists, found relative to it or in a folder of its name. Raises DataError."""
     path = Path(spec)
     try:
@@ -36,7 +37,12 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
     file_column = _column(rows[0], FILE_COLUMNS)
     if file_column is None:
         raise DataError(f"{spec}: no column {' or '.join(FILE_COLUMNS)}; it has {', '.join(rows[0])}")
-    files = [_find(path, row[file_column] or "") for row in rows]
+    skipped = Skipped(reading is not None and reading.skip_bad)
+    found = [(_find(path, row[file_column] or "", skipped), row) for row in rows]
+    files = [file for file, _ in found if file is not None]
+    rows = [row for file, row in found if file is not None]
+    if not files:
+        raise DataError(f"{spec}: none of the images that it lists is there")
     label_column = _column(rows[0], LABEL_COLUMNS)
     names = [row[label_column] or "" for row in rows] if label_column is not None else []
     classes: tuple[str, ...] = ()
@@ -49,7 +55,7 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
     elif names:
         classes = tuple(sorted(set(names)))
         labels = [classes.index(name) for name in names]
-    return images(files, labels, shape, preprocess, spec, classes)
+    return images(files, labels, shape, preprocess, spec, classes, reading)
 
 
 def _number(text: str) -> int | float | None:
@@ -67,8 +73,10 @@ def _column(row: dict[str, str], known: tuple[str, ...]) -> str | None:
     return next((by_name[name] for name in known if name in by_name), None)
 
 
-def _find(csv_path: Path, name: str) -> Path:
+def _find(csv_path: Path, name: str, skipped: Skipped) -> Path | None:
     for folder in (csv_path.parent, csv_path.parent / csv_path.stem):
         if (folder / name).is_file():
             return folder / name
-    raise DataError(f"{csv_path}: it lists {name!r}, which is neither beside it nor in {csv_path.stem}/")
+    error = DataError(f"{csv_path}: it lists {name!r}, which is neither beside it nor in {csv_path.stem}/")
+    skipped.note(csv_path.parent / name, error)
+    return None

@@ -1,4 +1,7 @@
-"""A folder of images. Sub-folders are classes: their names are indices, or in alphabetical order class 0, 1, ..."""
+"""A folder of images. Sub-folders are classes: their names are indices, or in alphabetical order class 0, 1, ...
+
+Images are decoded on several threads; their order stays.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tersor.data.dataset import Dataset
+from tersor.data.classes import classes_of_folders
+from tersor.data.dataset import Dataset, Glimpse
+from tersor.data.digest import digest_of_file
 from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
+from tersor.data.reading import Reading, Skipped, read_ahead
 from tersor.errors import DataError
 from tersor.ir.graph import Array
 
@@ -21,13 +27,14 @@ def accepts(spec: str) -> bool:
     return Path(spec).is_dir()
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:
     """The images below a folder.
 
     Args:
         spec: the folder.
         shape: the model's input [batch, height, width, channels], -1 where open.
         preprocess: applied to pixels 0..255.
+        reading: whether images that cannot be read are left out.
 
     Raises DataError if there are no images.
     """
@@ -35,12 +42,8 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
         raise DataError(f"{spec}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    folders = sorted({path.relative_to(root).parts[0] for path in files if len(path.relative_to(root).parts) > 1})
-    labelled = len(folders) > 1 and all(len(path.relative_to(root).parts) > 1 for path in files)
-    numbered = all(name.isdecimal() for name in folders)
-    index = {name: int(name) if numbered else number for number, name in enumerate(folders)}
-    labels = [index[path.relative_to(root).parts[0]] if labelled else None for path in files]
-    return images(files, labels, shape, preprocess, spec, tuple(folders) if labelled and not numbered else ())
+    labels, classes = classes_of_folders(root, files)
+    return images(files, labels, shape, preprocess, spec, classes, reading)
 
 
 def images(
@@ -50,24 +53,33 @@ def images(
     preprocess: Preprocess,
     what: str,
     classes: tuple[str, ...] = (),
+    reading: Reading | None = None,
 ) -> Dataset:
-    """A data set of image files with their labels."""
+    """A data set of image files with their labels. Raises DataError."""
     if len(shape) != 4:
         raise DataError(f"{what}: images need a model with one input [batch, height, width, channels], not {shape}")
     size = (shape[1], shape[2])
     if -1 in size or shape[3] not in (1, 3, 4):
         raise DataError(f"{what}: images do not fit a model input of shape {shape}")
 
+    skipped = Skipped(reading is not None and reading.skip_bad)
+
     def draw(places: Sequence[int] | None) -> Iterator[Sample]:
-        for place in range(len(files)) if places is None else places:
-            pixels = read_image(files[place], size, shape[3])
+        wanted = range(len(files)) if places is None else places
+        for place, pixels in read_ahead(lambda number: read_image(files[number], size, shape[3]), wanted):
+            if isinstance(pixels, DataError):
+                skipped.note(files[place], pixels)
+                continue
             yield Sample(preprocess.apply(pixels), labels[place], str(files[place]))
 
+    def peek(place: int) -> Glimpse:
+        return Glimpse(labels[place], str(files[place]), lambda: digest_of_file(files[place]))
+
     notes = [] if not preprocess.is_identity else ["pixels go in as 0..255 (no --rescale, no --mean and --std)"]
-    first = _image_size(files[0])
+    first = _first_size(files, skipped)
     if first != size:
         notes.append(f"images are resized to {size[0]}x{size[1]} (the first is {first[0]}x{first[1]})")
-    return Dataset(draw, len(files), what, classes, notes=tuple(notes), bounds=preprocess.foldable())
+    return Dataset(draw, len(files), what, classes, notes=tuple(notes), bounds=preprocess.foldable(), peek=peek)
 
 
 def read_image(path: Path, size: tuple[int, int], channels: int) -> Array:
@@ -86,6 +98,16 @@ def read_image(path: Path, size: tuple[int, int], channels: int) -> Array:
         upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     pixels = np.asarray(upright, np.uint8)
     return pixels[..., np.newaxis] if channels == 1 else pixels
+
+
+def _first_size(files: Sequence[Path], skipped: Skipped) -> tuple[int, int]:
+    """Height and width of the first image that can be read."""
+    for path in files:
+        try:
+            return _image_size(path)
+        except DataError as error:
+            skipped.note(path, error)
+    raise DataError(f"none of the {len(files)} images can be read")
 
 
 def _image_size(path: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from tersor.data.dataset import Dataset
 from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
+from tersor.data.reading import Reading
 from tersor.errors import DataError, TersorError
 
 
@@ -25,15 +26,15 @@ def accepts(spec: str) -> bool:
     return re.fullmatch(r"[\w.]+:\w+", spec) is not None
 
 
-def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess) -> Dataset:  # noqa: ARG001 (the rib's contract)
+def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Reading | None = None) -> Dataset:  # noqa: ARG001
     """The samples a function yields. Raises DataError if it cannot be found."""
     function = find_function(spec)
 
     def draw(places: Sequence[int] | None) -> Iterator[Sample]:
         wanted = None if places is None else set(places)
-        for number, item in enumerate(_called(function, spec)):
+        for number, item in enumerate(called(function, spec)):
             if wanted is None or number in wanted:
-                yield _sample(item, preprocess, f"{spec} item {number}")
+                yield as_sample(item, preprocess, f"{spec} item {number}")
 
     return Dataset(draw, None, spec)
 
@@ -52,7 +53,7 @@ def find_function(spec: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _called(function: Callable[..., Any], spec: str) -> Iterator[object]:
+def called(function: Callable[[], Iterable[object]], spec: str) -> Iterator[object]:
     """What the function yields. Raises DataError for whatever goes wrong in it."""
     number = 0
     try:
@@ -69,7 +70,8 @@ def _named(error: Exception) -> str:
     return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
 
 
-def _sample(item: object, preprocess: Preprocess, source: str) -> Sample:
+def as_sample(item: object, preprocess: Preprocess, source: str) -> Sample:
+    """One item of what a user yields: arrays, dicts by input name, (inputs, label) pairs, `Sample`s."""
     if isinstance(item, Sample):
         return item
     label: object = None

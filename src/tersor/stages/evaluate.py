@@ -36,16 +36,41 @@ class Score:
         value: the figure over all samples.
         interval: 95 % confidence interval.
         samples: how many it was measured on.
+        chance: the figure that guessing gets; None where that is not known.
     """
 
     metric: str
     value: float
     interval: tuple[float, float]
     samples: int
+    chance: float | None = None
 
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.metric} {self.value:.4g} [{low:.4g}, {high:.4g}] on {self.samples} samples"
+
+
+_SKILL, _HARDLY = 0.2, 0.1
+"""Of the way from guessing to always right. A trained model gets further than the first; one that gets no further than
+the second may do a little better than guessing, as models do on samples that are normalized wrongly."""
+
+
+def doubt(score: Score) -> str | None:
+    """What to say of a model that is no better than guessing, where there are samples enough to know it."""
+    low, high = score.interval
+    chance = score.chance
+    if chance is None or chance >= 1:
+        return None
+    if high >= chance + (_SKILL if low <= chance else _HARDLY) * (1 - chance):
+        return None
+    return (
+        f"{score.metric} is {_percent(score.value)} on {score.samples} samples, and guessing gets "
+        f"{_percent(chance)}: are samples normalized as in training, and classes in the model's order?"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 @dataclass(frozen=True)
@@ -85,6 +110,7 @@ class Scorer:
             self._function = find_function(metric)
         self._values: list[float] = []
         self._positive: list[bool] = []
+        self._chance: float | None = None
 
     def add(self, outputs: Sequence[Array], label: object, source: str = "") -> None:
         """Take one sample's outputs, real numbers. Raises DataError if the label does not fit the output."""
@@ -93,12 +119,19 @@ class Scorer:
             try:
                 self._values.append(float(self._function(output, label)))
             except Exception as error:
-                raise DataError(f"the metric {self._metric} fails on {source or 'a sample'}: {error}") from error
+                where = source or f"sample {len(self._values)}"
+                told = f"{type(error).__name__}: {error}"
+                raise DataError(f"the metric {self._metric} fails on {where}: {told}") from error
+            if not np.isfinite(self._values[-1]):
+                where = source or f"sample {len(self._values) - 1}"
+                raise DataError(f"the metric {self._metric} gives {self._values[-1]} for {where}")
             return
         if label is None:
             raise DataError(f"the metric {self._metric} needs labels; {source or 'the data'} has none")
         if self._metric in ("top1", "top5"):
-            self._values.append(float(_in_top(output, label, int(self._metric[3:]), source)))
+            count = int(self._metric[3:])
+            self._values.append(float(_in_top(output, label, count, source)))
+            self._chance = count / output.size
         elif self._metric == "mse":
             wanted = _real_label(label, output.size, source)
             self._values.append(float(np.mean((output.astype(np.float64).ravel() - wanted.ravel()) ** 2)))
@@ -120,10 +153,12 @@ class Scorer:
                 area = roc_auc(values, positive)
             except ValueError as error:
                 raise DataError(str(error)) from error
-            return Score("auc", area, auc_interval(area, int(positive.sum()), int((~positive).sum())), len(values))
+            return Score("auc", area, auc_interval(area, int(positive.sum()), int((~positive).sum())), len(values), 0.5)
         value = float(values.mean())
         if self._metric in ("top1", "top5"):
-            return Score(self._metric, value, wilson_interval(int(values.sum()), len(values)), len(values))
+            return Score(
+                self._metric, value, wilson_interval(int(values.sum()), len(values)), len(values), self._chance
+            )
         return Score(self._metric, value, mean_interval(values), len(values))
 
     def change_from(self, reference: Scorer) -> Change:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tersor.data.batch import stacked
-from tersor.data.dataset import Dataset, from_iterable
+from tersor.data.dataset import Dataset
 from tersor.data.feed import fit
 from tersor.errors import DataError, OutputError, RecipeError, RuntimeFailure
 from tersor.formats import tflite
@@ -22,8 +22,10 @@ from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
 from tersor.stages.correct import Corrected
-from tersor.stages.evaluate import METRICS, Change, Score, Scorer, as_sample
+from tersor.stages.evaluate import METRICS, Change, Score, Scorer, as_sample, doubt
+from tersor.stages.examine import examine
 from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
+from tersor.stages.load_data import dataset_of
 from tersor.stages.optimize import optimize
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
@@ -101,6 +103,7 @@ class Outcome:
         evaluation_samples: how many samples the figures come from.
         disjoint: whether these are other samples than those.
         batch: samples that the files take at once; timings are of one such run.
+        remarks: what was seen of the samples, see `examine`.
     """
 
     reference: Product
@@ -109,6 +112,7 @@ class Outcome:
     evaluation_samples: int
     disjoint: bool
     batch: int = 1
+    remarks: tuple[str, ...] = ()
 
 
 def produce(
@@ -154,8 +158,8 @@ def produce(
         else:
             float_model, float_path = preparation.model, preparation.written
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
-        production = _Production(float_model, float_path, outputs, options, progress, runner, wide, preparation)
-        return production.run(_dataset(data), _dataset(evaluation))
+        production = _Production(model, float_model, float_path, outputs, options, progress, runner, wide, preparation)
+        return production.run(dataset_of(data, model), dataset_of(evaluation, model))
 
 
 def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
@@ -168,12 +172,6 @@ def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
         return model, Path(model.source)
     tflite.write(found, folder / "float.tflite")
     return found, folder / "float.tflite"
-
-
-def _dataset(samples: Dataset | Iterable[object] | None) -> Dataset | None:
-    if samples is None or isinstance(samples, Dataset):
-        return samples
-    return from_iterable(samples)
 
 
 def refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
@@ -192,6 +190,7 @@ def refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
 class _Production:
     def __init__(
         self,
+        loaded: Model,
         model: Model,
         float_path: Path,
         outputs: Mapping[Recipe, Path],
@@ -201,6 +200,7 @@ class _Production:
         wide: Wide | None,
         preparation: Preparation | None,
     ) -> None:
+        self._loaded = loaded
         self._model = model
         self._float_path = float_path
         self._outputs = outputs
@@ -222,7 +222,13 @@ class _Production:
             reference, products, count = self._measure(drafts, temporary, measured_on, disjoint=disjoint)
         calibrated = preparation.samples
         batch = 1 if self._wide is None else self._wide.batch
-        return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch)
+        remarks = self._remarks(calibration, measured_on if disjoint else None) if calibrated else ()
+        return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch, remarks)
+
+    def _remarks(self, calibration: Dataset | None, measured_on: Dataset | None) -> tuple[str, ...]:
+        if calibration is None:
+            return ()
+        return examine(calibration, measured_on, self._loaded, self._options.evaluation_samples)
 
     @contextmanager
     def _written(self, drafts: Mapping[Recipe, Corrected]) -> Iterator[dict[Recipe, Path]]:
@@ -338,7 +344,9 @@ class _Production:
 
 def warnings(outcome: Outcome) -> list[str]:
     """What the user should know about results that are otherwise usable."""
-    found = []
+    found = list(outcome.remarks)
+    if outcome.reference.score is not None and (text := doubt(outcome.reference.score)) is not None:
+        found.append(f"float: {text}")
     if 0 < outcome.calibration_samples < FEW_SAMPLES:
         few = outcome.calibration_samples
         count = f"only {few} calibration sample{'s' if few > 1 else ''}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tersor.ir.graph import Model
+from tersor.stages.examine import examine
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.front import Judge
 from tersor.stages.search.journal import Journal
@@ -38,15 +40,18 @@ def remarks(
     return tuple(found)
 
 
-def doubts(evidence: Evidence | None) -> tuple[str, ...]:
-    """A float model that is hardly ever right is asked in the wrong way."""
-    score = None if evidence is None else evidence.held.score
-    if evidence is None or score is None or score.metric != "top1" or evidence.held.outputs < 2:
+def doubts(evidence: Evidence | None, model: Model) -> tuple[str, ...]:
+    """What is wrong with the samples; and a float model that is hardly ever right is asked in the wrong way."""
+    if evidence is None:
         return ()
+    score = evidence.held.score
+    found = examine(evidence.samples.calibration, evidence.samples.reporting, model)
+    if score is None or score.metric != "top1" or evidence.held.outputs < 2:
+        return found
     if score.value > _CHANCE / evidence.held.outputs:
-        return ()
+        return found
     text = (
         f"the float model itself is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
         "look at the labels, the order of the classes and --mean, --std or --rescale before you believe any figure"
     )
-    return (text,)
+    return (*found, text)

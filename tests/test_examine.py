@@ -1,0 +1,189 @@
+"""What is said of samples that can be read: only what is certain."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import Cli
+from small_nets import DEMO, DEMO_DATA, classifier, dense, images, shared_file, through_file
+from tersor.data.dataset import Dataset, from_iterable
+from tersor.data.preprocess import Preprocess
+from tersor.formats import tflite
+from tersor.ir.build import Builder
+from tersor.ir.graph import Model
+from tersor.stages.evaluate import Score, Scorer, doubt
+from tersor.stages.examine import examine
+from tersor.stages.load import load
+from tersor.stages.load_data import load_data
+
+
+def saved(folder: Path, name: str, x: object, y: object = None) -> Dataset:
+    arrays = {"x": np.asarray(x)} | ({} if y is None else {"y": np.asarray(y)})
+    np.savez(folder / name, **arrays)  # type: ignore[arg-type]
+    return load_data(str(folder / name), classifier(), Preprocess())
+
+
+def of_pictures(folder: Path, names: dict[str, int]) -> Dataset:
+    """A picture per name, of that shade."""
+    folder.mkdir()
+    for name, shade in names.items():
+        Image.new("RGB", (6, 6), (shade, 0, 0)).save(folder / f"{name}.png")
+    return load_data(str(folder), classifier())
+
+
+def test_copies_are_counted_and_one_pair_is_named(tmp_path: Path) -> None:
+    data = of_pictures(tmp_path / "p", {"a": 1, "b": 2, "c": 1, "d": 1})
+    (remark,) = examine(data, None, classifier())
+    assert remark == f"2 of 4 calibration samples are copies of others ({tmp_path}/p/c.png is {tmp_path}/p/a.png)"
+    x = images(6)
+    x[5] = x[2]
+    (remark,) = examine(saved(tmp_path, "x.npz", x), None, classifier())
+    assert "1 of 6 calibration samples is a copy of others" in remark
+    assert "x.npz[5] is " in remark
+
+
+def test_leak_between_calibration_and_evaluation(tmp_path: Path) -> None:
+    one = of_pictures(tmp_path / "one", {"a": 1, "b": 2})
+    other = of_pictures(tmp_path / "other", {"x": 2, "y": 3, "z": 4})
+    (remark,) = examine(one, other, classifier())
+    assert remark.startswith("1 of 3 samples that are measured on were calibrated on, too (")
+    assert "other/x.png is " in remark
+    assert "one/b.png" in remark
+    assert examine(other.split(2)[0], other.split(2)[1], classifier()) == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([2] * 30, "all 30 calibration samples are of class 2"),
+        ([0] * 20 + [1] * 5 + [2] * 5, "20 of 30 calibration samples are of class 0"),
+        ([0] * 15 + [1] * 5 + [2] * 10, ""),
+        ([0] * 20 + [1] * 10, ""),  # two classes are seldom even
+        ([0] * 29 + [1], "29 of 30 calibration samples are of class 0"),
+        ([1] * 10, ""),  # too few to say
+        ([0.5] * 30, ""),  # targets, no classes
+        ([[0, 1, 0]] * 30, "all 30 calibration samples are of class 1"),
+        (list(range(30)), ""),
+    ],
+)
+def test_classes_that_calibration_hardly_sees(tmp_path: Path, labels: list[object], message: str) -> None:
+    found = examine(saved(tmp_path, "x.npz", images(len(labels)), labels), None, classifier())
+    assert bool(found) == bool(message)
+    assert not message or found[0].startswith(message)
+
+
+def normalizing(factor: float, offset: float) -> Model:
+    """x [1,6,6,3] -> MUL -> ADD -> MEAN -> FULLY_CONNECTED."""
+    builder = Builder("normalizing")
+    y = builder.op("MUL", [builder.input("x", [1, 6, 6, 3]), builder.constant("factor", factor)], [1, 6, 6, 3])
+    y = builder.op("ADD", [y, builder.constant("offset", offset)], [1, 6, 6, 3])
+    y = builder.op("MEAN", [y, builder.constant("axes", [1, 2])], [1, 3])
+    return through_file(builder.model([dense(builder, y, 2)]))
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "low", "high", "message"),
+    [
+        (1 / 127.5, -1.0, 0, 255, ""),
+        (1 / 127.5, -1.0, 20, 60, ""),  # dark pictures
+        (1 / 127.5, -1.0, -1, 1, "look alike to it; were they normalized before"),
+        (1 / 255, 0.0, 0, 1, "look alike to it"),
+        (4.0, -2.0, 0, 1, ""),  # mean 0.5, std 0.25
+        (4.0, -2.0, 0, 255, "it expects other values; should they be normalized"),
+        (1.0, 0.0, -5, 5, ""),
+    ],
+)
+def test_range_that_a_model_cannot_expect(
+    tmp_path: Path, factor: float, offset: float, low: float, high: float, message: str
+) -> None:
+    x = np.random.default_rng(0).uniform(low, high, (9, 6, 6, 3)).astype(np.float32)
+    found = examine(saved(tmp_path, "x.npz", x), None, normalizing(factor, offset))
+    assert bool(found) == bool(message)
+    assert not message or message in found[0]
+
+
+def test_models_that_do_not_normalize_themselves_are_not_judged(tmp_path: Path) -> None:
+    assert examine(saved(tmp_path, "x.npz", 255 * images(30)), None, classifier()) == ()
+
+
+def test_data_without_digests_is_not_compared() -> None:
+    twice = [images(1)[0]] * 3
+    assert examine(from_iterable(twice), from_iterable(twice), classifier()) == ()
+
+
+def test_guessing_is_said_where_samples_are_enough_to_know() -> None:
+    def score(right: int, of: int, classes: int) -> Score:
+        scorer = Scorer("top1")
+        output = np.eye(classes, dtype=np.float32)[0]
+        for number in range(of):
+            scorer.add([output], int(number >= right), "")
+        return scorer.score()
+
+    text = doubt(score(1, 100, 1000))
+    assert text is not None
+    assert text.startswith("top1 is 1 % on 100 samples, and guessing gets 0.1 %")
+    assert doubt(score(55, 200, 2)) is not None
+    assert doubt(score(6, 60, 10)) is not None
+    assert doubt(score(1, 8, 10)) is None  # too few
+    assert doubt(score(40, 100, 10)) is None  # poor, but it has learned
+    assert doubt(score(70, 100, 2)) is None
+    assert doubt(Score("mse", 0.1, (0.0, 0.2), 100)) is None
+
+
+def test_quantize_and_evaluate_say_it(cli: Cli, place: Path) -> None:
+    x = images(80)
+    x[1] = x[0]
+    np.savez(place / "xy.npz", x=x, y=np.full(80, 4))
+    tflite.write(classifier(), place / "net.tflite")
+    outcome = json.loads(
+        cli("quantize", "net.tflite", "-d", "xy.npz", "--eval-data", "xy.npz", "--samples", "80", "--json").out
+    )
+    assert any("1 of 80 calibration samples is a copy" in text for text in outcome["warnings"])
+    assert any("80 of 80 samples that are measured on were calibrated on, too" in text for text in outcome["warnings"])
+    assert any("all 80 calibration samples are of class 4" in text for text in outcome["warnings"])
+    answer = cli("evaluate", "net.tflite", "-d", "xy.npz", "--json")
+    said = doubt(Score("top1", *_figures(json.loads(answer.out)), chance=0.2))
+    assert (said is not None) == ("guessing gets 20 %" in answer.err)
+
+
+def _figures(score: dict[str, Any]) -> tuple[float, tuple[float, float], int]:
+    low, high = score["interval"]
+    return score["value"], (low, high), score["samples"]
+
+
+# Real models with the data that they were made for: silence
+
+
+def test_no_false_alarm_on_the_demo() -> None:
+    model = load(DEMO)
+    data = load_data(str(DEMO_DATA), model, Preprocess(rescale=1 / 255))
+    assert examine(*data.split(100), model) == ()
+
+
+def test_no_false_alarm_on_small_pictures() -> None:
+    model = load(shared_file("cifar10_resnet8/pretrainedResnet.tflite"))
+    for path in (shared_file("cifar10_resnet8/ic01_200.npz"),):
+        for seed in range(5):
+            assert examine(*load_data(str(path), model).split(100, seed), model) == ()
+
+
+def test_no_false_alarm_on_photos(tmp_path: Path) -> None:
+    model = load(shared_file("imagenet_mobilenetv1_025/mobilenet_v1_0.25_224.h5"))
+    with zipfile.ZipFile(shared_file("photos_500/photos.zip")) as packed:
+        names = [item for item in packed.namelist() if item.endswith(".jpg")]
+        for name in names:
+            (tmp_path / Path(name).name).write_bytes(packed.read(name))
+    (tmp_path / "photos.csv").write_bytes(shared_file("photos_500/photos.csv").read_bytes())
+    data = load_data(str(tmp_path / "photos.csv"), model, Preprocess(mean=(127.5,), std=(127.5,)))
+    with (tmp_path / "photos.csv").open() as file:
+        assert len(data) == len(list(csv.DictReader(file)))
+    for seed in range(3):
+        assert examine(*data.split(100, seed), model) == ()
