@@ -72,16 +72,13 @@ class Normalization:
         Args:
             data: what the user names.
             model: that takes them.
-            other: states the normalization where `model` does not.
+            other: takes them as well; see `load_shared_data`.
         """
         from tersor.cli import console
-        from tersor.stages.annotate import declared
-        from tersor.stages.load_data import load_data
+        from tersor.stages.load_data import load_data, load_shared_data
 
         asked = self.preprocess
-        if asked is None and other is not None and declared(model).is_identity:
-            asked = declared(other)
-        dataset = load_data(data, model, asked)
+        dataset = load_data(data, model, asked) if other is None else load_shared_data(data, model, other, asked)
         console.say(dataset.notes)
         return dataset
 

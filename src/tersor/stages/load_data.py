@@ -13,9 +13,9 @@ from tersor.data.dataset import Dataset
 from tersor.data.feed import Sample
 from tersor.data.image_folder import IMAGE_SUFFIXES, images
 from tersor.data.preprocess import Preprocess
-from tersor.errors import DataError
+from tersor.errors import DataError, RecipeError
 from tersor.ir.graph import Model
-from tersor.stages.annotate import declared, resolve
+from tersor.stages.annotate import declared, labels_of, resolve, same
 from tersor.stages.match_labels import match_labels
 
 KINDS = ("arrays", "image_csv", "image_folder", "python")
@@ -37,7 +37,37 @@ def load_data(spec: str, model: Model, preprocess: Preprocess | None = None) -> 
     Raises DataError if the data cannot be read or is empty; RecipeError for another normalization than the model
     states.
     """
-    preprocess, remarks = normalization(preprocess, model)
+    return _load(spec, model, *normalization(preprocess, model))
+
+
+def load_shared_data(spec: str, model: Model, other: Model, preprocess: Preprocess | None = None) -> Dataset:
+    """Samples for two models at once: normalized and labelled as either of them states.
+
+    Args:
+        spec: see `load_data`.
+        model: tells the shape that images are resized to.
+        other: takes the same samples; counts where `model` states nothing.
+        preprocess: see `load_data`.
+
+    Raises what `load_data` does, and RecipeError where the models state different normalizations.
+    """
+    remarks: tuple[str, ...] = ()
+    if preprocess is None:
+        own, others = declared(model), declared(other)
+        if not (own.is_identity or others.is_identity or same(own, others)):
+            raise RecipeError(
+                f"{model.source or 'the first model'} states {own}, {other.source or 'the second one'} {others}: they "
+                "take different samples; --as-is takes samples that are normalized for both"
+            )
+        preprocess, remarks = normalization(None, other if own.is_identity else model)
+    elif not preprocess.is_identity:
+        resolve(preprocess, model)
+        resolve(preprocess, other)
+    data = _load(spec, model, preprocess, remarks)
+    return data if labels_of(model) else match_labels(data, other)
+
+
+def _load(spec: str, model: Model, preprocess: Preprocess, remarks: tuple[str, ...]) -> Dataset:
     shape = _input_shape(model)
     if ":" not in spec and not Path(spec).exists():
         raise DataError(f"{spec}: no such file or folder")

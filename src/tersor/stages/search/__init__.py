@@ -179,7 +179,7 @@ class _Found:
             seconds=seconds,
             interrupted=self.course.interrupted,
             notes=remarks(judge, self.reference, evidence, self.course.journal, self.course.known),
-            doubts=doubts(evidence),
+            doubts=() if evidence is None else doubts(evidence.held.score, evidence.held.outputs),
         )
 
 

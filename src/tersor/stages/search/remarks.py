@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tersor.stages.evaluate import Score
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.front import Judge
 from tersor.stages.search.journal import Journal
@@ -38,15 +39,12 @@ def remarks(
     return tuple(found)
 
 
-def doubts(evidence: Evidence | None) -> tuple[str, ...]:
-    """A float model that is hardly ever right is asked in the wrong way."""
-    score = None if evidence is None else evidence.held.score
-    if evidence is None or score is None or score.metric != "top1" or evidence.held.outputs < 2:
-        return ()
-    if score.value > _CHANCE / evidence.held.outputs:
+def doubts(score: Score | None, outputs: int, what: str = "the float model itself") -> tuple[str, ...]:
+    """A float model that is hardly ever right is asked in the wrong way; `outputs` is the number of its classes."""
+    if score is None or score.metric != "top1" or outputs < 2 or score.value > _CHANCE / outputs:
         return ()
     text = (
-        f"the float model itself is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
+        f"{what} is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
         "look at the labels, the order of the classes and --mean, --std or --rescale before you believe any figure"
     )
     return (text,)
