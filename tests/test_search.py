@@ -27,6 +27,7 @@ from tersor.recipe import load_recipe, parse_recipe
 from tersor.report.search import search_to_dict, write_report_json
 from tersor.report.search_table import in_short, search_notes, search_table, search_verdict, search_warnings
 from tersor.runtimes.engine import Engine
+from tersor.stages.annotate import annotate, labels_of
 from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
 from tersor.stages.produce import Options, produce
@@ -485,6 +486,11 @@ def test_what_was_damaged_and_what_is_of_other_data_is_made_anew(
     again = search(model, folder, labelled(200), wish=WISH)
     assert done == ["dynamic"]
     assert again.named("dynamic").path.read_bytes() == found.named("dynamic").path.read_bytes()
+    done.clear()
+    named = annotate(model, labels=tuple("abcde"))
+    search(named, folder, labelled(200), wish=replace(WISH, minutes=0))
+    assert done == ["float32"]
+    assert labels_of(tflite.read(folder / PICK)) == labels_of(named)
     done.clear()
     other = search(model, folder, labelled(200, seed=1), wish=replace(WISH, minutes=0))
     assert done == ["float32"]
