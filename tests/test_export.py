@@ -426,6 +426,18 @@ def test_the_archive_holds_what_lies_beside_the_model(cli: Cli, place: Path) -> 
     ]
 
 
+def test_the_archive_leaves_out_the_recipe_of_another_pick(cli: Cli, place: Path) -> None:
+    """As beside the candidates of `tersor optimize` that are not its pick."""
+    (place / "recipe.toml").write_text("of the pick")
+    for pick, is_in_it in ((b"another", False), ((place / "net.tflite").read_bytes(), True)):
+        (place / "pick.tflite").write_bytes(pick)
+        answer = cli("export", "net.tflite", "--to", "archive")
+        assert answer.code == 0, answer.err
+        with zipfile.ZipFile(place / "net.zip") as archive:
+            assert ("recipe.toml" in archive.namelist()) is is_in_it
+        assert ("recipe.toml makes pick.tflite, not this file: left out" in answer.err) is not is_in_it
+
+
 def test_equal_content_gives_equal_archives(cli: Cli, place: Path) -> None:
     for name in ("a.zip", "b.zip"):
         assert cli("export", "net.tflite", "--to", "archive", "-o", name).code == 0
