@@ -109,7 +109,7 @@ def command(
         for line in search_verdict(found):
             console.err.print(line, markup=False)
         console.say(search_notes(found, report))
-        console.note(f"read {pages[0]}" if missing is None else f"read {pages[0]}; {missing}")
+        console.note(f"to read: {pages[0]}" if missing is None else f"to read: {pages[0]}; {missing}")
     console.say((), search_warnings(found))
     if found.interrupted:
         sys.exit(_INTERRUPTED)
