@@ -439,7 +439,11 @@ def test_table_and_notes_say_what_was_found(made: tuple[Search, list[Standing]])
     assert goal.startswith("The goal (top1 at most 20 points below float)")
     assert all(f"{item.name} is out: " in notes for item in found.candidates if item.name != found.pick)
     assert "calibrated on 40 samples, chosen by 80 others, figures from 60 further ones" in notes
-    assert "1 thread on the xnnpack kernels" in notes
+    assert "ms: median and 95th percentile of runs with 1 thread on the xnnpack kernels" in notes
+    assert "memory: " in notes
+    short = "\n".join(search_notes(found, found.folder / "report.json", is_narrow=True))
+    assert "x float: times of runs with 1 thread" in short
+    assert "memory: " not in short
     assert not [text for text in search_warnings(found) if "MISSED" in text]
     assert found.picked is not None
     assert found.picked.name in in_short(found.picked)
@@ -549,6 +553,10 @@ def test_integer_target_without_labels_is_judged_by_answers(engine: Engine, tmp_
     assert [item.name for item in found.candidates][:2] == ["int8", "uint8"]
     assert found.goal is not None
     assert found.goal.kind == "answers"
+    titles = [str(column.header) for column in search_table(found).columns]
+    assert titles[-1] == "activations"
+    assert not {"memory", "ms (p95)"} & set(titles)
+    assert "activations: the least memory" in "\n".join(search_notes(found, found.folder / "report.json"))
     assert found.picked is not None
     assert found.picked.agreement is not None
     types = {
