@@ -279,6 +279,16 @@ def test_whatever_numbers_a_document_holds_it_is_said_or_refused(data: st.DataOb
     assert layers_csv(read)
 
 
+def test_layers_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
+    """As where another model was searched for in the folder, and the search was interrupted."""
+    (tmp_path / "own.csv").write_text("of the user")
+    write_files(document_of(document()), tmp_path)
+    assert (tmp_path / "layers.csv").exists()
+    assert list(tmp_path.glob("*.node_data.json"))
+    write_files(document_of(document() | {"diagnoses": {}}), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} - {"report.html"} == {"report.md", "candidates.csv", "own.csv"}
+
+
 def test_nothing_to_ship_is_said(tmp_path: Path) -> None:
     found = document_of(document(pick=None, candidates=[], front=[], reached=False, diagnoses={}))
     assert summary.headline(found) == "Nothing to ship yet"
