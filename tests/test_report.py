@@ -649,14 +649,18 @@ def test_debug_writes_a_page_of_one_file(cli: Cli, place: Path) -> None:
 def test_optimize_writes_the_report(cli: Cli, place: Path) -> None:
     np.savez(place / "data.npz", x=images(60), y=np.zeros(60, np.int64))
     tflite.write(classifier(), place / "net.tflite")
-    answer = cli(
-        "optimize", "net.tflite", "--data", "data.npz", "--target", "edge_tpu", "--time-budget", "8s", "-o", "out"
-    )
+    (place / "labels.txt").write_text("\n".join("abcde"))
+    wish = ["--data", "data.npz", "--target", "edge_tpu", "--time-budget", "8s", "--labels", "labels.txt"]
+    answer = cli("optimize", "net.tflite", *wish, "--output", "out", "--rescale", "1/255")
     assert answer.code == 0, answer.err
     found = read_document(place / "out")
-    assert found.command == "tersor optimize net.tflite --data data.npz --target edge_tpu --time-budget 8s --output out"
+    assert sorted((found.command or "").split()) == sorted(
+        ["tersor", "optimize", "net.tflite", *wish, "--output", "out", "--rescale", "1/255"]
+    )
     assert found.pick_command is not None
-    assert found.pick_command.startswith("tersor quantize net.tflite --data data.npz --as out/recipe.toml")
+    assert found.pick_command.startswith(
+        "tersor quantize net.tflite --data data.npz --labels labels.txt --rescale 1/255"
+    )
     assert found.diagnoses
     assert (place / "out" / "report.md").read_text().startswith("# ")
     again = cli(*found.pick_command.split()[1:])

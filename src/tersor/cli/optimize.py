@@ -141,6 +141,7 @@ def _commands(context: typer.Context, found: Search) -> dict[str, str]:
         "model",
         "data",
         "eval_data",
+        "labels",
         *(item.name for item in (*fields(groups.Opening), *fields(groups.Normalization))),
     }
     samples = found.conditions.calibration_samples
