@@ -298,7 +298,11 @@ def test_nothing_to_ship_is_said(tmp_path: Path) -> None:
 def test_a_missed_limit_is_said_in_the_headline() -> None:
     found = document_of(document(reached=False, missed=["nothing is within --max-size 1 kB"]))
     assert summary.headline(found) == "Nothing keeps the limits; int8 comes nearest"
-    assert "- nothing is within --max-size 1 kB" in markdown(found)
+    text = markdown(found)
+    assert "- nothing is within --max-size 1 kB" in text
+    assert "The file: `net.int8.tflite`, of which `pick.tflite` is a copy" in text
+    assert "to ship" not in text.split("## ")[0]
+    assert "The file to ship: `net.int8.tflite`" in markdown(document_of(document()))
 
 
 def test_reasons_against_others_stand_apart() -> None:
