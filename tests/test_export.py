@@ -287,7 +287,7 @@ def test_what_the_device_would_refuse_is_not_written(cli: Cli, place: Path) -> N
     assert answer.code == RuntimeFailure.exit_code
     assert answer.err.startswith("error: net.float16.tflite: TensorFlow Lite Micro refuses the model: ")
     assert "Node DEQUANTIZE (number 0) failed to prepare" in answer.err
-    assert answer.err.endswith("; nothing was written\n")
+    assert answer.err.endswith("; nothing was written; what microcontrollers run is made with --as int8 or int16x8\n")
     assert not (place / "c").exists()
 
 
@@ -424,6 +424,18 @@ def test_the_archive_holds_what_lies_beside_the_model(cli: Cli, place: Path) -> 
     assert parameters["inputs"] == [
         {"name": "x", "dtype": "float32", "shape": [1, 6, 6, 3], "scale": None, "zero_point": None}
     ]
+
+
+def test_the_archive_leaves_out_the_recipe_of_another_pick(cli: Cli, place: Path) -> None:
+    """As beside the candidates of `tersor optimize` that are not its pick."""
+    (place / "recipe.toml").write_text("of the pick")
+    for pick, is_in_it in ((b"another", False), ((place / "net.tflite").read_bytes(), True)):
+        (place / "pick.tflite").write_bytes(pick)
+        answer = cli("export", "net.tflite", "--to", "archive")
+        assert answer.code == 0, answer.err
+        with zipfile.ZipFile(place / "net.zip") as archive:
+            assert ("recipe.toml" in archive.namelist()) is is_in_it
+        assert ("recipe.toml makes pick.tflite, not this file: left out" in answer.err) is not is_in_it
 
 
 def test_equal_content_gives_equal_archives(cli: Cli, place: Path) -> None:

@@ -279,6 +279,16 @@ def test_whatever_numbers_a_document_holds_it_is_said_or_refused(data: st.DataOb
     assert layers_csv(read)
 
 
+def test_layers_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
+    """As where another model was searched for in the folder, and the search was interrupted."""
+    (tmp_path / "own.csv").write_text("of the user")
+    write_files(document_of(document()), tmp_path)
+    assert (tmp_path / "layers.csv").exists()
+    assert list(tmp_path.glob("*.node_data.json"))
+    write_files(document_of(document() | {"diagnoses": {}}), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} - {"report.html"} == {"report.md", "candidates.csv", "own.csv"}
+
+
 def test_nothing_to_ship_is_said(tmp_path: Path) -> None:
     found = document_of(document(pick=None, candidates=[], front=[], reached=False, diagnoses={}))
     assert summary.headline(found) == "Nothing to ship yet"
@@ -288,7 +298,11 @@ def test_nothing_to_ship_is_said(tmp_path: Path) -> None:
 def test_a_missed_limit_is_said_in_the_headline() -> None:
     found = document_of(document(reached=False, missed=["nothing is within --max-size 1 kB"]))
     assert summary.headline(found) == "Nothing keeps the limits; int8 comes nearest"
-    assert "- nothing is within --max-size 1 kB" in markdown(found)
+    text = markdown(found)
+    assert "- nothing is within --max-size 1 kB" in text
+    assert "The file: `net.int8.tflite`, of which `pick.tflite` is a copy" in text
+    assert "to ship" not in text.split("## ")[0]
+    assert "The file to ship: `net.int8.tflite`" in markdown(document_of(document()))
 
 
 def test_reasons_against_others_stand_apart() -> None:
@@ -639,14 +653,18 @@ def test_debug_writes_a_page_of_one_file(cli: Cli, place: Path) -> None:
 def test_optimize_writes_the_report(cli: Cli, place: Path) -> None:
     np.savez(place / "data.npz", x=images(60), y=np.zeros(60, np.int64))
     tflite.write(classifier(), place / "net.tflite")
-    answer = cli(
-        "optimize", "net.tflite", "--data", "data.npz", "--target", "edge_tpu", "--time-budget", "8s", "-o", "out"
-    )
+    (place / "labels.txt").write_text("\n".join("abcde"))
+    wish = ["--data", "data.npz", "--target", "edge_tpu", "--time-budget", "8s", "--labels", "labels.txt"]
+    answer = cli("optimize", "net.tflite", *wish, "--output", "out", "--rescale", "1/255")
     assert answer.code == 0, answer.err
     found = read_document(place / "out")
-    assert found.command == "tersor optimize net.tflite --data data.npz --target edge_tpu --time-budget 8s --output out"
+    assert sorted((found.command or "").split()) == sorted(
+        ["tersor", "optimize", "net.tflite", *wish, "--output", "out", "--rescale", "1/255"]
+    )
     assert found.pick_command is not None
-    assert found.pick_command.startswith("tersor quantize net.tflite --data data.npz --as out/recipe.toml")
+    assert found.pick_command.startswith(
+        "tersor quantize net.tflite --data data.npz --labels labels.txt --rescale 1/255"
+    )
     assert found.diagnoses
     assert (place / "out" / "report.md").read_text().startswith("# ")
     again = cli(*found.pick_command.split()[1:])

@@ -27,6 +27,7 @@ from tersor.recipe import load_recipe, parse_recipe
 from tersor.report.search import search_to_dict, write_report_json
 from tersor.report.search_table import in_short, search_notes, search_table, search_verdict, search_warnings
 from tersor.runtimes.engine import Engine
+from tersor.stages.annotate import annotate, labels_of
 from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
 from tersor.stages.produce import Options, produce
@@ -438,7 +439,11 @@ def test_table_and_notes_say_what_was_found(made: tuple[Search, list[Standing]])
     assert goal.startswith("The goal (top1 at most 20 points below float)")
     assert all(f"{item.name} is out: " in notes for item in found.candidates if item.name != found.pick)
     assert "calibrated on 40 samples, chosen by 80 others, figures from 60 further ones" in notes
-    assert "1 thread on the xnnpack kernels" in notes
+    assert "ms: median and 95th percentile of runs with 1 thread on the xnnpack kernels" in notes
+    assert "memory: " in notes
+    short = "\n".join(search_notes(found, found.folder / "report.json", is_narrow=True))
+    assert "x float: times of runs with 1 thread" in short
+    assert "memory: " not in short
     assert not [text for text in search_warnings(found) if "MISSED" in text]
     assert found.picked is not None
     assert found.picked.name in in_short(found.picked)
@@ -485,6 +490,11 @@ def test_what_was_damaged_and_what_is_of_other_data_is_made_anew(
     again = search(model, folder, labelled(200), wish=WISH)
     assert done == ["dynamic"]
     assert again.named("dynamic").path.read_bytes() == found.named("dynamic").path.read_bytes()
+    done.clear()
+    named = annotate(model, labels=tuple("abcde"))
+    search(named, folder, labelled(200), wish=replace(WISH, minutes=0))
+    assert done == ["float32"]
+    assert labels_of(tflite.read(folder / PICK)) == labels_of(named)
     done.clear()
     other = search(model, folder, labelled(200, seed=1), wish=replace(WISH, minutes=0))
     assert done == ["float32"]
@@ -543,6 +553,10 @@ def test_integer_target_without_labels_is_judged_by_answers(engine: Engine, tmp_
     assert [item.name for item in found.candidates][:2] == ["int8", "uint8"]
     assert found.goal is not None
     assert found.goal.kind == "answers"
+    titles = [str(column.header) for column in search_table(found).columns]
+    assert titles[-1] == "activations"
+    assert not {"memory", "ms (p95)"} & set(titles)
+    assert "activations: the least memory" in "\n".join(search_notes(found, found.folder / "report.json"))
     assert found.picked is not None
     assert found.picked.agreement is not None
     types = {

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import Cli
 from small_nets import DEMO, classifier, dense, images, random, through_file
@@ -219,6 +220,48 @@ def test_compare_in_words_and_as_a_gate(cli: Cli, pair: Path) -> None:
     missed = cli("compare", "net.tflite", "bad.tflite", "--data", "x.npy", "--max-drop", "1%")
     assert missed.code == 9
     assert "goal MISSED (at most 1 % of the answers changed (no labels))" in missed.err
+
+
+def test_what_one_of_the_compared_models_states_counts_for_both(cli: Cli, pair: Path) -> None:
+    """As with what optimize makes of a Keras file, which states nothing itself."""
+    assert cli("params", "int8.tflite", "attach", "--rescale", "1/255").code == 0
+    answer = cli("compare", "net.tflite", "int8.tflite", "--data", "xy.npz", "--samples", "50")
+    assert answer.code == 0, answer.err
+    assert "samples are normalized as the model states: x * 0.00392157" in answer.err
+    asked = cli("compare", "net.tflite", "int8.tflite", "--data", "xy.npz", "--samples", "50", "--rescale", "1/255")
+    said, wanted = ([line for line in found.err.splitlines() if "SQNR" in line] for found in (answer, asked))
+    assert said == wanted
+    assert cli("params", "net.tflite", "attach", "--mean", "1", "--std", "2").code == 0
+    answer = cli("compare", "net.tflite", "int8.tflite", "--data", "xy.npz")
+    assert answer.code == 2
+    assert "net.tflite states (x - 1) / 2, int8.tflite x * 0.00392157: they take different samples" in answer.err
+    assert cli("compare", "net.tflite", "int8.tflite", "--data", "xy.npz", "--samples", "50", "--as-is").code == 0
+
+
+def test_labels_of_either_compared_model_give_classes_their_indices(cli: Cli, pair: Path) -> None:
+    """Folders in another order than the labels: without them hardly any class would have its index."""
+    names = "edcba"
+    (pair / "labels.txt").write_text("\n".join(names))
+    for place, image in enumerate(images(25)):
+        folder = pair / "photos" / "abcde"[place % 5]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(image * 40 + 128, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels[0] if pixels.ndim == 4 else pixels).save(folder / f"{place}.png")
+    assert cli("params", "int8.tflite", "attach", "--labels", "labels.txt").code == 0
+    alone = cli("evaluate", "int8.tflite", "--data", "photos", "--json")
+    both = cli("compare", "net.tflite", "int8.tflite", "--data", "photos", "--json")
+    assert both.code == 0, both.err
+    assert "classes have the indices that the model's labels give their names" in both.err
+    assert json.loads(both.out)["second"]["accuracy"]["value"] == json.loads(alone.out)["value"]
+
+
+def test_compare_doubts_a_first_model_that_is_right_by_chance_only(cli: Cli, pair: Path) -> None:
+    answers = json.loads(cli("run", "net.tflite", "xy.npz", "--json").out)
+    wrong = [(int(np.argmax(next(iter(found.values())))) + 1) % 5 for found in answers]
+    np.savez(pair / "wrong.npz", x=images(200), y=wrong)
+    answer = cli("compare", "net.tflite", "int8.tflite", "--data", "wrong.npz")
+    assert answer.code == 0
+    assert "warning: net.tflite is right on 0.0 % of the samples, hardly more than by chance" in answer.err
 
 
 def _with(model: Model, name: str, values: Array) -> Model:

@@ -47,7 +47,7 @@ def command(
         models = [opening.load(path) for path in (first, second)]
         for loaded in models:
             admit_tensorflow_ops(loaded, engine)
-        dataset = normalization.load(data, models[0])
+        dataset = normalization.load(data, *models)
         one, other = (stack.enter_context(runnable(loaded)) for loaded in models)
         report = stack.enter_context(console.progress())
         pair = side_by_side(
@@ -68,6 +68,7 @@ def command(
     else:
         console.out.print(sides_table([pair.first, pair.second]))
         console.say(pair_notes(pair, goal))
+    console.say((), pair.doubts)
     if verdict is Verdict.MISSED:
         console.warn(f"goal MISSED ({goal})")
     elif verdict is not None and not as_json:

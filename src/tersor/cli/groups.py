@@ -90,17 +90,17 @@ class Normalization(Values):
         Args:
             data: what the user names.
             model: that takes them.
-            other: states the normalization where `model` does not.
+            other: takes them as well; see `load_shared_data`.
             quiet: whether nothing is printed.
         """
         from tersor.cli import console
-        from tersor.stages.annotate import declared
-        from tersor.stages.load_data import load_data
+        from tersor.stages.load_data import load_data, load_shared_data
 
-        asked = self.preprocess
-        if asked is None and other is not None and declared(model).is_identity:
-            asked = declared(other)
-        dataset = load_data(data, model, asked, skip_bad=self.skip_bad, features=self.features or "")
+        asked, features = self.preprocess, self.features or ""
+        if other is None:
+            dataset = load_data(data, model, asked, skip_bad=self.skip_bad, features=features)
+        else:
+            dataset = load_shared_data(data, model, other, asked, skip_bad=self.skip_bad, features=features)
         if not quiet:
             console.say(dataset.notes)
         return dataset

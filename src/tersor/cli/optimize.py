@@ -104,11 +104,12 @@ def command(
     if as_json:
         console.print_json(json.loads(report.read_text("utf-8")))
     else:
-        console.out.print(search_table(found, is_narrow=console.out.width < _WIDE))
+        is_narrow = console.out.width < _WIDE
+        console.out.print(search_table(found, is_narrow=is_narrow))
         for line in search_verdict(found):
             console.err.print(line, markup=False)
-        console.say(search_notes(found, report))
-        console.note(f"read {pages[0]}" if missing is None else f"read {pages[0]}; {missing}")
+        console.say(search_notes(found, report, is_narrow=is_narrow))
+        console.note(f"to read: {pages[0]}" if missing is None else f"to read: {pages[0]}; {missing}")
     console.say((), search_warnings(found))
     if found.interrupted:
         sys.exit(_INTERRUPTED)
@@ -139,6 +140,7 @@ def _commands(context: typer.Context, found: Search) -> dict[str, str]:
         "model",
         "data",
         "eval_data",
+        "labels",
         *(item.name for item in (*fields(groups.Opening), *fields(groups.Normalization))),
     }
     samples = found.conditions.calibration_samples

@@ -101,7 +101,7 @@ def _time(item: Candidate) -> Cell:
 
 
 def _memory(item: Candidate) -> Cell:
-    lines = (f"arena {words.size(item.arena_bytes)}",) if item.arena_bytes else ()
+    lines = (f"arena ≥ {words.size(item.arena_bytes)}",) if item.arena_bytes else ()
     if item.peak_bytes is None:
         return Cell("not measured" if lines else "", None, lines)
     return Cell(words.size(item.peak_bytes), item.peak_bytes, lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tersor.stages.debug import Diagnosis
 from tersor.stages.save import atomic
 from tersor.stages.search import REPORT, Search
 
-HTML = "report.html"
+HTML, LAYERS = "report.html", "layers.csv"
 
 
 def write_report(
@@ -52,7 +53,7 @@ def write_files(found: Document, folder: str | Path) -> tuple[list[Path], str | 
     folder = Path(folder)
     texts = {"report.md": markdown(found), "candidates.csv": candidates_csv(found)}
     if found.diagnoses:
-        texts["layers.csv"] = layers_csv(found)
+        texts[LAYERS] = layers_csv(found)
     for place, (name, part) in enumerate(found.diagnoses.items(), 1):
         stem = re.sub(r"[^\w.-]", "_", name) or f"candidate_{place}"
         for measure in MEASURES:
@@ -60,6 +61,13 @@ def write_files(found: Document, folder: str | Path) -> tuple[list[Path], str | 
     for name, text in texts.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text, "utf-8")
+    for path in {
+        folder / LAYERS,
+        *(item for measure in MEASURES for item in folder.glob(f"*.{measure}.node_data.json")),
+    }:
+        if path.name not in texts:  # of layers that were looked into for an earlier report
+            with suppress(OSError):
+                path.unlink()
     written = [folder / name for name in texts]
     if (missing := missing_packages()) is not None:
         return written, f"{missing}; then: tersor report {folder}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tersor.report import summary, words
 from tersor.report.document import Candidate, Diagnosis, Document
+from tersor.stages.search.place import PICK
 
 _TOP = 8
 """Layers that are named; the page and layers.csv have all."""
@@ -24,7 +25,8 @@ def _lines(found: Document) -> Iterator[str]:
     yield f"{code(Path(found.model).name or 'a model in memory')} for target {code(found.target)}."
     if found.picked is not None:
         kind = summary.kind(found.picked.name)
-        yield f"{words.sentence(kind) + '. ' if kind else ''}The file to ship: {code(found.picked.file)}"
+        title = f"{words.sentence(kind) + '. ' if kind else ''}{summary.file_title(found)}"
+        yield f"{title}: {code(found.picked.file)}, of which {code(PICK)} is a copy"
     yield ""
     for tile in summary.tiles(found):
         yield f"- **{tile.title}: {plain(tile.value)}**; {plain(tile.detail)}"

@@ -18,6 +18,7 @@ from tersor.report.document import Diagnosis, Document
 from tersor.report.layers import LayerPart, layer_part
 from tersor.report.plot import Chart, chart_guide, charts
 from tersor.stages.save import atomic
+from tersor.stages.search.place import PICK
 
 try:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -48,6 +49,8 @@ class Page:
     model: str
     headline: str
     kind: str
+    file_title: str
+    copy: str
     verdict: str
     reasons: summary.Reasons
     basis: str
@@ -115,6 +118,8 @@ def _page(found: Document) -> Page:
         model=Path(found.model).name or "a model in memory",
         headline=summary.headline(found),
         kind=summary.kind(found.pick or ""),
+        file_title=summary.file_title(found),
+        copy=PICK,
         verdict=summary.verdict(found),
         reasons=summary.reasons(found),
         basis=summary.basis(found),

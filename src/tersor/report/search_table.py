@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tersor.stages.search.reasons import size
 from tersor.stages.search.result import Candidate, Search
+from tersor.stages.search.targets import target_of
 
 
 def search_table(found: Search, *, is_narrow: bool = False) -> Table:
@@ -28,9 +29,11 @@ def search_table(found: Search, *, is_narrow: bool = False) -> Table:
         columns.append(("agree", _agreement))
     if any(row.sqnr_db is not None for row in rows):
         columns.append(("SQNR", _sqnr))
-    if any(row.timing is not None for row in rows):
+    if not _is_here(found):
+        columns.append(("activations", lambda row: size(row.arena_bytes)))
+    elif any(row.timing is not None for row in rows):
         columns += [("x float", _short_ratio)] if is_narrow else [("ms (p95)", _latency), ("x float [95 %]", _ratio)]
-    if any(row.peak_bytes is not None for row in rows) and not is_narrow:
+    if _has_memory(found) and not is_narrow:
         columns.append(("memory", lambda row: "" if row.peak_bytes is None else size(row.peak_bytes)))
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
@@ -50,10 +53,10 @@ def search_verdict(found: Search) -> list[str]:
     return list(found.reasons[:count])
 
 
-def search_notes(found: Search, report: Path) -> list[str]:
-    """Why the others are out, and what the figures rest on."""
+def search_notes(found: Search, report: Path, *, is_narrow: bool = False) -> list[str]:
+    """Why the others are out, and what the figures of `search_table` rest on."""
     own = found.conditions
-    cost = "time" if found.target == "cpu" else "memory of activations"
+    cost = "time" if _is_here(found) else "activations"
     notes = list(found.reasons[len(search_verdict(found)) :])
     notes += [f"not tried: {name}: {why}" for name, why in found.not_tried.items()]
     if own.reporting_samples:
@@ -62,11 +65,14 @@ def search_notes(found: Search, report: Path) -> list[str]:
             f"figures from {own.reporting_samples} further ones, which could only refuse a choice"
         )
     notes.append(f"*: the pick; +: no other is better in loss, size and {cost}")
-    notes.append(
-        f"ms: median and 95th percentile of runs with {own.threads} thread{'s' if own.threads > 1 else ''} on the "
-        f"{own.kernels} kernels, each file in turn with the float model; {own.processor}"
-    )
-    notes.append("memory: peak growth of a fresh process that loads and runs the file")
+    if not _is_here(found):
+        notes.append("activations: the least memory that they take, computed; a runtime's own comes on top")
+    elif any(row.timing is not None for row in (found.reference, *found.candidates)):
+        ran = f"with {own.threads} thread{'s' if own.threads > 1 else ''} on the {own.kernels} kernels"
+        what = "x float: times of runs" if is_narrow else "ms: median and 95th percentile of runs"
+        notes.append(f"{what} {ran}, each file in turn with the float model; {own.processor}")
+    if _has_memory(found) and not is_narrow:
+        notes.append("memory: peak growth of a fresh process that loads and runs the file")
     notes += found.notes
     files = len(found.candidates)
     notes.append(
@@ -96,6 +102,16 @@ def in_short(item: Candidate) -> str:
     elif item.sqnr_db is not None:
         parts.append(f"SQNR {_sqnr(item)} dB")
     return f"{item.name} ({', '.join(parts)})"
+
+
+def _is_here(found: Search) -> bool:
+    """Whether times of this machine are those of the target."""
+    return target_of(found.target).is_this_machine
+
+
+def _has_memory(found: Search) -> bool:
+    """Whether memory of this machine's runtime was measured, and is that of the target."""
+    return _is_here(found) and any(row.peak_bytes is not None for row in (found.reference, *found.candidates))
 
 
 def _size(row: Candidate, reference: Candidate) -> str:

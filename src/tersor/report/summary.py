@@ -32,6 +32,11 @@ def headline(found: Document) -> str:
     return f"Ship {found.picked.name}" if found.reached else f"Nothing keeps the limits; {found.pick} comes nearest"
 
 
+def file_title(found: Document) -> str:
+    """What the picked file is called: what misses a limit is not to be shipped unread."""
+    return "The file to ship" if found.reached else "The file"
+
+
 _VERDICTS = {
     "shown": "Kept on {samples} samples, even at the cautious end of the interval.",
     "reached": "Kept on {samples} samples; whether it would be on others, more samples would tell for sure.",

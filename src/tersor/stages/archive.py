@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from tersor.formats import archive
 from tersor.stages.annotate import labels_of
 from tersor.stages.export import Exported, parameters_of, read_finished
 from tersor.stages.save import atomic
+from tersor.stages.search.place import PICK, RECIPE
 
-MODEL, PARAMETERS, LABELS, RECIPE = "model.tflite", "parameters.json", "labels.txt", "recipe.toml"
+MODEL, PARAMETERS, LABELS = "model.tflite", "parameters.json", "labels.txt"
 """What the parts are called in the archive; reports keep the end of their names."""
 
 _OF_THE_MODEL = ("recipe.toml", "debug.json", "debug.csv", "report.html", "report.md", "report.json")
@@ -54,7 +56,11 @@ def export_archive(path: Path, output: Path, attached: tuple[Path, ...] = ()) ->
     with atomic(output) as temporary:
         archive.write(temporary, contents)
     notes = [f"in it: {', '.join(sorted(contents))}"]
-    if RECIPE not in contents:
+    if RECIPE not in contents and _is_of_another(path.with_name(RECIPE), path):
+        notes.append(
+            f"{path.with_name(RECIPE)} makes {PICK}, not this file: left out (report.json has the recipe of each)"
+        )
+    elif RECIPE not in contents:
         notes.append(f"no recipe lies beside the model ({path.stem}.recipe.toml): --attach adds files")
     return Exported((output,), None, tuple(notes))
 
@@ -64,6 +70,12 @@ def _beside(path: Path) -> dict[Path, str]:
     found: dict[Path, str] = {}
     for ending in _OF_THE_MODEL:
         for file in (path.with_suffix(f".{ending}"), path.with_name(ending)):
-            if file.is_file() and ending not in found.values():
+            if file.is_file() and ending not in found.values() and not _is_of_another(file, path):
                 found[file] = ending
     return found
+
+
+def _is_of_another(file: Path, path: Path) -> bool:
+    """Whether a file is the recipe of a folder whose pick is another model."""
+    pick = path.with_name(PICK)
+    return file == path.with_name(RECIPE) and pick.is_file() and not filecmp.cmp(pick, path, shallow=False)

@@ -18,7 +18,7 @@ from tersor.data.preprocess import Preprocess
 from tersor.data.reading import Reading
 from tersor.errors import DataError, RecipeError
 from tersor.ir.graph import Model
-from tersor.stages.annotate import declared, labels_of, resolve
+from tersor.stages.annotate import declared, labels_of, resolve, same
 from tersor.stages.match_labels import match_labels
 
 KINDS = ("arrays", "image_csv", "audio_folder", "image_folder", "python")
@@ -49,7 +49,51 @@ def load_data(
     Raises DataError if the data cannot be read, is empty, or has other classes than the model; RecipeError for another
     normalization than the model states.
     """
-    preprocess, remarks = normalization(preprocess, model)
+    applied, remarks = normalization(preprocess, model)
+    return _load(data, model, model, applied, remarks, Reading(skip_bad, features))
+
+
+def load_shared_data(
+    data: object,
+    model: Model,
+    other: Model,
+    preprocess: Preprocess | None = None,
+    *,
+    skip_bad: bool = False,
+    features: str = "",
+) -> Dataset:
+    """Samples for two models at once: normalized and labelled as either of them states.
+
+    Args:
+        data: see `load_data`.
+        model: tells the shape that images are resized to.
+        other: takes the same samples; counts where `model` states nothing.
+        preprocess: see `load_data`.
+        skip_bad: see `load_data`.
+        features: see `load_data`.
+
+    Raises what `load_data` does, and RecipeError where the models state different normalizations.
+    """
+    remarks: tuple[str, ...] = ()
+    if preprocess is None:
+        own, others = declared(model), declared(other)
+        if not (own.is_identity or others.is_identity or same(own, others)):
+            raise RecipeError(
+                f"{model.source or 'the first model'} states {own}, {other.source or 'the second one'} {others}: they "
+                "take different samples; --as-is takes samples that are normalized for both"
+            )
+        preprocess, remarks = normalization(None, other if own.is_identity else model)
+    elif not preprocess.is_identity:
+        resolve(preprocess, model)
+        resolve(preprocess, other)
+    labelled = model if labels_of(model) else other
+    return _load(data, model, labelled, preprocess, remarks, Reading(skip_bad, features))
+
+
+def _load(
+    data: object, model: Model, labelled: Model, preprocess: Preprocess, remarks: tuple[str, ...], reading: Reading
+) -> Dataset:
+    """The samples in the shape of one model, with the classes of another or the same."""
     shape = _input_shape(model)
     if isinstance(data, Dataset):
         return data
@@ -60,19 +104,18 @@ def load_data(
     if ":" not in spec and not Path(spec).exists():
         raise DataError(f"{spec}: no such file or folder")
     spec = _listed(spec)
-    reading = Reading(skip_bad, features)
     for kind in KINDS:
         module = registry.plugin("data", kind)
         if module.accepts(spec):
-            if features and kind != "audio_folder":
+            if reading.features and kind != "audio_folder":
                 raise RecipeError(f"--features is for folders of .wav files; {spec} is none")
             read: Dataset = module.load(spec, shape, preprocess, reading)
             if read.size == 0:
                 raise DataError(f"{spec}: no samples")
             if remarks and kind == "arrays":
                 remarks = (*remarks, *_doubt(read, preprocess))
-            matched = match_labels(replace(read, notes=(*remarks, *read.notes)), model)
-            _require_classes(matched, model)
+            matched = match_labels(replace(read, notes=(*remarks, *read.notes)), labelled)
+            _require_classes(matched, labelled)
             return matched
     raise DataError(
         f"{spec}: not data: give a folder of images or .wav files, a .csv, .npy or .npz file, or module:function"

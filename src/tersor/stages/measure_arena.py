@@ -51,7 +51,9 @@ def measure_arena(model: Model, content: bytes, path: Path, *, custom: tuple[str
     try:
         found = tflite_micro.measure(content, samples)
     except RuntimeFailure as error:
-        raise RuntimeFailure(f"{path}: {error}; nothing was written") from error
+        is_float = any(item.dtype in (DType.FLOAT32, DType.FLOAT16) for item in model.graph.tensors.values())
+        instead = "; what microcontrollers run is made with --as int8 or int16x8" if is_float else ""
+        raise RuntimeFailure(f"{path}: {error}; nothing was written{instead}") from error
     with Engine() as engine:
         handle = engine.open(str(path), "builtin")
         wanted = [handle.run(sample) for sample in samples]

@@ -22,6 +22,7 @@ from tersor.stages.produce import random_samples
 from tersor.stages.repair.figures import Figures, classes_of
 from tersor.stages.search.gauge import gzip_bytes, peak_memory
 from tersor.stages.search.held import Held
+from tersor.stages.search.remarks import hardly_right
 
 _FEW = 16
 """Samples that tell whether outputs hold classes."""
@@ -58,6 +59,7 @@ class Pair:
         figures: of the second against the first.
         metric: see `evaluate.Scorer`; None where labels are missing.
         has_classes: whether an output holds classes.
+        doubts: what makes one doubt all figures.
     """
 
     first: Side
@@ -65,6 +67,7 @@ class Pair:
     figures: Figures
     metric: str | None
     has_classes: bool
+    doubts: tuple[str, ...] = ()
 
 
 def timed(
@@ -163,7 +166,8 @@ def side_by_side(
         Side(side.name, side.size_bytes, side.gzip_bytes, side.timing, side.peak_bytes, score)
         for side, score in zip(sides, scores, strict=True)
     )
-    return Pair(one, other, figures, metric, classes is not None)
+    found = hardly_right(one.score, held.outputs, names[0])
+    return Pair(one, other, figures, metric, classes is not None, found)
 
 
 def _timed_if_possible(

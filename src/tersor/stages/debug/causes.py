@@ -6,6 +6,7 @@ were set on MobileNetV1 0.25 by TensorFlow's converter, whose causes are known, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -218,8 +219,8 @@ def accumulated_error(case: Case) -> Seen:
     """Its own error is small: what reaches it is wrong already."""
     if case.own is None or case.total.ac_sqnr_db >= GOOD_DB or case.own.sqnr_db < case.total.sqnr_db + _DEEP_DB:
         return None
-    seen = f"by itself it would reach {case.own.sqnr_db:.0f} dB: the error comes from before"
-    return seen, "cure the operators before it"
+    alone = "be exact" if math.isinf(case.own.sqnr_db) else f"reach {case.own.sqnr_db:.0f} dB"
+    return f"by itself it would {alone}: the error comes from before", "cure the operators before it"
 
 
 CAUSES: tuple[Callable[[Case], Seen], ...] = (

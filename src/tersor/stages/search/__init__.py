@@ -225,9 +225,10 @@ def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
 
 
 def _key(model: Model, evidence: Evidence | None, wish: Wish) -> str:
-    """What candidates follow from, but for their recipes."""
+    """What candidates follow from, but for their recipes: also what the model carries goes into each file."""
     samples = None if evidence is None else (evidence.digest(), evidence.metric)
-    return digest("search", model.graphs, samples, wish.threads)
+    carried = model.description, model.signatures, model.metadata, model.attachments
+    return digest("search", model.graphs, carried, samples, wish.threads)
 
 
 def _reference(journal: Journal, gauge: Gauge) -> Candidate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tersor.ir.graph import Model
+from tersor.stages.evaluate import Score
 from tersor.stages.examine import examine
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.front import Judge
@@ -41,17 +42,19 @@ def remarks(
 
 
 def doubts(evidence: Evidence | None, model: Model) -> tuple[str, ...]:
-    """What is wrong with the samples; and a float model that is hardly ever right is asked in the wrong way."""
+    """What is wrong with the samples, or with how the float model is asked."""
     if evidence is None:
         return ()
-    score = evidence.held.score
     found = examine(evidence.samples.calibration, evidence.samples.reporting, model)
-    if score is None or score.metric != "top1" or evidence.held.outputs < 2:
-        return found
-    if score.value > _CHANCE / evidence.held.outputs:
-        return found
+    return (*found, *hardly_right(evidence.held.score, evidence.held.outputs))
+
+
+def hardly_right(score: Score | None, outputs: int, what: str = "the float model itself") -> tuple[str, ...]:
+    """A float model that is hardly ever right is asked in the wrong way; `outputs` is the number of its classes."""
+    if score is None or score.metric != "top1" or outputs < 2 or score.value > _CHANCE / outputs:
+        return ()
     text = (
-        f"the float model itself is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
+        f"{what} is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
         "look at the labels, the order of the classes and --mean, --std or --rescale before you believe any figure"
     )
-    return (*found, text)
+    return (text,)
