@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -314,7 +315,7 @@ def planned(model: Model, recipe: Recipe, engine: Engine) -> Plan:
     return plan(model, recipe, calibrate(model, samples(30), engine=engine))
 
 
-GAIN = {"int8": -0.3, "int16x8": 1, "int8_w4": 3, "per_tensor": 0.5}
+GAIN = {"int8": -0.3, "int16x8": 1, "int8_w4": 3, "per_tensor": 0.5, "weight_only": 2, "dynamic": 1}
 """Decibel at least; at int8 most of the error is the rounding of activations, which none of these touches."""
 
 
@@ -323,11 +324,41 @@ GAIN = {"int8": -0.3, "int16x8": 1, "int8_w4": 3, "per_tensor": 0.5}
 def test_network_is_nearer_to_float(kind: str, recipe: str, engine: Engine, run: Run) -> None:
     model = optimize(network(kind=kind))
     wish = adjusted(load_recipe("int8"), per_tensor=True) if recipe == "per_tensor" else load_recipe(recipe)
+    wish = replace(wish, minimum_elements=1)
     decided = planned(model, wish, engine)
     found = correct(model, decided, samples(30), BOTH, fan_in_limit=1000, engine=engine)
     before, after = (quality(run, model, quantize(m, p)) for m, p in ((model, decided), (found.model, found.plan)))
     assert after > before + GAIN[recipe]
     assert found.layers == (5 if kind in ("shared", "transposed") else 4)
+
+
+def test_activations_in_float_keep_their_bias_in_float(engine: Engine) -> None:
+    """Only weights are rounded: what corrects them goes into a bias that is not, and the plan says so."""
+    model = optimize(network(kind="bare"))
+    decided = plan(model, replace(load_recipe("weight_only"), minimum_elements=1), None)
+    found = correct(model, decided, samples(30), BOTH, fan_in_limit=1000, engine=engine)
+    made = quantize(found.model, found.plan).graph
+    for layer in correctable(found.model.graph, found.plan):
+        bias = made.tensors[made.ops[[op.name for op in made.ops].index(layer.op.name)].inputs[2] or ""]
+        assert bias.dtype is DType.FLOAT32
+        assert "bias corrected by up to" in found.plan.operands[layer.op.name, 1].why
+    assert {dtype for tensor in made.tensors.values() if (dtype := tensor.dtype) is DType.INT8}
+
+
+def test_flavours_without_calibration_are_corrected_where_there_is_data(engine: Engine, tmp_path: Path) -> None:
+    from tersor.stages.produce import produce
+
+    model, recipe = network(), replace(load_recipe("weight_only"), minimum_elements=1)
+    plain = replace(recipe, name="plain", algorithms=())
+    with_data = produce(model, {recipe: tmp_path / "a", plain: tmp_path / "b"}, samples(140), engine=engine)
+    produce(model, {recipe: tmp_path / "c"}, engine=engine)
+    qualities = [product.sqnr_db for product in with_data.products]
+    assert qualities[0] is not None
+    assert qualities[1] is not None
+    assert qualities[0] > qualities[1] + 2
+    assert with_data.calibration_samples == 32
+    assert with_data.disjoint
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def quality(run: Run, model: Model, quantized: Model) -> float:

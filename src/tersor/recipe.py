@@ -178,7 +178,7 @@ def adjusted(
         interface: another type of the model's inputs and outputs; ignored by recipes that quantize no activations.
         allow_float: let operators without an integer kernel stay in float.
         keep_float: operator kinds, or regular expressions of result names, to leave in float (which allows it).
-        algorithms: other algorithms; ignored by recipes that quantize no activations.
+        algorithms: other algorithms; ignored by recipes that have none and quantize no activations.
 
     Raises RecipeError.
     """
@@ -190,7 +190,7 @@ def adjusted(
         if recipe.per_tensor_algorithms:
             changes["algorithms"] = recipe.per_tensor_algorithms
             changes["fan_in_limit"] = recipe.per_tensor_fan_in_limit
-    if algorithms is not None and recipe.needs_calibration:
+    if algorithms is not None and (recipe.algorithms or recipe.needs_calibration):
         changes["algorithms"] = tuple(algorithms)
     if interface is not None and recipe.needs_calibration:
         changes["interface"] = _dtype("--io", interface)

@@ -56,8 +56,9 @@ class Preparation:
 
     @property
     def samples(self) -> int:
-        """How many samples ranges were taken from; 0 if none were needed."""
-        return max((item.samples for item in self._statistics.values()), default=0)
+        """How many samples ranges, or else corrections, were taken from; 0 if none were needed."""
+        seen = [item.samples for item in self._statistics.values()]
+        return max(seen or [found.samples for _, found in self._found.values()], default=0)
 
     def drafted(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
         """The float model as the recipe's algorithms rewrite it, its ranges, and its plan without corrections.

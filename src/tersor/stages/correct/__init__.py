@@ -20,7 +20,7 @@ from tersor import registry
 from tersor.algorithms._contract import Layer
 from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
-from tersor.ir.plan import Plan
+from tersor.ir.plan import INTEGER, Plan
 from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.patches import Window, covariance
 from tersor.runtimes.engine import Engine, available_threads
@@ -80,7 +80,8 @@ def correct(
 ) -> Corrected:
     """Apply algorithms to every layer with integer weights, in the order in which the network computes them.
 
-    Models with control flow, and those without such layers, are returned as they are.
+    Where activations stay in float, only weights are rounded, and biases are not. Models with control flow, and those
+    without such layers, are returned as they are.
 
     Args:
         model: the float model that was planned.
@@ -156,7 +157,8 @@ class _Walker:
         self._fan_in_limit = fan_in_limit
         self._written = written
         self._store = engine.store()
-        integers = quantize(model, plan).graph
+        self._in_float = not any(op.compute == INTEGER for op in plan.ops.values())
+        integers = _with_rounded_weights(model.graph, layers) if self._in_float else quantize(model, plan).graph
         self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), available_threads())
         self._tensors: list[Tensor] = []
         self._operands = dict(plan.operands)
@@ -187,7 +189,7 @@ class _Walker:
         if found.shifted is not given.shifted or found.scales is not given.scales:
             self._replace(layer, layer.operands.bias, layer.bias, found.shifted.reshape(layer.bias.shape))
         if found.notes:
-            key = layer.op.name, layer.operands.bias
+            key = layer.op.name, layer.operands.weights if self._in_float else layer.operands.bias
             own = self._operands[key]
             self._operands[key] = replace(own, why="; ".join((own.why, *found.notes)))
 
@@ -228,8 +230,19 @@ class _Walker:
         name = self._integer.op(layer.op.name).inputs[index]
         assert name is not None
         self._tensors.append(tensor.with_data(values.astype(np.float32)))
+        if self._in_float:
+            self._integer.set_constant(self._tensors[-1])
+            return
         planned = self._operands[layer.op.name, index]
         self._integer.set_constant(stored(self._tensors[-1], name, planned, narrow=index == layer.operands.weights))
+
+
+def _with_rounded_weights(graph: Graph, layers: Sequence[Correctable]) -> Graph:
+    """The float graph with weights that are multiples of their scales: what stands for it where activations are float.
+
+    What hybrid kernels lose by rounding activations, sample by sample, is left out.
+    """
+    return graph.edit(tensors=[layer.weights.with_data(layer.nearest()) for layer in layers])
 
 
 def _inputs(graph: Graph, samples: Sequence[Sequence[Array]]) -> dict[str, list[Array]]:

@@ -36,7 +36,7 @@ class Correctable:
         weights: its weights.
         bias: its bias.
         params: of its weights.
-        input_scale: of the values that it reads.
+        input_scale: of the values that it reads; None where it computes in float, with a bias that is not rounded.
         shared: whether other operators read the same weights.
         positions: how often the weights are used on a sample.
         averaging: the operator that averages all positions of a sample to the input of this layer; None if none does.
@@ -49,7 +49,7 @@ class Correctable:
     weights: Tensor
     bias: Tensor
     params: QuantParams
-    input_scale: float
+    input_scale: float | None
     shared: bool
     positions: int
     averaging: Op | None = None
@@ -63,8 +63,9 @@ class Correctable:
         """The layer as algorithms see it, its weights rounded to the nearest integers."""
         limit = self.params.dtype.integer_range[1]
         weights, bias = self._matrices(), values_of(self.bias).astype(np.float64).reshape(self.shape[:2])
-        tiny = replace(self.params, scales=(SMALLEST_SCALE,) * len(self.params.scales))
-        least, _ = fit_bias(bias, self.input_scale, tiny)
+        least = replace(self.params, scales=(SMALLEST_SCALE,) * len(self.params.scales))
+        if self.input_scale is not None:
+            least, _ = fit_bias(bias, self.input_scale, least)
         scales = self._per_output(self.params)
         return Layer(
             name=self.op.name,
@@ -81,16 +82,22 @@ class Correctable:
             one_scale=isinstance(self.params.granularity, PerTensor),
         )
 
+    def nearest(self) -> Array:
+        """The weights rounded to the nearest integers times their scales, in float32 as the operator has them."""
+        steps = self._per_output(self.params)
+        return self.restored(nearest(self._matrices(), steps, self.params.dtype.integer_range[1])).astype(np.float32)
+
     def scaled(self, scales: Array, operands: Operands) -> Operands:
         """The plan of the weights and of the bias with other scales [G, O] of the weights."""
         own = scales.reshape(-1)[: len(self.params.scales)]
         params = replace(self.params, scales=tuple(float(np.float32(scale)) for scale in own))
         keys = (self.op.name, self.operands.weights), (self.op.name, self.operands.bias)
-        weights, bias = (operands[key] for key in keys)
-        return {
-            keys[0]: replace(weights, params=params, why=f"{weights.why}, chosen by the output's error"),
-            keys[1]: replace(bias, params=bias_params(self.input_scale, params, bias.dtype)),
-        }
+        weights = operands[keys[0]]
+        found = {keys[0]: replace(weights, params=params, why=f"{weights.why}, chosen by the output's error")}
+        if self.input_scale is not None:
+            bias = operands[keys[1]]
+            found[keys[1]] = replace(bias, params=bias_params(self.input_scale, params, bias.dtype))
+        return found
 
     def restored(self, matrices: Array) -> Array:
         """Weights as matrices -> as the operator has them."""
@@ -121,7 +128,7 @@ def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
     operands = dict(plan.operands)
     seen: set[str] = set()
     for op in graph.ops:
-        if not _is_integer_layer(graph, op, plan):
+        if not _has_integer_weights(graph, op, plan):
             continue
         place = layer_operands(op.kind)
         planned = plan.operands[op.name, place.weights]
@@ -135,11 +142,10 @@ def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
             inputs = (*op.inputs[: place.bias], *[None] * (place.bias - len(op.inputs)), name)
             ops[op.name] = (replace(op, inputs=inputs, version=max(op.version, BIAS_VERSION.get(op.kind, 1))),)
             seen.add(name)
-        if (op.name, place.bias) not in operands:
-            scale = _input_params(op, plan).scale
-            wide = _input_params(op, plan).dtype is DType.INT16
-            dtype = DType.INT64 if wide else DType.INT32
-            params = bias_params(scale, planned.params, dtype)
+        read = _input_params(op, plan)
+        if (op.name, place.bias) not in operands and read is not None:
+            dtype = DType.INT64 if read.dtype is DType.INT16 else DType.INT32
+            params = bias_params(read.scale, planned.params, dtype)
             operands[op.name, place.bias] = TensorPlan(dtype, params, "input scale x weight scale")
     if not ops:
         return model, replace(plan, operands=operands)
@@ -148,11 +154,13 @@ def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
 
 def correctable(graph: Graph, plan: Plan) -> list[Correctable]:
     """The layers whose weights become integers, in the order in which they are computed."""
-    return [_layer(graph, op, plan) for op in graph.ops if _is_integer_layer(graph, op, plan)]
+    return [_layer(graph, op, plan) for op in graph.ops if _has_integer_weights(graph, op, plan)]
 
 
-def _input_params(op: Op, plan: Plan) -> QuantParams:
-    """The numbers in which a layer reads its input."""
+def _input_params(op: Op, plan: Plan) -> QuantParams | None:
+    """The numbers in which a layer reads its input; None where it computes in float."""
+    if plan.ops[op.name].compute != INTEGER:
+        return None
     index = layer_operands(op.kind).data
     name = op.inputs[index]
     assert name is not None
@@ -161,12 +169,13 @@ def _input_params(op: Op, plan: Plan) -> QuantParams:
     return planned.params
 
 
-def _is_integer_layer(graph: Graph, op: Op, plan: Plan) -> bool:
-    if op.kind not in LAYERS or plan.ops[op.name].compute != INTEGER:
+def _has_integer_weights(graph: Graph, op: Op, plan: Plan) -> bool:
+    if op.kind not in LAYERS:
         return False
     place = layer_operands(op.kind)
     data, bias = graph.operand(op, place.data), graph.operand(op, place.bias)
-    if data is None or data.is_constant or (op.name, place.weights) not in plan.operands:
+    planned = plan.operands.get((op.name, place.weights))
+    if data is None or data.is_constant or planned is None or planned.params is None:
         return False
     return bias is None or bias.is_constant
 
@@ -181,7 +190,8 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     window = window_of(graph, op, weights)
     outputs = weights.shape[3 if op.kind == "DEPTHWISE_CONV_2D" else 0]
     shape = (window.groups, outputs // window.groups, weights.elements // outputs)
-    scale = _input_params(op, plan).scale
+    read = _input_params(op, plan)
+    scale = None if read is None else read.scale
     positions = graph.tensors[op.outputs[0]].elements // outputs
     shared = len(graph.consumers[weights.name]) > 1
     averaging = averaging_of(graph, op) if shape[0] == 1 else None
