@@ -15,6 +15,7 @@ import datetime
 import json
 import os
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -176,15 +177,18 @@ def page(found: Mapping[str, Any]) -> str:
     counts = ", ".join(
         f"{item['network']} {item['calibrated']} / {item['tuned']} / {item['reported']}" for item in found["networks"]
     )
+    told = (
+        "What `--max-drop` and mixtures of 4-bit and 8-bit weights get back. Samples to calibrate on / to tune on / "
+        f"to report on, none in two of these: {counts} (draw {found['seed']}). Made by "
+        f"`python benchmarks/repair.py DATA`, "
+        f"{found['date']}, tersor source {found['tersor_source']}, XNNPACK kernels. Each cell: agreement with float "
+        "(arg-max) · SQNR of the output · top-1 below (-) or above float in points [95 %, paired]. Seconds are those "
+        f"of a whole repair on 2 cores at a load of {found['load_average']:.1f}."
+    )
     lines = [
         "# Repair and mixed precision",
         "",
-        "What `--max-drop` and mixtures of 4-bit and 8-bit weights get back. Samples to calibrate on / to tune on / to",
-        f"report on, none in two of these: {counts} (draw {found['seed']}). Made by",
-        f"`python benchmarks/repair.py DATA`, {found['date']}, tersor source {found['tersor_source']}, XNNPACK",
-        "kernels. Each cell: agreement with float",
-        "(arg-max) · SQNR of the output · top-1 below (-) or above float in points [95 %, paired]. Seconds are those",
-        f"of a whole repair on 2 cores at a load of {found['load_average']:.1f}.",
+        textwrap.fill(told, 120),
         "",
         "## `--max-drop`",
         "",
@@ -197,7 +201,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "## 4-bit weights, 8 bits for the layers that matter",
         "",
-        "The first layers of `tersor.mixtures`, as many as fit into a share of the bytes that 8 bits everywhere would",
+        "The first layers of `tersor.mixtures`, as many as fit into a share of the bytes that 8 bits everywhere would "
         "add.",
         "",
         "| network | share of the bytes | layers | size | |",
