@@ -201,8 +201,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "## 4-bit weights, 8 bits for the layers that matter",
         "",
-        "The first layers of `tersor.mixtures`, as many as fit into a share of the bytes that 8 bits everywhere would "
-        "add.",
+        "The first layers of `tersor.mixtures`, as many as fit into a share of what 8 bits everywhere would add.",
         "",
         "| network | share of the bytes | layers | size | |",
         "| --- | --- | --- | --- | --- |",
