@@ -572,7 +572,7 @@ def test_repair_makes_a_candidate_of_what_loses_too_much(
     monkeypatch.setitem(TARGETS, "ethos_u", replace(plain, repaired={"int8": "none"}))
     wish = Wish("ethos_u", Limits(0.00001), Options(60), minutes=1)
     found = search(autoencoder(30), tmp_path, signals(200), wish=wish, engine=engine)
-    repaired = [item for item in found.candidates if item.is_repaired]
+    repaired = [item for item in found.candidates if item.tried]
     assert repaired, found.not_tried
     for item in repaired:
         base = found.named(item.name.removesuffix(".repaired"))

@@ -46,7 +46,7 @@ def command(
         console.print_json(score_to_dict(score))
         return
     low, high = score.interval
-    if score.metric in ("top1", "top5"):
+    if score.is_share:
         text = f"{100 * score.value:.2f} % (95 %: {100 * low:.2f}..{100 * high:.2f})"
     else:
         text = f"{score.value:.6g} (95 %: {low:.6g}..{high:.6g})"

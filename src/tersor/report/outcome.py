@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
 from tersor.stages.produce import Outcome, Product, warnings
 
@@ -35,11 +36,23 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _change(change: Change | None) -> dict[str, Any] | None:
+def change_to_dict(change: Change | None) -> dict[str, Any] | None:
+    """A change of a score, with its interval."""
     if change is None:
         return None
     low, high = (finite(bound) for bound in change.interval)
     return {"value": finite(change.value), "interval": [low, high], "significant": change.is_significant}
+
+
+def timing_to_dict(timing: Timing | None) -> dict[str, Any]:
+    """Times of a file that ran in turn with another one; None for each where there are none."""
+    return {
+        "latency_ms": None if timing is None else timing.median_ms,
+        "latency_p95_ms": None if timing is None else timing.p95_ms,
+        "latency_ratio": None if timing is None else timing.ratio,
+        "latency_ratio_interval": None if timing is None else list(timing.ratio_interval),
+        "latency_runs": None if timing is None else timing.runs,
+    }
 
 
 def _product(product: Product) -> dict[str, Any]:
@@ -50,7 +63,7 @@ def _product(product: Product) -> dict[str, Any]:
         "file": None if product.path is None else str(product.path),
         "size_bytes": product.size_bytes,
         "accuracy": score_to_dict(product.score),
-        "accuracy_change": _change(product.change),
+        "accuracy_change": change_to_dict(product.change),
         "agreement": product.agreement,
         "sqnr_db": finite(product.sqnr_db),
         "exact": product.sqnr_db == math.inf,

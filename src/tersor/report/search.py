@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tersor.recipe import to_toml
-from tersor.report.outcome import finite, score_to_dict
-from tersor.stages.evaluate import Change
+from tersor.report.outcome import change_to_dict, finite, score_to_dict, timing_to_dict
 from tersor.stages.repair.figures import Figures
 from tersor.stages.repair.goal import Goal
 from tersor.stages.save import atomic
@@ -58,7 +57,7 @@ def write_report_json(found: Search, path: str | Path, further: Mapping[str, Any
 
 
 def _candidate(found: Search, item: Candidate) -> dict[str, Any]:
-    timing, float_size = item.timing, found.reference.size_bytes
+    float_size = found.reference.size_bytes
     is_inside = item.path.is_relative_to(found.folder)
     return {
         "name": item.name,
@@ -66,17 +65,13 @@ def _candidate(found: Search, item: Candidate) -> dict[str, Any]:
         "accuracy": None if item.score is None else finite(item.score.value),
         "accuracy_interval": None if item.score is None else [finite(bound) for bound in item.score.interval],
         "accuracy_metric": None if item.score is None else score_to_dict(item.score),
-        "accuracy_change": _change(item.change),
+        "accuracy_change": change_to_dict(item.change),
         "agreement": item.agreement,
         "sqnr_db": finite(item.sqnr_db),
         "size_bytes": item.size_bytes,
         "size_ratio": item.size_bytes / float_size,
         "gzip_bytes": item.gzip_bytes,
-        "latency_ms": None if timing is None else timing.median_ms,
-        "latency_p95_ms": None if timing is None else timing.p95_ms,
-        "latency_ratio": None if timing is None else timing.ratio,
-        "latency_ratio_interval": None if timing is None else list(timing.ratio_interval),
-        "latency_runs": None if timing is None else timing.runs,
+        **timing_to_dict(item.timing),
         "peak_bytes": item.peak_bytes,
         "arena_bytes": item.arena_bytes,
         "on_front": item.name in found.front,
@@ -113,13 +108,6 @@ def _figures(goal: Goal | None, figures: Figures | None) -> dict[str, Any] | Non
             for item in goal.readings(figures)
         },
     }
-
-
-def _change(change: Change | None) -> dict[str, Any] | None:
-    if change is None:
-        return None
-    interval = [finite(bound) for bound in change.interval]
-    return {"value": finite(change.value), "interval": interval, "significant": change.is_significant}
 
 
 def _conditions(found: Search) -> dict[str, Any]:

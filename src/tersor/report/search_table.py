@@ -119,7 +119,7 @@ def _size(row: Candidate, reference: Candidate) -> str:
 
 
 def _is_share(row: Candidate) -> bool:
-    return row.score is not None and row.score.metric in ("top1", "top5")
+    return row.score is not None and row.score.is_share
 
 
 def _score(row: Candidate) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.report.outcome import finite, score_to_dict
+from tersor.report.outcome import change_to_dict, finite, score_to_dict, timing_to_dict
 from tersor.runtimes.profile import Profile
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search.reasons import loss, size
@@ -27,8 +27,7 @@ def sides_table(sides: Sequence[Side]) -> Table:
         cells = [side.name, size(side.size_bytes), size(side.gzip_bytes), *_times(side)]
         cells.append("" if side.peak_bytes is None else size(side.peak_bytes))
         if side.score is not None:
-            is_share = side.score.metric in ("top1", "top5")
-            cells.append(f"{100 * side.score.value:.1f} %" if is_share else f"{side.score.value:.4g}")
+            cells.append(f"{100 * side.score.value:.1f} %" if side.score.is_share else f"{side.score.value:.4g}")
         table.add_row(*map(escape, cells))
     return table
 
@@ -81,20 +80,14 @@ def pair_notes(pair: Pair, goal: Goal) -> list[str]:
 
 def pair_to_dict(pair: Pair, goal: Goal, verdict: str | None) -> dict[str, Any]:
     """Everything, as JSON has it."""
-    change, figures = pair.figures.change, pair.figures
+    figures = pair.figures
     return {
         "first": side_to_dict(pair.first),
         "second": side_to_dict(pair.second),
         "samples": figures.samples,
         "agreement": figures.agreement,
         "sqnr_db": finite(figures.sqnr_db),
-        "accuracy_change": None
-        if change is None
-        else {
-            "value": finite(change.value),
-            "interval": [finite(bound) for bound in change.interval],
-            "significant": change.is_significant,
-        },
+        "accuracy_change": change_to_dict(figures.change),
         "goal": None if verdict is None else str(goal),
         "verdict": verdict,
     }
@@ -102,16 +95,11 @@ def pair_to_dict(pair: Pair, goal: Goal, verdict: str | None) -> dict[str, Any]:
 
 def side_to_dict(side: Side) -> dict[str, Any]:
     """One file, as JSON has it."""
-    timing = side.timing
     return {
         "file": side.name,
         "size_bytes": side.size_bytes,
         "gzip_bytes": side.gzip_bytes,
-        "latency_ms": None if timing is None else timing.median_ms,
-        "latency_p95_ms": None if timing is None else timing.p95_ms,
-        "latency_ratio": None if timing is None else timing.ratio,
-        "latency_ratio_interval": None if timing is None else list(timing.ratio_interval),
-        "latency_runs": None if timing is None else timing.runs,
+        **timing_to_dict(side.timing),
         "peak_bytes": side.peak_bytes,
         "accuracy": score_to_dict(side.score),
     }

@@ -71,14 +71,14 @@ def _size(row: Product, reference: Product) -> str:
 def _score(row: Product) -> str:
     if row.score is None:
         return "-"
-    return f"{100 * row.score.value:.1f}" if row.score.metric in ("top1", "top5") else f"{row.score.value:.4g}"
+    return f"{100 * row.score.value:.1f}" if row.score.is_share else f"{row.score.value:.4g}"
 
 
 def _change(row: Product) -> str:
     """The float model's own interval, and what the others gained or lost on the same samples."""
     if row.score is None:
         return ""
-    is_share = row.score.metric in ("top1", "top5")
+    is_share = row.score.is_share
     low, high = (100 * bound if is_share else bound for bound in (row.change or row.score).interval)
     if row.change is None:
         return f"[{low:.1f}, {high:.1f}]" if is_share else f"[{low:.4g}, {high:.4g}]"

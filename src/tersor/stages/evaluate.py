@@ -25,6 +25,8 @@ from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.compare import batches, real_outputs, taken_at_once
 
 METRICS = ("top1", "top5", "mse", "auc")
+SHARES = ("top1", "top5")
+"""Those that are shares of the samples."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Score:
     interval: tuple[float, float]
     samples: int
     chance: float | None = None
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of the samples, said in percent."""
+        return self.metric in SHARES
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -128,7 +135,7 @@ class Scorer:
             return
         if label is None:
             raise DataError(f"the metric {self._metric} needs labels; {source or 'the data'} has none")
-        if self._metric in ("top1", "top5"):
+        if self._metric in SHARES:
             count = int(self._metric[3:])
             self._values.append(float(_in_top(output, label, count, source)))
             self._chance = count / output.size
@@ -155,7 +162,7 @@ class Scorer:
                 raise DataError(str(error)) from error
             return Score("auc", area, auc_interval(area, int(positive.sum()), int((~positive).sum())), len(values), 0.5)
         value = float(values.mean())
-        if self._metric in ("top1", "top5"):
+        if self._metric in SHARES:
             return Score(
                 self._metric, value, wilson_interval(int(values.sum()), len(values)), len(values), self._chance
             )
@@ -165,7 +172,7 @@ class Scorer:
         """The difference from what another model scored on the very same samples."""
         own, other = np.asarray(self._values), np.asarray(reference._values)
         value = self.score().value - reference.score().value
-        if self._metric in ("top1", "top5"):
+        if self._metric in SHARES:
             gained, lost = int(np.sum(own > other)), int(np.sum(own < other))
             return Change(value, paired_proportion_interval(gained, lost, len(own)))
         if self._metric == "auc":

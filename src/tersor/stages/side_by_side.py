@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -162,10 +162,7 @@ def side_by_side(
     figures = held.figures(second, lambda done: progress(names[1], done, total))
     sides = _timed_if_possible(first, second, names, engine, threads, few[0])
     scores = figures.scores or (None, None)
-    one, other = (
-        Side(side.name, side.size_bytes, side.gzip_bytes, side.timing, side.peak_bytes, score)
-        for side, score in zip(sides, scores, strict=True)
-    )
+    one, other = (replace(side, score=score) for side, score in zip(sides, scores, strict=True))
     found = hardly_right(one.score, held.outputs, names[0])
     return Pair(one, other, figures, metric, classes is not None, found)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tersor.data.dataset import Dataset, from_iterable
+from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, TersorError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -23,6 +23,7 @@ from tersor.recipe import Recipe, load_recipe, to_toml
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
+from tersor.stages.load_data import dataset_of
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.produce import Options, Outcome, prepared, produce, refuse_outputs
@@ -129,8 +130,9 @@ def repair(
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
         float_model, float_path = prepared(model, folder)
-        other = None if evaluation is None else _dataset(evaluation)
-        own = divided(float_model, _dataset(data), other, options.calibration_samples)
+        given = dataset_of(data, model)
+        assert given is not None  # only where there was none to begin with
+        own = divided(float_model, given, dataset_of(evaluation, model), options.calibration_samples)
         metric = options.metric or ("top1" if own.tuning[0].label is not None else None)
         reference = Reference(float_path, own.tuning, metric, runner)
         goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
@@ -184,10 +186,6 @@ def together(repairs: Sequence[Repair]) -> Outcome:
     products = tuple(product for found in repairs for product in found.outcome.products)
     calibrated = max(found.outcome.calibration_samples for found in repairs)
     return replace(first, products=products, calibration_samples=calibrated)
-
-
-def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
-    return samples if isinstance(samples, Dataset) else from_iterable(samples)
 
 
 def _told(progress: Progress | None) -> Callable[[int], None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tersor.cache import digest
-from tersor.data.dataset import Dataset, from_iterable
+from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
@@ -18,6 +18,7 @@ from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
+from tersor.stages.load_data import dataset_of
 from tersor.stages.optimize import optimize
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
@@ -211,17 +212,13 @@ def _evidence(
     engine: Engine,
     progress: Progress,
 ) -> Evidence | None:
-    if data is None:
+    own, other = dataset_of(data, model), dataset_of(evaluation, model)
+    if own is None:
         return None
-    own, other = _dataset(data), None if evaluation is None else _dataset(evaluation)
     options = wish.options
     if wish.scarce:
         options = replace(options, calibration_samples=fewer_to_calibrate(own, other, options.calibration_samples))
     return evidence_of(model, float_path, own, other, options, wish.limits.max_drop, engine, progress)
-
-
-def _dataset(samples: Dataset | Iterable[object]) -> Dataset:
-    return samples if isinstance(samples, Dataset) else from_iterable(samples)
 
 
 def _key(model: Model, evidence: Evidence | None, wish: Wish) -> str:

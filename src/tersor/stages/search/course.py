@@ -133,10 +133,11 @@ class Course:
             self.not_tried[name] = f"none of {len(tried) - 1} changes helps {base.name}"
             return
         spent = time.monotonic() - started
-        made = self._made(name, found)
+        known = self._known(name, found)
+        made = known or self._made(name, found)
         if made is not None:
-            item = replace(made, tried=tried, seconds=made.seconds + spent) if not made.tried else made
-            self._keep(item, is_known=bool(made.tried))
+            item = made if known else replace(made, tried=tried, seconds=made.seconds + spent)
+            self._keep(item, is_known=known is not None)
 
     def _largest(self, base: Candidate) -> int | None:
         """Bytes of a file from which another one that keeps the goal is as good; None without such a one."""
@@ -160,15 +161,17 @@ class Course:
         if self._is_over(name):
             return
         self._announce(name, left + 1)
-        known = self.journal.candidate(name)
-        made = known if known is not None and known.recipe == recipe else self._made(name, recipe)
+        known = self._known(name, recipe)
+        made = known or self._made(name, recipe)
         if made is not None:
-            self._keep(made, is_known=made is known)
+            self._keep(made, is_known=known is not None)
+
+    def _known(self, name: str, recipe: Recipe) -> Candidate | None:
+        """What an earlier run made by the same recipe."""
+        found = self.journal.candidate(name)
+        return found if found is not None and found.recipe == recipe else None
 
     def _made(self, name: str, recipe: Recipe) -> Candidate | None:
-        known = self.journal.candidate(name)
-        if known is not None and known.recipe == recipe:
-            return known
         try:
             return self.gauge.candidate(name, recipe, self.name_of(name))
         except _FAILURES as error:

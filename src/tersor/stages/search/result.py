@@ -91,11 +91,6 @@ class Candidate:
         """Signal to quantization noise ratio of the worst output, in dB."""
         return None if self.reporting is None else self.reporting.sqnr_db
 
-    @property
-    def is_repaired(self) -> bool:
-        """Whether repair made it."""
-        return bool(self.tried)
-
 
 @dataclass(frozen=True)
 class Limits:
