@@ -9,6 +9,7 @@ from tersor.report import words
 from tersor.report.document import Candidate, Document
 from tersor.report.drawing import Point, trade_off
 from tersor.report.summary import HERE
+from tersor.stages.evaluate import SHARES
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _quality(found: Document) -> _Quality | None:
     """The surest figure that there is."""
     score = found.reference.accuracy_metric
     if score is not None and any(item.accuracy_change is not None for item in found.candidates):
-        unit = 100.0 if score.metric in words.SHARES else 1.0
+        unit = 100.0 if score.metric in SHARES else 1.0
         title = f"{score.metric} against float" + (" (points)" if unit == 100.0 else "")
         return _Quality(title, lambda item: _change(item, unit), lambda item: _bounds(item, unit), True, 0.0)
     if any(item.agreement is not None for item in found.candidates):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tersor.report import words
 from tersor.report.document import Accuracy, Candidate, Document
+from tersor.stages.evaluate import SHARES
 
 HERE = "cpu"
 """The target that is timed on the machine that measures."""
@@ -152,7 +153,7 @@ def _quality_tiles(found: Document, pick: Candidate) -> list[Tile]:
 def _accuracy_tile(pick: Candidate, score: Accuracy, before: Accuracy) -> Tile:
     moved = pick.accuracy_change
     assert moved is not None
-    metric, unit = score.metric, " points" if score.metric in words.SHARES else ""
+    metric, unit = score.metric, " points" if score.metric in SHARES else ""
     low, high = (words.signed(metric, bound) for bound in moved.interval)
     sure = ", which is more than chance" if moved.significant else ", which may be chance" if moved.value else ""
     detail = (

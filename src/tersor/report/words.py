@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from tersor.report.document import Accuracy, Candidate
-
-SHARES = ("top1", "top5")
-"""Metrics that are shares of the samples, said in percent; their changes are points."""
+from tersor.stages.evaluate import SHARES
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 """Stays on the line of its figure."""

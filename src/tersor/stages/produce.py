@@ -22,7 +22,7 @@ from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
 from tersor.stages.correct import Corrected
-from tersor.stages.evaluate import METRICS, Change, Score, Scorer, as_sample, doubt
+from tersor.stages.evaluate import METRICS, SHARES, Change, Score, Scorer, as_sample, doubt
 from tersor.stages.examine import examine
 from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
 from tersor.stages.load_data import dataset_of
@@ -365,7 +365,7 @@ def _worse(recipe: str, metric: str, change: Change) -> list[str]:
     if metric in METRICS and (change.value > 0) != (metric == "mse"):
         return []
     low, high = sorted(abs(bound) for bound in change.interval)
-    if metric in ("top1", "top5"):
+    if metric in SHARES:
         text = f"{100 * abs(change.value):.1f} points below float (95 %: {100 * low:.1f}..{100 * high:.1f})"
     else:
         kind = "worse than" if metric in METRICS else "away from"

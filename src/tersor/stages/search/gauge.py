@@ -37,6 +37,9 @@ KERNELS = "xnnpack"
 
 _PIECE = 1 << 20
 
+_ANYWAY = 10.0
+"""Seconds that a measurement may take though the time is nearly up."""
+
 _ROUNDS = 31
 """Turns in which a candidate and the float model are timed: a busy machine needs some more than `benchmark` takes."""
 
@@ -148,9 +151,11 @@ class Gauge:
     @contextmanager
     def _opened(self, *paths: Path) -> Iterator[Sequence[Handle]]:
         handles = [self._engine.open(str(path), KERNELS, threads=self._threads) for path in paths]
-        yield handles
-        for handle in handles:
-            handle.close()
+        try:
+            yield handles
+        finally:
+            for handle in handles:
+                handle.close()
 
     def _require_time(self, timing: Timing | None) -> None:
         """Raise PlanError if the samples would take longer than there is time."""
@@ -181,10 +186,6 @@ def _small_model() -> bytes:
         "CONV_2D", [builder.input("x", [1, 4, 4, 1]), weights, bias], [1, 4, 4, 4], {"stride_w": 1, "stride_h": 1}
     )
     return tflite.write_bytes(builder.model([y]))
-
-
-_ANYWAY = 10.0
-"""Seconds that a measurement may take though the time is nearly up."""
 
 
 def left_of(plan: Plan) -> tuple[Left, ...]:
