@@ -305,3 +305,24 @@ def test_rule_that_matches_nothing_is_warned_of() -> None:
     recipe = adjusted(load_recipe("int8"), keep_float=["no_such_layer"])
     made = plan(classifier(), recipe, statistics(RANGES))
     assert "no operator matches no_such_layer" in made.warnings
+
+
+def stack_of(widths: list[int]) -> Model:
+    """1x1 convolutions, with widths[i] x widths[i + 1] weights each."""
+    builder = Builder()
+    x = builder.input("x", [1, 2, 2, widths[0]])
+    for number, width in enumerate(widths[1:]):
+        x = conv(builder, x, width, f"layer_{number}")
+    return through_file(builder.model([x]))
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [(0.0, set()), (0.03, set()), (0.04, {0, 4}), (0.3, {0, 4, 1}), (0.5, {0, 4, 1, 3}), (1.0, {0, 1, 2, 3, 4})],
+)
+def test_smallest_layers_up_to_a_share_of_the_weights_keep_8_bits(share: float, kept: set[int]) -> None:
+    model = stack_of([2, 8, 16, 32, 8, 2])  # 16, 128, 512, 256 and 16 of 928 weights: two of one size go together
+    recipe = replace(load_recipe("int8_w4"), small_layers_share=share)
+    made = plan(model, recipe, statistics({op.name: (-1.0, 1.0) for op in model.graph.ops} | {"x": (-1.0, 1.0)}))
+    wide = {int(name[-1]) for (name, index), item in made.operands.items() if index == 1 and item.dtype is DType.INT8}
+    assert wide == kept

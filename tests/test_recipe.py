@@ -40,6 +40,8 @@ WRONG = {
     "do not go with compute": 'activations = "int8"\nweights = "int8"',
     "need weights int8 or int4": 'activations = "int8"\nweights = "float32"\ncompute = "integer"',
     "granularity is per_row": 'granularity = "per_row"',
+    "it must be a share": "small_layers_share = 1.5",
+    "small_layers_share is 1: it must be a float": "small_layers_share = 1",
     "interface is int4": 'interface = "int4"',
     "not a regular expression": '[[rules]]\npattern = "("\nactivations = "float32"',
     "rule: unknown key 'activation'": '[[rules]]\nactivation = "float32"',

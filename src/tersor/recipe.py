@@ -98,6 +98,8 @@ class Recipe:
         per_tensor_algorithms: the algorithms where one scale per weight tensor is asked for; empty for the same.
         per_tensor_fan_in_limit: the limit for these.
         minimum_elements: weights with fewer values stay in float where compute is not "integer".
+        small_layers_share: where weights have 4 bits, the smallest layers, which together hold no more than this share
+            of them, keep 8.
         rules: exceptions; the last that matches wins.
     """
 
@@ -112,11 +114,14 @@ class Recipe:
     per_tensor_algorithms: tuple[str, ...] = ()
     per_tensor_fan_in_limit: int = 64
     minimum_elements: int = 1024
+    small_layers_share: float = 0.0
     rules: tuple[Rule, ...] = field(default=())
 
     def __post_init__(self) -> None:
         _one_of("interface", self.interface, INTERFACES)
         _one_of("weight_observer", self.weight_observer, WEIGHT_OBSERVERS)
+        if not 0.0 <= self.small_layers_share <= 1.0:
+            raise RecipeError(f"small_layers_share is {self.small_layers_share}: it must be a share, 0.0 to 1.0")
 
     def scheme_of(self, kind: str, name: str) -> Scheme:
         """The numbers wanted for one operator."""
@@ -250,7 +255,7 @@ def _toml(value: object) -> str:
     """A value of a recipe in TOML, whose strings are JSON's but for one control character."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, bool | int):
+    if isinstance(value, bool | int | float):
         return str(value).lower()
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -269,6 +274,7 @@ _TYPES = {
     "fan_in_limit": int,
     "per_tensor_fan_in_limit": int,
     "minimum_elements": int,
+    "small_layers_share": float,
 }
 
 

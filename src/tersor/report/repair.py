@@ -104,7 +104,9 @@ def _changes(found: Repair) -> list[str]:
 
 def _instead(found: Repair, trial: Trial) -> str:
     reading = found.goal.readings(trial.figures)[0]
-    return f"; {trial.recipe.name} everywhere: {reading.name} {_percent(reading.value)} % on the tuning samples"
+    per_channel = found.recipe.scheme.granularity != trial.recipe.scheme.granularity
+    where = "with a scale per channel" if per_channel else "everywhere"
+    return f"; {trial.recipe.name} {where}: {reading.name} {_percent(reading.value)} % on the tuning samples"
 
 
 def _step(goal: Goal, step: Step) -> dict[str, Any]:

@@ -54,7 +54,7 @@ _KINDS = {
     "int8": "everything in 8-bit integers, inputs and outputs too",
     "int8_float_io": "everything in 8-bit integers, with float inputs and outputs",
     "uint8": "everything in 8-bit integers, with unsigned bytes as inputs and outputs",
-    "int8_w4": "everything in integers: weights of 4 bits, results of 8",
+    "int8_w4": "everything in integers: weights of 4 bits (8 in small layers), results of 8",
     "int16x8": "everything in integers: weights of 8 bits, results of 16",
 }
 

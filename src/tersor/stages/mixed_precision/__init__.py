@@ -32,6 +32,7 @@ from tersor.stages.mixed_precision.sources import Source, rounded_values, rounde
 from tersor.stages.mixed_precision.trials import Trials
 from tersor.stages.plan import plan
 from tersor.stages.plan.modes import plan_modes
+from tersor.stages.plan.small_layers import with_small_layers
 
 __all__ = ["SAMPLES", "WIDENINGS", "Mixture", "mixtures"]
 
@@ -103,6 +104,7 @@ def mixtures(
     """
     if widen not in WIDENINGS:
         raise RecipeError(f"cannot widen to {widen!r}: there are {', '.join(WIDENINGS)}")
+    recipe = with_small_layers(model.graph, recipe)
     base = plan(model, recipe, statistics)
     sources = _sources(model, recipe, statistics, base, widen)
     noises = _measured(model, recipe, base, sources, samples, engine, progress)

@@ -25,6 +25,7 @@ from tersor.stages.plan.modes import plan_modes
 from tersor.stages.plan.recurrent import plan_recurrent
 from tersor.stages.plan.refusals import refuse_finished, refuse_float, refuse_nothing
 from tersor.stages.plan.remarks import float_warnings, gain_warnings, rule_warnings
+from tersor.stages.plan.small_layers import with_small_layers
 
 __all__ = ["plan"]
 
@@ -47,6 +48,7 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
     if recipe.needs_calibration and statistics is None:
         raise PlanError(f"{recipe.name} quantizes activations: it needs representative data (--data)")
     statistics = statistics or Statistics({}, 0)
+    recipe = with_small_layers(graph, recipe)
     modes = plan_modes(graph, recipe, statistics)
     refuse_float(recipe, modes)
     refuse_nothing(recipe, modes)

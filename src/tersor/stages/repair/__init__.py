@@ -19,7 +19,7 @@ from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, TersorError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
-from tersor.recipe import Recipe, load_recipe, to_toml
+from tersor.recipe import Recipe, load_recipe, presets, to_toml
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
@@ -56,7 +56,7 @@ class Repair:
         figures: on these samples.
         steps: everything that was tried, in order.
         tuning_samples: how many samples candidates were compared on.
-        elsewhere: where the goal was missed, what another flavour does on the tuning samples.
+        elsewhere: where the goal was missed, what other flavours do on the tuning samples.
         slowdown: time of one run on this machine over that of the recipe as it was asked for, where something was kept
             that costs time; None elsewhere.
         outcome: of `produce`.
@@ -244,12 +244,19 @@ def _mixtures(
 
 
 def _elsewhere(climb: Climb, found: Recipe) -> tuple[Trial, ...]:
-    """What 16-bit activations everywhere would do, where that is not what was made."""
-    if not found.needs_calibration or found.scheme.activations is DType.INT16:
+    """What other numbers would do: a scale per channel where there is one per tensor, 16-bit activations everywhere."""
+    if not found.needs_calibration:
         return ()
-    with suppress(TersorError):
-        return (climb.aside(load_recipe("int16x8")),)
-    return ()
+    others = []
+    if found.scheme.granularity == "per_tensor" and found.name in presets():
+        others.append(replace(load_recipe(found.name), interface=found.interface))
+    if found.scheme.activations is not DType.INT16:
+        others.append(load_recipe("int16x8"))
+    trials = []
+    for other in others:
+        with suppress(TersorError):
+            trials.append(climb.aside(other))
+    return tuple(trials)
 
 
 def _write(path: Path, recipe: Recipe, goal: Goal, verdict: Verdict, data: Dataset) -> None:

@@ -144,7 +144,8 @@ class Climb:
             return (trial := made(place)) is not None and self._goal.holds(trial.figures)
 
         found = reached = cheapest(len(choices), reaches)
-        if reached is None and (last := made(len(choices) - 1)) is not None:
+        widest = tried.get(len(choices) - 1)
+        if reached is None and widest is not None and (last := widest.after) is not None and _helps(widest):
             found = cheapest(len(choices), lambda place: (own := made(place)) is not None and not _is_worse(own, last))
             found = found if found is not None and _helps(tried[found]) else None
         for place, step in tried.items():

@@ -22,6 +22,7 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics
 from tersor.stages.correct import fitted_inputs
 from tersor.stages.plan import plan
+from tersor.stages.plan.small_layers import with_small_layers
 from tersor.stages.sensitivity.measure import WHOLE, Figures, Measure, side_by_side
 
 SAMPLES = 32
@@ -90,7 +91,7 @@ def sensitivity(
         DataError: there are no samples, or one does not fit.
         RuntimeFailure: the runtime refuses the float model.
     """
-    wanted = replace(recipe, float_fallback=True)
+    wanted = replace(with_small_layers(model.graph, recipe), float_fallback=True)
     base = plan(model, wanted, statistics)
     ops = [op for op in model.graph.ops if base.ops[op.name].compute == INTEGER and OPS[op.kind].scale != SAME]
     if not ops:
