@@ -86,17 +86,9 @@ class Bench:
             old.unlink()
 
     def measure(self, seed: int) -> dict[str, Any]:
-        """Everything about the network."""
-        case = self._case
-        drawn = [case.data, self._folder, "--samples", SAMPLES, "--rescale", case.rescale, "--seed", seed]
-        self._worker("tersor", "accuracy_samples.py", *drawn, *self._given("--calibration", case.calibration))
-        saved_model = case.model if case.model.is_dir() else None
-        if saved_model is None:
-            self._tersor(str(case.model), "--as", "float32", "--output", self._float)
-        else:
-            self._worker("tensorflow", "accuracy_tensorflow.py", "float", saved_model, self._float)
-        made = {"tersor": self._by_tersor()}
-        public = self._given("--saved-model", saved_model)
+        """Everything about the network, on one draw."""
+        made = {"tersor": self._begun(seed)}
+        public = self._given("--saved-model", self._saved_model)
         for program, *command in (
             ("tensorflow", "accuracy_tensorflow.py", "quantize", self._folder, *public),
             ("litert_quantizer", "accuracy_litert_quantizer.py", self._folder),
@@ -104,9 +96,34 @@ class Bench:
             self._worker(program, *command)
         for tool in ("tensorflow", "litert_quantizer", "litert_quantizer_min_max"):
             made[tool] = json.loads((self._folder / f"{tool}.json").read_text())
+        return {"file": self._case.model.name, "data": self._case.data.name, **self._judged(), "made": made}
+
+    def measure_tersor(self, seed: int) -> dict[str, Any]:
+        """What tersor's files do on one draw, by flavour."""
+        self._begun(seed)
+        files = self._judged()["files"]
+        figures = ("agreement", "sqnr_db", "top1")
+        return {key.partition(".")[2]: {name: files[key].get(name) for name in figures} for key in files}
+
+    @property
+    def _saved_model(self) -> Path | None:
+        return self._case.model if self._case.model.is_dir() else None
+
+    def _begun(self, seed: int) -> dict[str, Any]:
+        """The samples drawn, the float file and tersor's files made."""
+        case = self._case
+        drawn = [case.data, self._folder, "--samples", SAMPLES, "--rescale", case.rescale, "--seed", seed]
+        self._worker("tersor", "accuracy_samples.py", *drawn, *self._given("--calibration", case.calibration))
+        if self._saved_model is None:
+            self._tersor(str(case.model), "--as", "float32", "--output", self._float)
+        else:
+            self._worker("tensorflow", "accuracy_tensorflow.py", "float", self._saved_model, self._float)
+        return self._by_tersor()
+
+    def _judged(self) -> dict[str, Any]:
         self._worker("tersor", "accuracy_judge.py", self._folder)
-        report = json.loads((self._folder / "report.json").read_text())
-        return {"file": case.model.name, "data": case.data.name, **report, "made": made}
+        report: dict[str, Any] = json.loads((self._folder / "report.json").read_text())
+        return report
 
     def _by_tersor(self) -> dict[str, Any]:
         """Every flavour by the command line; seconds of the whole process, or the error, by flavour."""
@@ -149,6 +166,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for environments and results")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the samples to calibrate on")
+    parser.add_argument("--draws", type=int, default=5, help="draws of samples that goals are measured on")
     parser.add_argument("--only", action="append", metavar="NETWORK", help="for a look; the page has those only then")
     parser.add_argument("--page-only", action="store_true", help="measure nothing; write the page again")
     add_pythons(parser, ENVIRONMENTS)
@@ -168,7 +186,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, case in cases(arguments.data.resolve()).items():
         if not arguments.only or name in arguments.only:
             print(name, flush=True)
-            networks[name] = Bench(case, work / "accuracy" / name.replace(" ", "_"), used).measure(arguments.seed)
+            folder = work / "accuracy" / name.replace(" ", "_")
+            networks[name] = Bench(case, folder, used).measure(arguments.seed)
+            more = range(arguments.seed + 1, arguments.seed + arguments.draws)
+            networks[name]["draws"] = [Bench(case, folder / f"draw_{seed}", used).measure_tersor(seed) for seed in more]
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "tersor_source": source(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 from textwrap import fill
 from typing import Any
 
@@ -91,15 +92,22 @@ def kernels(networks: dict[str, Any]) -> str:
     return "; ".join(found) if found else "nowhere"
 
 
+def drawn(network: dict[str, Any], flavour: str) -> list[dict[str, Any]]:
+    """The figures of tersor's file of one flavour on every draw, that of the table first."""
+    return [network["files"][f"tersor.{flavour}"], *(draw[flavour] for draw in network.get("draws", ()))]
+
+
 def goals(networks: dict[str, Any], verdicts: Verdicts) -> Iterator[Goal]:
     """Every goal."""
-    repaired = networks.get("MobileNetV1 0.25", {"files": {}})["files"]
-    for flavour, (agreement, sqnr_db) in REPAIRED.items():
-        file = repaired.get(f"tersor.{flavour}")
-        if file is not None and file.get("sqnr_db") is not None:
-            what = f"MobileNetV1 0.25 {FLAVOURS[flavour]}: {agreement:.0%} and {sqnr_db} dB by default"
-            met = file["agreement"] >= agreement and file["sqnr_db"] >= sqnr_db
-            yield Goal(what, f"{100 * file['agreement']:.1f} %, {file['sqnr_db']:.2f} dB", met)
+    repaired = networks.get("MobileNetV1 0.25")
+    for flavour, (agreement, sqnr_db) in REPAIRED.items() if repaired else ():
+        draws = [(item["agreement"], item["sqnr_db"]) for item in drawn(repaired, flavour)]
+        means, least = ([how(values) for values in zip(*draws, strict=True)] for how in (fmean, min))
+        what = f"MobileNetV1 0.25 {FLAVOURS[flavour]}: {agreement:.0%} and {sqnr_db} dB by default"
+        measured = f"{100 * means[0]:.1f} %, {means[1]:.2f} dB"
+        if len(draws) > 1:
+            measured += f" (mean of {len(draws)} draws; least {100 * least[0]:.1f} %, {least[1]:.2f} dB)"
+        yield Goal(what, measured, means[0] >= agreement and means[1] >= sqnr_db)
     others = {name: network["files"] for name, network in networks.items() if name != "MobileNetV1 0.25"}
     for flavour, what in (
         ("int8", f"int8 top-1 not below float by more than chance (McNemar, p under {LEVEL} alone)"),
@@ -163,7 +171,8 @@ def page(results: dict[str, Any]) -> str:
         the same samples to calibrate on, other samples to measure on ({counts}). Made by `python
         benchmarks/accuracy.py DATA --work DIR`, {results["date"]}, tersor source {results["tersor_source"]},
         {packages}, one draw (seed {results["seed"]}) of the samples to calibrate on. Each cell: agreement with float
-        (arg-max) · SQNR of the output · top-1 in % [95 %]. Top-1 of float: {floats}.""",
+        (arg-max) · SQNR of the output · top-1 in % [95 %]. Top-1 of float: {floats}. tersor's `int8_w4` keeps the
+        smallest layers, with 5 % of the weights, at 8 bits.""",
         f"""Beside a peer's figure: `−` where tersor is better, `+` where tersor is worse, `=` where the samples
         show no difference (exact McNemar for agreement, bootstrap over samples for SQNR; 5 % after Holm over all
         comparisons of the table). ↓: top-1 below float (likewise). TensorFlow: the private functions with which its
