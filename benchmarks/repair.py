@@ -28,6 +28,7 @@ from environments import processor, source
 
 ASKED = (
     ("int8", {}, 0.005),
+    ("int8", {}, 0.001),
     ("int8", {"per_tensor": True}, 0.005),
     ("int8_w4", {}, 0.01),
     ("int8_w4", {}, 0.005),
