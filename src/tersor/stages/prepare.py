@@ -87,7 +87,10 @@ class Preparation:
         if recipe in self._found:
             return self._found[recipe][1]
         _, _, draft = self.drafted(recipe)
-        if self._calibration is None or not recipe.algorithms:
+        if self._calibration is None:
+            names = recipe.algorithms_without_data
+            return correct(draft.model, draft.plan, None, names) if names else draft
+        if not recipe.algorithms:
             return draft
         same = (found for other, (drafted, found) in self._found.items() if _alike(recipe, draft, other, drafted))
         if (twin := next(same, None)) is not None:
