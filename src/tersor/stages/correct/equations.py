@@ -25,10 +25,10 @@ _UNKNOWN = 1e3
 """Doubt where nothing is known."""
 
 _MOST = 4096
-"""Channels, and equations for them, up to which they are solved: a second or two."""
+"""Channels, and equations for them, up to which they are solved: a second or two where both are as many."""
 
-_TINY = 1e-12
-"""Share of the mean variance added to each, so that equations without errors can be solved, too."""
+_TINY = 1e-10
+"""Share of the largest variance that the smallest is taken to have at least."""
 
 
 class Expected(NamedTuple):
@@ -59,14 +59,31 @@ def improved(graph: Graph, tensor: Tensor, known: Expected | None) -> Expected |
     systems = [_equations(graph, layer) for layer in layers]
     matrix, wanted, errors = (np.concatenate(parts) for parts in zip(*systems, strict=True))
     prior = known or Expected(np.zeros(channels), np.full(channels, _UNKNOWN))
-    seen = matrix * prior.doubt**2
-    variance = seen @ matrix.T + np.diag(errors**2)
-    variance += (_TINY * np.trace(variance) / len(variance) or 1.0) * np.eye(len(variance))
-    gain = np.linalg.solve(variance, seen).T
+    prior_variance, errors = _above_zero(prior.doubt**2), _above_zero(errors**2)
     missed = wanted - matrix @ prior.mean
-    contradiction = max(float(np.mean(missed**2 / np.diag(variance))), 1.0)
-    left = np.maximum(prior.doubt**2 - np.sum(gain * seen.T, axis=1), 0.0)
-    return Expected(prior.mean + gain @ missed, np.sqrt(left * contradiction), prior.deviation)
+    contradiction = max(float(np.mean(missed**2 / (matrix**2 @ prior_variance + errors))), 1.0)
+    step, left = _step(matrix, prior_variance, errors, missed)
+    return Expected(prior.mean + step, np.sqrt(np.maximum(left, 0.0) * contradiction), prior.deviation)
+
+
+def _step(matrix: Array, variance: Array, errors: Array, missed: Array) -> tuple[Array, Array]:
+    """What equations [equations, channels] move means of a variance by, and the variance left; by the smaller system.
+
+    ``P A' (A P A' + R)^-1`` and ``(P^-1 + A' R^-1 A)^-1 A' R^-1`` are the same, with diagonal P and R.
+    """
+    if len(variance) < len(errors):
+        weighed = matrix.T / errors
+        left = np.linalg.inv(np.diag(1 / variance) + weighed @ matrix)
+        return left @ (weighed @ missed), np.diagonal(left)
+    seen = matrix * variance
+    gain = np.linalg.solve(seen @ matrix.T + np.diag(errors), seen).T
+    return gain @ missed, variance - np.sum(gain * seen.T, axis=1)
+
+
+def _above_zero(variances: Array) -> Array:
+    """Variances that a system can be solved with: dead channels have none."""
+    largest = float(variances.max(initial=0.0)) or 1.0
+    return np.maximum(variances, _TINY * largest)
 
 
 def on_means(graph: Graph, layer: Weighted) -> Array:
