@@ -191,8 +191,8 @@ def _why_not_shared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics) 
 def long_sums(graph: Graph, modes: dict[str, OpPlan], statistics: Statistics) -> dict[str, str]:
     """Softmaxes over so many values that the floor which the int16 kernel puts under each adds up, and why, by name.
 
-    The kernel looks exponentials up in a table that ends at exp(-10); below it, all are 1 of 32767. On MobileNetV1 0.25,
-    whose 1000 logits reach over 30, a sure answer's probability comes out 3 % too small, and int16x8 has 4 dB less.
+    The kernel's table of exponentials ends at exp(-10); below it, all are 1 of 32767. On MobileNetV1 0.25, with logits
+    over a range of 30, a sure answer's probability comes out 3 % too small, and int16x8 has 26 dB instead of 30.
     """
     found = {}
     for op in graph.ops:
@@ -212,7 +212,7 @@ def long_sums(graph: Graph, modes: dict[str, OpPlan], statistics: Statistics) ->
 
 def _leave_long_sums(graph: Graph, modes: dict[str, OpPlan], statistics: Statistics) -> None:
     for name, why in long_sums(graph, modes, statistics).items():
-        modes[name] = OpPlan(modes[name].label, FLOAT, None, why, wanted=False)
+        modes[name] = OpPlan(modes[name].kind, FLOAT, None, why, wanted=False)
 
 
 def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> None:
