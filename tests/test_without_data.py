@@ -341,6 +341,11 @@ def test_command_says_what_a_file_does_not_show(cli: Cli) -> None:
     )
     assert "without data" not in bare.out
     assert "not corrected" not in bare.err
+    idle = cli(
+        *("quantize", DEMO.with_suffix(".keras"), "--as", "dynamic", "--output", "q.tflite"),
+        *("--algorithms", "coordinate_descent"),
+    )
+    assert "warning: dynamic: without --data, coordinate_descent changed nothing" in " ".join(idle.err.split())
 
 
 def test_untrained_batch_normalizations_state_nothing(tmp_path: Path) -> None:

@@ -159,9 +159,12 @@ class Preparation:
         if not recipe.algorithms_without_data:
             return draft
         found = correct(draft.model, draft.plan, None, recipe.algorithms_without_data)
-        if any(tensor.normal is not None for tensor in draft.model.graph.tensors.values()):
+        if found.layers:
             return found
-        return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, _UNCORRECTED)))
+        stated = any(tensor.normal is not None for tensor in draft.model.graph.tensors.values())
+        idle = f"without --data, {', '.join(recipe.algorithms_without_data)} changed nothing"
+        warning = idle if stated else _UNCORRECTED
+        return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
 
     def _report(self, what: str, total: int | None) -> Callable[[int], None]:
         def report(done: int) -> None:
