@@ -532,6 +532,15 @@ def test_kinds_are_told_apart() -> None:
     assert not hasattr(cross_layer_equalization, "apply")
 
 
+@pytest.mark.parametrize("name", registry.names("algorithms"))
+def test_every_algorithm_says_what_it_costs_when_it_hurts_and_where_it_is_from(name: str) -> None:
+    text = registry.plugin("algorithms", name).__doc__ or ""
+    assert re.search(r"\b[Cc]osts?\b", text), "what it costs"
+    assert re.search(r"\b[Hh]urts?\b", text), "when it hurts"
+    assert re.search(r"\b(19|20)\d\d\b", text), "a reference with its year"
+    assert len(text.partition("\n")[0]) <= 120, "a first line that says what it does"
+
+
 def test_whole_command_with_one_scale(cli: Cli) -> None:
     """Rewriting, calibration of what was rewritten, and correction."""
     answer = cli("quantize", "net.tflite", "--data", "x.npy", "--per-tensor", "--explain")

@@ -74,6 +74,10 @@ class Known:
     def rows(self) -> tuple[Array, Array] | None:
         return self._quantized, self._floats
 
+    def expected(self, weights: Array) -> tuple[Array, Array] | None:
+        found = np.einsum("gok,gk->go", weights, self.float_mean())
+        return found, 0.01 * np.abs(found)
+
 
 def crossed(a: Array, b: Array) -> Array:
     """E[a b^T] less the product of the means, of [G, n, K]."""

@@ -210,6 +210,17 @@ def test_softmax_over_many_values_of_16_bits_stays_in_float(values: int, largest
     assert ("1000 values for at least 1/32767" in made.ops["scores"].why) == stays
 
 
+@pytest.mark.parametrize(("values", "warned"), [(1000, True), (100, False)])
+def test_softmax_over_many_values_that_must_not_stay_in_float_is_warned_of(values: int, warned: bool) -> None:
+    ranges = {"x": (-10.0, 10.0), "logits": (-10.0, 10.0), "scores": (0.0, 1.0)}
+    recipe = replace(load_recipe("int16x8"), float_fallback=False)
+    made = plan(with_softmax(values), recipe, statistics(ranges))
+    assert made.ops["scores"].compute == "integer"
+    said = [text for text in made.warnings if "SOFTMAX 'scores' is coarse" in text]
+    assert len(said) == warned
+    assert all("1000 values" in text and "--allow-float" in text for text in said)
+
+
 def test_its_kernel_adds_up_what_is_not_there(run: Run) -> None:
     model = with_softmax(1000)
     seen = statistics({"x": (-10, 10), "logits": (-10, 10), "scores": (0, 1)})

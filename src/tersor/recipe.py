@@ -94,6 +94,7 @@ class Recipe:
         observer: the observer of activations, a file name of `observers`.
         weight_observer: how the ranges of weights are chosen, "min_max" or "mse"; layers with state keep "min_max".
         algorithms: what is done about rounding, file names of `algorithms` in the order of their application.
+        algorithms_without_data: likewise where there is no data, for recipes that need none.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         per_tensor_algorithms: the algorithms where one scale per weight tensor is asked for; empty for the same.
         per_tensor_fan_in_limit: the limit for these.
@@ -110,6 +111,7 @@ class Recipe:
     observer: str = "min_max"
     weight_observer: str = "min_max"
     algorithms: tuple[str, ...] = ()
+    algorithms_without_data: tuple[str, ...] = ()
     fan_in_limit: int = 64
     per_tensor_algorithms: tuple[str, ...] = ()
     per_tensor_fan_in_limit: int = 64
@@ -195,8 +197,9 @@ def adjusted(
         if recipe.per_tensor_algorithms:
             changes["algorithms"] = recipe.per_tensor_algorithms
             changes["fan_in_limit"] = recipe.per_tensor_fan_in_limit
-    if algorithms is not None and (recipe.algorithms or recipe.needs_calibration):
+    if algorithms is not None and (recipe.algorithms or recipe.algorithms_without_data or recipe.needs_calibration):
         changes["algorithms"] = tuple(algorithms)
+        changes["algorithms_without_data"] = () if recipe.needs_calibration else tuple(algorithms)
     if interface is not None and recipe.needs_calibration:
         changes["interface"] = _dtype("--io", interface)
     if allow_float or keep_float:
@@ -226,7 +229,7 @@ def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
             raise RecipeError(f"unknown key {unknown[0]!r}: there are {', '.join(sorted(known | scheme_keys))}, rules")
         _check_types(table)
         table["interface"] = _dtype("interface", table.get("interface", "float32"))
-        for key in ("algorithms", "per_tensor_algorithms"):
+        for key in ("algorithms", "algorithms_without_data", "per_tensor_algorithms"):
             table[key] = _strings(key, table.get(key, []))
         recipe = Recipe(**{"name": name, "scheme": scheme, "rules": rules, **table})
         for rule in rules:

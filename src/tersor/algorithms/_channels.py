@@ -100,11 +100,11 @@ def copied(graph: Graph, channels: Channels, smaller: Array, lighter: Array, sch
     number = np.concatenate([np.zeros(len(copies)), *(np.arange(1, count) for count in copies)])
     parts = (number + 0.5) / copies[order] - 0.5
     down = 1.0 / smaller[order]
-    tensors = [_divided(item, 0, order, down) for item in layer_constants(graph, channels.first.op)]
+    tensors = [divided(item, 0, order, down) for item in layer_constants(graph, channels.first.op)]
     for op in channels.between:
         if op.kind == "DEPTHWISE_CONV_2D":
             weights, bias = layer_constants(graph, op)
-            tensors += [_divided(weights, 3, order, np.ones_like(down)), _divided(bias, 0, order, down)]
+            tensors += [divided(weights, 3, order, np.ones_like(down)), divided(bias, 0, order, down)]
     for layer in channels.readers:
         weights, _ = layer_constants(graph, layer.op)
         values = layer.weights[..., order] / lighter[order]
@@ -129,7 +129,7 @@ def layer_constants(graph: Graph, op: Op) -> tuple[Tensor, Tensor]:
     return weights, bias
 
 
-def _divided(tensor: Tensor, axis: int, order: Array, factors: Array) -> Tensor:
+def divided(tensor: Tensor, axis: int, order: Array, factors: Array) -> Tensor:
     """A constant with copies of its channels along an axis, each times a factor."""
     assert tensor.data is not None
     axis = min(axis, len(tensor.shape) - 1)

@@ -57,6 +57,12 @@ class Moments(Protocol):
         Of the quantized and of the float network, at the same positions of the same samples.
         """
 
+    def expected(self, weights: Array) -> tuple[Array, Array] | None:
+        """The mean of ``weights x`` for weights [G, O, K], and its standard error, both [G, O], without samples.
+
+        With the float network's input x as batch normalizations state it; None where they do not.
+        """
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:

@@ -4,9 +4,9 @@ Minimizes ``(w' - w) C (w' - w)^T`` with the covariance C of the layer's inputs,
 rounded weight is spread over the columns that are not rounded yet, in the proportion in which they can replace it, a
 row of the Cholesky factor of C^-1. Inputs with the largest variance come first, while most columns can still answer.
 
-Frantar et al. 2023 (GPTQ, arXiv 2210.17323, with its order by activations), after Optimal Brain Quantization. One pass
-of K steps on [outputs, K] numbers: cheaper than `coordinate_descent`, which takes the result further as a start.
-It hurts where C is known from few positions and K is large; see `fan_in_limit`.
+Frantar et al. 2023 (GPTQ, arXiv 2210.17323, with its order by activations), after Optimal Brain Quantization. Costs one
+pass of K steps on [outputs, K] numbers, less than `coordinate_descent`, which takes the result further as a start, and
+nothing in size or latency. It hurts where C is known from few positions and K is large; see `fan_in_limit`.
 """
 
 from __future__ import annotations

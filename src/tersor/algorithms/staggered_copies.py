@@ -12,8 +12,8 @@ channels are doubled as long as the work grows by no more than 15 %. The operato
 accelerator has: the alternative, 16-bit activations, many devices run slowly or not at all.
 
 Conditions as for `outlier_splitting`: no residual branches, no outputs of the model. Costs time, and bytes that hardly
-count, as first layers are small. Pays only where weights are rounded well already: their noise is not halved. Where
-weights have one scale, bytes and time may be spent for nothing.
+count, as first layers are small. Pays only where weights are rounded well already: their noise is not halved. It hurts
+where weights have one scale, as bytes and time may be spent for nothing then.
 
 Subtractive dither (Roberts 1962, Picture Coding Using Pseudo-Random Noise) with two values instead of random ones; its
 use on copied channels is ours, the copying that of Zhao et al. 2019 (arXiv 1901.09504).

@@ -79,7 +79,8 @@ def command(
             metavar="A,B,...|none",
             help="What is done about rounding, in this order, instead of what the flavour does: zero_dead_channels, "
             "cross_layer_equalization, activation_equalization, outlier_splitting, staggered_copies, "
-            "least_squares_refit, fit_scales, gptq, coordinate_descent, bias_correction, activation_correction.",
+            "least_squares_refit, fit_scales, gptq, coordinate_descent, bias_correction, activation_correction; "
+            "without data: analytic_bias_correction.",
             show_default=False,
         ),
     ] = None,

@@ -9,6 +9,7 @@ model = b.model([y])
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from tersor.ir.check import check_model
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Record, Tensor
+from tersor.ir.normal import Normal
 
 _WITHOUT_OPTIONS = frozenset(
     {
@@ -169,6 +171,10 @@ class Builder:
         model = Model((Graph(self._name, self._tensors, tuple(self._ops), tuple(self._inputs), tuple(outputs)),))
         check_model(model)
         return model
+
+    def note(self, name: str, normal: Normal) -> None:
+        """State how the channels of a value that was added spread."""
+        self._tensors[name] = replace(self._tensors[name], normal=normal)
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor that was added."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tersor.errors import GraphError
 from tersor.ir.dtypes import DType
+from tersor.ir.normal import Normal
 from tersor.ir.quant import QuantParams
 
 Array = npt.NDArray[Any]
@@ -60,6 +61,7 @@ class Tensor:
         is_variable: state that persists between runs (recurrent networks).
         sparsity: the encoding of a sparse constant.
         recorded_range: (minimums, maximums) that a file may carry beside the scales.
+        normal: how the channels spread in training, where a batch normalization says so; not in any `.tflite` file.
         extra: what the schema knows of a tensor and tersor does not use; carried along.
     """
 
@@ -72,6 +74,7 @@ class Tensor:
     is_variable: bool = False
     sparsity: Record | None = None
     recorded_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    normal: Normal | None = None
     extra: Record | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -340,6 +343,7 @@ def _scalar_fields(tensor: Tensor) -> tuple[Any, ...]:
         tensor.is_variable,
         tensor.sparsity,
         tensor.recorded_range,
+        tensor.normal,
         tensor.extra,
     )
 

@@ -1,19 +1,22 @@
 """``f(op(x))`` -> ``op_f(x)``: RELU, RELU6 and RELU_N1_TO_1 become the fused activation of the operator before them.
 
 The kernels clamp their result before they store it, so values are the same. The fused operator takes the name of the
-activation's result. Refused where the value between is used elsewhere, and for poolings: the Edge TPU does not take
-poolings with a fused activation.
+activation's result, which keeps what a batch normalization states of the value before it. Refused where that value is
+used elsewhere, and for poolings: the Edge TPU does not take poolings with a fused activation.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from tersor.ir.graph import Graph, Op
+from tersor.ir.graph import Graph, Op, Tensor
 from tersor.passes._match import activation, is_float
 
 _CODES = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 """`schema.fbs`, enum ActivationFunctionType."""
+
+_CLAMPS = {"RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0)}
 
 _FUSING = frozenset({"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV", "FULLY_CONNECTED", "MUL", "SUB"})
 
@@ -35,6 +38,7 @@ def refusal(graph: Graph, op: Op) -> str | None:
 def apply(graph: Graph) -> Graph:
     """The graph with activation functions fused; the same object if there are none."""
     ops: dict[str, tuple[Op, ...]] = {}
+    tensors: list[Tensor] = []
     for op in graph.ops:
         if refusal(graph, op) is not None or op.inputs[0] is None:
             continue
@@ -44,4 +48,8 @@ def apply(graph: Graph) -> Graph:
         options = producer.options.with_fields(fused_activation_function=_CODES[op.kind])
         ops[producer.name] = (replace(producer, name=op.name, outputs=op.outputs, options=options),)
         ops[op.name] = ()
-    return graph.edit(replace_ops=ops) if ops else graph
+        before, result = (graph.tensors[name] for name in (op.inputs[0], op.outputs[0]))
+        if before.normal is not None and result.normal is None:
+            low, high = _CLAMPS[op.kind]
+            tensors.append(replace(result, normal=replace(before.normal, low=low, high=high)))
+    return graph.edit(replace_ops=ops, tensors=tensors) if ops else graph

@@ -25,6 +25,12 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
 
 
+_UNCORRECTED = (
+    "without --data, rounding is not corrected: the model states no statistics of batch normalizations "
+    "(a .tflite file has them folded; the .keras or .h5 file that it was made of keeps them)"
+)
+
+
 class Preparation:
     """Plans and corrects a model by one recipe after the other.
 
@@ -87,7 +93,9 @@ class Preparation:
         if recipe in self._found:
             return self._found[recipe][1]
         _, _, draft = self.drafted(recipe)
-        if self._calibration is None or not recipe.algorithms:
+        if self._calibration is None:
+            return self._correct_without_data(recipe, draft)
+        if not recipe.algorithms:
             return draft
         same = (found for other, (drafted, found) in self._found.items() if _alike(recipe, draft, other, drafted))
         if (twin := next(same, None)) is not None:
@@ -146,6 +154,17 @@ class Preparation:
         except RuntimeFailure as error:
             warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
             return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
+
+    def _correct_without_data(self, recipe: Recipe, draft: Corrected) -> Corrected:
+        if not recipe.algorithms_without_data:
+            return draft
+        found = correct(draft.model, draft.plan, None, recipe.algorithms_without_data)
+        if found.layers:
+            return found
+        stated = any(tensor.normal is not None for tensor in draft.model.graph.tensors.values())
+        idle = f"without --data, {', '.join(recipe.algorithms_without_data)} changed nothing"
+        warning = idle if stated else _UNCORRECTED
+        return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
 
     def _report(self, what: str, total: int | None) -> Callable[[int], None]:
         def report(done: int) -> None:

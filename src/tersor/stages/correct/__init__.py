@@ -26,11 +26,15 @@ from tersor.numerics.patches import Window, covariance
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.runtimes.memory import return_freed_memory
+from tersor.stages.correct.equations import Expected
+from tersor.stages.correct.expectations import expected_values
 from tersor.stages.correct.float_means import float_means
 from tersor.stages.correct.layers import Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments, positions_wanted
 from tersor.stages.correct.rewriting import rewrite, split_kinds
+from tersor.stages.correct.stated import stated_moments
 from tersor.stages.correct.walk import Walk, bytes_per_sample
+from tersor.stages.correct.without_samples import corrected_without_samples
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.quantize import quantize, stored
 
@@ -70,7 +74,7 @@ class Corrected:
 def correct(
     model: Model,
     plan: Plan,
-    samples: Iterable[object],
+    samples: Iterable[object] | None,
     algorithms: Sequence[str],
     *,
     fan_in_limit: int = 64,
@@ -87,7 +91,8 @@ def correct(
         model: the float model that was planned.
         plan: its plan.
         samples: of the calibration data; at most `SAMPLES` are used, fewer for a small `fan_in_limit` and where
-            activations are large.
+            activations are large. None for those algorithms that go by what the model itself says; activations stay in
+            float then.
         algorithms: names from `algorithms`, applied to each layer in this order; those that `rewrite` are passed over.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         engine: the process to run in; by default one of its own.
@@ -100,6 +105,12 @@ def correct(
         RuntimeFailure: the runtime refuses a piece of the network.
     """
     steps = [registry.plugin("algorithms", name).apply for name in split_kinds(algorithms)[1]]
+    if samples is None:
+        return (
+            Corrected(*corrected_without_samples(model, plan, steps))
+            if steps and len(model.graphs) == 1
+            else Corrected(model, plan)
+        )
     prepared, completed = with_biases(model, plan)
     layers = correctable(prepared.graph, completed)
     most = _FEW if fan_in_limit <= _SMALL else SAMPLES
@@ -177,6 +188,7 @@ class _Walker:
             limit,
             lambda: self._float_means,
             spread,
+            lambda: stated_moments(self._model.graph, layer, self._stated),
         )
         given = layer.described(moments)
         found = given
@@ -211,6 +223,10 @@ class _Walker:
     @cached_property
     def _float_means(self) -> dict[str, Array]:
         return float_means(self._written or self._model, self._layers, self._samples, self._engine)
+
+    @cached_property
+    def _stated(self) -> dict[str, Expected]:
+        return expected_values(self._model.graph)
 
     def _spread(self, layer: Correctable) -> Array | None:
         """See `InputMoments`; to be asked for before the network is run up to the layer."""

@@ -12,6 +12,7 @@ from tersor.numerics.patch_sums import mean_patch
 from tersor.numerics.patches import covariance, covariances, rows
 from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import Correctable
+from tersor.stages.correct.stated import StatedMoments
 from tersor.stages.correct.walk import Walk
 
 _POSITIONS_PER_INPUT = 32
@@ -47,6 +48,7 @@ class InputMoments:
         fan_in_limit: the largest K for which a covariance is computed.
         float_means: gives means in the float network by operator, as far as they are known without a walk through it.
         spread: the covariance of what was averaged to its input, [1, K, K]; None if it is no average, or well known.
+        stated: gives what the network itself says of the layer's input.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class InputMoments:
         fan_in_limit: int,
         float_means: Callable[[], Mapping[str, Array]],
         spread: Array | None = None,
+        stated: Callable[[], StatedMoments | None] | None = None,
     ) -> None:
         self._store = store
         self._floats = floats
@@ -67,6 +70,7 @@ class InputMoments:
         self._samples = samples
         self._fan_in_limit = fan_in_limit
         self._float_means = float_means
+        self._stated = stated
         self._spread = spread
 
     def mean(self) -> Array:
@@ -125,6 +129,10 @@ class InputMoments:
         name, params = self._input
         own = self._store.reduce(rows, name, self._layer.window, params, positions)
         return own, self._store.reduce(rows, self._float_input, self._layer.window, None, positions)
+
+    def expected(self, weights: Array) -> tuple[Array, Array] | None:
+        found = None if self._stated is None else self._stated()
+        return None if found is None else found.expected(weights)
 
     @property
     def _float_input(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -78,7 +79,8 @@ def _rewritten(model: Model, samples: Iterable[object], algorithm: ModuleType, s
     if graph is model.graph:
         return model
     check_graph(graph)
-    return model.with_graph(graph)
+    stated = [replace(tensor, normal=None) for tensor in graph.tensors.values() if tensor.normal is not None]
+    return model.with_graph(graph.edit(tensors=stated))  # channels are no longer what they were in training
 
 
 def channel_ranges(

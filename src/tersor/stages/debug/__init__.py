@@ -21,6 +21,7 @@ from tersor.ops import LAYERS
 from tersor.passes import restore_float_network
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.stages.debug.causes import Case, Finding, findings
+from tersor.stages.debug.copies import with_copies
 from tersor.stages.debug.distributions import Distribution, of_counts, of_weights
 from tersor.stages.debug.errors import Errors, ErrorSums, ValueSums
 from tersor.stages.debug.instrument import Shown, with_all_outputs, with_branches
@@ -116,7 +117,7 @@ def debug(
         raise UnsupportedError(f"{quantized.source or 'the quantized model'}: no operator computes in integers")
     if reference is None:
         reference, remarks = _restored(quantized), (_WITHOUT_FLOAT,)
-    floats = optimize(reference).graph
+    floats = with_copies(optimize(reference).graph, integers)
     size = _taken_at_once(quantized)
     if size != _taken_at_once(reference):
         raise UnsupportedError(

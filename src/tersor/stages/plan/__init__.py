@@ -21,10 +21,10 @@ from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.constants import plan_constants
 from tersor.stages.plan.groups import plan_activations
 from tersor.stages.plan.interface import plan_interface
-from tersor.stages.plan.modes import plan_modes
+from tersor.stages.plan.modes import long_sums, plan_modes
 from tersor.stages.plan.recurrent import plan_recurrent
 from tersor.stages.plan.refusals import refuse_finished, refuse_float, refuse_nothing
-from tersor.stages.plan.remarks import float_warnings, gain_warnings, rule_warnings
+from tersor.stages.plan.remarks import float_warnings, gain_warnings, rule_warnings, sum_warnings
 from tersor.stages.plan.small_layers import with_small_layers
 
 __all__ = ["plan"]
@@ -68,6 +68,7 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
             *recurrent.warnings,
             *warnings,
             *float_warnings(graph, modes),
+            *sum_warnings(long_sums(graph, modes, statistics)),
             *rule_warnings(graph, recipe),
             *gain_warnings(recipe, constants),
         ),

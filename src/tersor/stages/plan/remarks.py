@@ -23,6 +23,15 @@ def float_warnings(graph: Graph, modes: dict[str, OpPlan]) -> list[str]:
     return [f"{len(left)} of {len(graph.ops)} operators stay in float: {'; '.join(parts)}"]
 
 
+def sum_warnings(sums: Mapping[str, str]) -> list[str]:
+    """A sentence for each softmax that is coarse in integers, and has to be; see `modes.long_sums`."""
+    return [
+        f"SOFTMAX {name!r} is coarse: {why}; the order of its results stays. "
+        "Let the model end at its logits, or --allow-float"
+        for name, why in sums.items()
+    ]
+
+
 def rule_warnings(graph: Graph, recipe: Recipe) -> list[str]:
     """A sentence for each rule that speaks of no operator: most likely a name is misspelt."""
     idle = [rule for rule in recipe.rules if not any(rule.matches(op.kind, op.name) for op in graph.ops)]

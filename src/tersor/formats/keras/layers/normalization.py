@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from tersor.formats.keras.call import Call
 from tersor.formats.keras.layers.reshape import reshaped, transposed
 from tersor.ir.graph import Array
+from tersor.ir.normal import Normal
 
 _SMALLEST_DEVIATION = 1e-7
 """`keras.config.epsilon()`, below which Normalization does not divide."""
@@ -49,8 +50,24 @@ def batch_normalization(call: Call) -> str:
     if not np.all(deviation > 0):
         raise call.refused("its variance has values below zero or NaN: the weights are damaged")
     scale = arrays.get("gamma", np.ones(size)) / deviation
-    offset = arrays.get("beta", np.zeros(size)) - arrays["moving_mean"] * scale
-    return affine(call, tensor, scale.reshape(spread), offset.reshape(spread))
+    beta = arrays.get("beta", np.zeros(size)).astype(np.float64)
+    offset = beta - arrays["moving_mean"] * scale
+    result = affine(call, tensor, scale.reshape(spread), offset.reshape(spread))
+    if axes[0] == len(shape) - 1:
+        _note_statistics(call, tensor, result, arrays, scale, beta)
+    return result
+
+
+def _note_statistics(
+    call: Call, tensor: str, result: str, arrays: Mapping[str, Array], scale: Array, beta: Array
+) -> None:
+    """Keep what a batch normalization knows of its input and its result; one that was never trained knows nothing."""
+    mean, deviation = arrays["moving_mean"], np.sqrt(np.maximum(arrays["moving_variance"].astype(np.float64), 0))
+    if not np.any(mean) and np.all(deviation == 1):
+        return
+    for name, own_mean, own_deviation in ((tensor, mean, deviation), (result, beta, np.abs(scale) * deviation)):
+        if np.isfinite(own_mean).all() and np.isfinite(own_deviation).all():
+            call.builder.note(name, Normal(tuple(map(float, own_mean)), tuple(map(float, own_deviation))))
 
 
 def normalization(call: Call) -> str:
