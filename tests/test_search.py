@@ -40,7 +40,7 @@ from tersor.stages.search.front import Judge
 from tersor.stages.search.gauge import Gauge
 from tersor.stages.search.held import Held
 from tersor.stages.search.journal import NAME, Journal, candidate_from, candidate_to
-from tersor.stages.search.quantities import parse_bytes, parse_seconds
+from tersor.stages.search.quantities import milliseconds, parse_bytes, parse_seconds, size
 from tersor.stages.search.reasons import missed, why_out
 from tersor.stages.search.result import Candidate, Left, Tried
 from tersor.stages.search.targets import TARGETS, target_of
@@ -179,7 +179,7 @@ def test_limits_hold_before_speed_and_accuracy_before_limits() -> None:
     nearest = judge(Limits(max_size=200))
     assert nearest.best([large, small, bad]) is small
     (text,) = missed(nearest, small, [large, small, bad])
-    assert "nothing that keeps the goal is within --max-size 0.2 kB; int8 comes nearest (0.25 kB)" in text
+    assert "nothing that keeps the goal is within --max-size 200 bytes; int8 comes nearest (250 bytes)" in text
     assert "int8_w4 is within it, but it changes 20.0 % of the answers" in text
 
 
@@ -286,7 +286,6 @@ def test_held_samples_give_what_a_comparison_side_by_side_gives(
     found, wanted = held.figures(path, counts.append), compared(float_path, path, data, classes, "top1", engine)
     assert counts == [*range(1, 71), *range(1, 71)]
     assert held.count == 70
-    assert held.outputs == 5
     assert np.array_equal(found.noise, wanted.noise)
     assert found.scores == wanted.scores
     assert found.scores is not None
@@ -664,3 +663,24 @@ def test_full_disk_is_one_line_and_leaves_no_half_file(
         search(classifier(), tmp_path, labelled(200), wish=WISH, engine=engine)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {NAME, *(f"model.{name}.tflite" for name in ("float32", "float16", "weight_only"))}
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (303_812, "304 kB"),
+        (999_600, "1 MB"),
+        (2_063_000, "2.06 MB"),
+        (240_500_000, "240 MB"),
+        (5_120_000_000_000, "5120 GB"),
+    ],
+)
+def test_a_size_in_words_has_three_digits(count: int, said: str) -> None:
+    assert size(count) == said
+
+
+def test_a_time_in_words_has_three_digits() -> None:
+    assert [milliseconds(value) for value in (0.0874, 999.4, 999.7)] == ["0.0874 ms", "999 ms", "1 s"]

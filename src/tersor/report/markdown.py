@@ -9,6 +9,7 @@ from pathlib import Path
 from tersor.report import summary, words
 from tersor.report.document import Candidate, Diagnosis, Document
 from tersor.stages.search.place import PICK
+from tersor.stages.search.quantities import milliseconds, size
 
 _TOP = 8
 """Layers that are named; the page and layers.csv have all."""
@@ -68,10 +69,10 @@ def _candidate(found: Document, item: Candidate) -> list[str]:
     time = ""
     if item.latency_ms is not None:
         ratio = "" if item.latency_ratio is None else f" ({item.latency_ratio:.2f}x)"
-        time = words.milliseconds(item.latency_ms) + ratio
+        time = milliseconds(item.latency_ms) + ratio
     return [
         f"**{name}**" if role == "pick" else name,
-        f"{words.size(item.size_bytes)} ({item.size_ratio:.2f}x)",
+        f"{size(item.size_bytes)} ({item.size_ratio:.2f}x)",
         words.accuracy(item.accuracy_metric),
         words.change(item),
         words.percent(item.agreement),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.stages.search.reasons import size
+from tersor.report import cells
+from tersor.stages.search.quantities import size
 from tersor.stages.search.result import Candidate, Search
 from tersor.stages.search.targets import target_of
 
@@ -23,12 +23,12 @@ def search_table(found: Search, *, is_narrow: bool = False) -> Table:
     columns: list[tuple[str, Callable[[Candidate], str]]] = [("size", lambda row: _size(row, found.reference))]
     scored = next((row.score for row in rows if row.score is not None), None)
     if scored is not None:
-        columns.append((scored.metric, _score))
-        columns.append(("change [95 %]", _change))
+        columns.append((scored.metric, lambda row: cells.score(row.score)))
+        columns.append(("change [95 %]", lambda row: cells.change(row.score, row.change)))
     if any(row.agreement is not None for row in rows) and not (is_narrow and scored):
-        columns.append(("agree", _agreement))
+        columns.append(("agree", lambda row: cells.agreement(row.agreement)))
     if any(row.sqnr_db is not None for row in rows):
-        columns.append(("SQNR", _sqnr))
+        columns.append(("SQNR", lambda row: cells.sqnr(row.sqnr_db)))
     if not _is_here(found):
         columns.append(("activations", lambda row: size(row.arena_bytes)))
     elif any(row.timing is not None for row in rows):
@@ -96,11 +96,11 @@ def in_short(item: Candidate) -> str:
     if item.timing is not None:
         parts.append(f"{item.timing.ratio:.2f}x float's time")
     if item.change is not None and item.score is not None:
-        parts.append(f"{item.score.metric} {_change(item).split(' ')[0]}")
+        parts.append(f"{item.score.metric} {cells.change(item.score, item.change).split(' ')[0]}")
     elif item.agreement is not None:
-        parts.append(f"{_agreement(item)} same answers")
+        parts.append(f"{cells.agreement(item.agreement)} same answers")
     elif item.sqnr_db is not None:
-        parts.append(f"SQNR {_sqnr(item)} dB")
+        parts.append(f"SQNR {cells.sqnr(item.sqnr_db)} dB")
     return f"{item.name} ({', '.join(parts)})"
 
 
@@ -115,39 +115,7 @@ def _has_memory(found: Search) -> bool:
 
 
 def _size(row: Candidate, reference: Candidate) -> str:
-    return size(row.size_bytes) + ("" if row is reference else f" {row.size_bytes / reference.size_bytes:.2f}x")
-
-
-def _is_share(row: Candidate) -> bool:
-    return row.score is not None and row.score.is_share
-
-
-def _score(row: Candidate) -> str:
-    if row.score is None:
-        return ""
-    return f"{100 * row.score.value:.1f}" if _is_share(row) else f"{row.score.value:.4g}"
-
-
-def _change(row: Candidate) -> str:
-    """The float model's own interval, and what the others gained or lost on the same samples."""
-    if row.score is None:
-        return ""
-    unit, digits = (100, ".1f") if _is_share(row) else (1, ".3g")
-    if row.change is None:
-        low, high = (unit * bound for bound in row.score.interval)
-        return f"[{low:{digits}}, {high:{digits}}]"
-    low, high = (unit * bound for bound in row.change.interval)
-    return f"{unit * row.change.value:+{digits}} [{low:+{digits}}, {high:+{digits}}]"
-
-
-def _agreement(row: Candidate) -> str:
-    return "" if row.agreement is None else f"{100 * row.agreement:.1f}%"
-
-
-def _sqnr(row: Candidate) -> str:
-    if row.sqnr_db is None:
-        return ""
-    return "exact" if row.sqnr_db == math.inf else f"{row.sqnr_db:.1f}"
+    return size(row.size_bytes) if row is reference else cells.size_beside(row.size_bytes, reference.size_bytes)
 
 
 def _latency(row: Candidate) -> str:

@@ -28,6 +28,14 @@ METRICS = ("top1", "top5", "mse", "auc")
 SHARES = ("top1", "top5")
 """Those that are shares of the samples."""
 
+POINTS = (*SHARES, "auc")
+"""Those that end at 1, so that a difference of a hundredth is a point; others have no end to measure a change by."""
+
+
+def metric_of(asked: str | None, sample: object) -> str | None:
+    """What to measure: what was asked for, else top1 where samples have labels; None for nothing."""
+    return asked or ("top1" if as_sample(sample).label is not None else None)
+
 
 @dataclass(frozen=True)
 class Score:
@@ -72,7 +80,8 @@ def doubt(score: Score) -> str | None:
         return None
     return (
         f"{score.metric} is {_percent(score.value)} on {score.samples} samples, and guessing gets "
-        f"{_percent(chance)}: are samples normalized as in training, and classes in the model's order?"
+        f"{_percent(chance)}: are samples normalized as in training (--rescale, --mean, --std), and classes in the "
+        "model's order?"
     )
 
 

@@ -19,7 +19,7 @@ from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
 from tersor.stages.correct import Corrected
-from tersor.stages.evaluate import Change, Score, Scorer, as_sample
+from tersor.stages.evaluate import Change, Score, Scorer, as_sample, metric_of
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.outcome import Options, Product
 from tersor.stages.prepare import Progress
@@ -86,7 +86,7 @@ class Measurement:
         distances: list[list[OutputDistance]] = [[] for _ in files]
         timings: list[Timing | None] = [None] * (len(files) + 1)
         count = 0
-        if data is not None and (disjoint or self._options.metric or as_sample(few[0]).label is not None):
+        if data is not None and (disjoint or metric_of(self._options.metric, few[0]) is not None):
             scores, changes, distances, count = self._compare(self._open(files, self._float_path), data)
         elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
             distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
@@ -125,7 +125,8 @@ class Measurement:
         for batch in batches(data.spread(limit), max(map(taken_at_once, handles))):
             samples = [as_sample(item) for item in batch]
             if scorers is None:
-                scorers = self._scorers(samples[0].label is not None, len(handles))
+                metric = metric_of(self._options.metric, samples[0])
+                scorers = [] if metric is None else [Scorer(metric) for _ in handles]
             outputs = [list(real_outputs(handle, samples, count)) for handle in handles]
             for place, own in enumerate(outputs):
                 for number, values in enumerate(own):
@@ -148,10 +149,6 @@ class Measurement:
         """The float model and the results, loaded side by side."""
         paths = (float_path, *files.values())
         return [self._engine.open(str(path), copies=copies or available_threads()) for path in paths]
-
-    def _scorers(self, labelled: bool, count: int) -> list[Scorer]:
-        metric = self._options.metric or ("top1" if labelled else None)
-        return [] if metric is None else [Scorer(metric) for _ in range(count)]
 
     def _time(self, handles: Sequence[Handle], sample: object) -> list[Timing | None]:
         timings: list[Timing | None] = [None] * len(handles)

@@ -10,14 +10,19 @@ from __future__ import annotations
 import enum
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from tersor.data.feed import Sample
 from tersor.errors import RecipeError
 from tersor.ir.graph import Array
 from tersor.numerics.metrics import mean_interval, wilson_interval
-from tersor.stages.repair.figures import Figures
+from tersor.runtimes.engine import Engine
+from tersor.stages.evaluate import POINTS, metric_of
+from tersor.stages.repair.figures import Figures, Reference
 
 _LARGEST = 0.25
 """A drop beyond this is taken for a slip: 0.5 where 0.5% was meant."""
@@ -147,8 +152,20 @@ def goal_of(max_drop: float, metric: str | None, *, has_classes: bool) -> Goal:
             "0.005"
         )
     if metric is not None:
-        return Goal(max_drop, "points" if metric in ("top1", "top5", "auc") else "relative", metric)
+        return Goal(max_drop, "points" if metric in POINTS else "relative", metric)
     return Goal(max_drop, "answers" if has_classes else "noise")
+
+
+def standard_of(
+    float_path: Path, tuning: Sequence[Sample], metric: str | None, max_drop: float, engine: Engine
+) -> tuple[str | None, Reference, Goal]:
+    """The metric, what the float model answers to the tuning samples, and the goal that follows from both.
+
+    Raises RecipeError for a drop that is none, DataError for labels that do not fit.
+    """
+    chosen = metric_of(metric, tuning[0])
+    reference = Reference(float_path, tuning, chosen, engine)
+    return chosen, reference, goal_of(max_drop, chosen, has_classes=reference.classes is not None)
 
 
 def parse_drop(text: str) -> float:

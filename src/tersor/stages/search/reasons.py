@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from tersor.stages.repair.figures import Figures, gain_db
 from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.search.front import Judge, is_slower
+from tersor.stages.search.quantities import milliseconds, size
 from tersor.stages.search.result import Candidate
 
 _SMALLER = 1 / 1.05
@@ -172,16 +173,6 @@ def speed(item: Candidate) -> str:
     if low <= 1 + _SAME and high >= 1 - _SAME:
         return f"as fast as float on this CPU, as far as {timing.runs} runs tell ({_short_ratio(item)} its time)"
     return f"{_ratio(item)} on this CPU"
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.3g} kB"
-
-
-def milliseconds(value: float) -> str:
-    """A time as people read it."""
-    return f"{value:.3g} ms"
 
 
 def _short_ratio(item: Candidate) -> str:

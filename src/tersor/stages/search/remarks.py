@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from tersor.ir.graph import Model
-from tersor.stages.evaluate import Score
+from tersor.stages.evaluate import doubt
 from tersor.stages.examine import examine
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.front import Judge
 from tersor.stages.search.journal import Journal
 from tersor.stages.search.result import Candidate
-
-_CHANCE = 2.0
-"""A float model that is right this many times as often as chance, or less, was given labels that are not its own."""
 
 
 def remarks(
@@ -46,15 +43,6 @@ def doubts(evidence: Evidence | None, model: Model) -> tuple[str, ...]:
     if evidence is None:
         return ()
     found = examine(evidence.samples.calibration, evidence.samples.reporting, model)
-    return (*found, *hardly_right(evidence.held.score, evidence.held.outputs))
-
-
-def hardly_right(score: Score | None, outputs: int, what: str = "the float model itself") -> tuple[str, ...]:
-    """A float model that is hardly ever right is asked in the wrong way; `outputs` is the number of its classes."""
-    if score is None or score.metric != "top1" or outputs < 2 or score.value > _CHANCE / outputs:
-        return ()
-    text = (
-        f"{what} is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
-        "look at the labels, the order of the classes and --mean, --std or --rescale before you believe any figure"
-    )
-    return (text,)
+    score = evidence.held.score
+    text = None if score is None else doubt(score)
+    return found if text is None else (*found, f"the float model itself: {text}")
