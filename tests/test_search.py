@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -36,12 +37,13 @@ from tersor.stages.repair.figures import Figures, classes_of, compared
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search import PICK, RECIPE, Limits, Search, Standing, Wish, search
 from tersor.stages.search.evidence import fewer_to_calibrate
-from tersor.stages.search.front import Judge
+from tersor.stages.search.front import Judge, is_too_noisy
 from tersor.stages.search.gauge import Gauge
 from tersor.stages.search.held import Held
 from tersor.stages.search.journal import NAME, Journal, candidate_from, candidate_to
 from tersor.stages.search.quantities import milliseconds, parse_bytes, parse_seconds, size
-from tersor.stages.search.reasons import missed, why_out
+from tersor.stages.search.reasons import looks_better, missed, speed, why_out
+from tersor.stages.search.remarks import remarks
 from tersor.stages.search.result import Candidate, Left, Tried
 from tersor.stages.search.targets import TARGETS, target_of
 from test_repair import autoencoder, signals
@@ -198,6 +200,51 @@ def test_time_plays_no_part_where_this_machine_is_not_the_target() -> None:
     slow, large = candidate("int8", 250, 9.0), candidate("uint8", 300, 0.1)
     assert judge(target="edge_tpu").best([slow, large]) is slow
     assert "slow" not in why_out(judge(target="edge_tpu"), slow, [slow, large])["uint8"].lower()
+
+
+def scored(item: Candidate, change: float, spread: float = 0.02, metric: str = "top1") -> Candidate:
+    found = Change(change, (change - spread, change + spread))
+    own = [None if part is None else replace(part, change=found, score=0.9) for part in (item.tuning, item.reporting)]
+    return replace(item, score=Score(metric, 0.9 + change, (0.8, 0.95), 300), tuning=own[0], reporting=own[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "spread", "metric", "said"),
+    [
+        (0.004, 0.02, "top1", "that its top1 is 0.4 points higher on these 300 samples is no more than chance makes"),
+        (-0.004, 0.02, "top1", ""),
+        (0.1, 0.02, "top1", ""),  # surely higher: then it is not for chance that it is out
+        (-0.004, 0.02, "mse", "that its mse is 0.004 lower on these 300 samples is no more than chance makes"),
+        (0.004, 0.02, "module:function", ""),
+    ],
+)
+def test_rival_whose_score_looks_better_has_its_reason(change: float, spread: float, metric: str, said: str) -> None:
+    pick = scored(candidate("int8", 100), 0.0, spread, metric)
+    rival = scored(candidate("uint8", 100, noise=1e-2), change, spread, metric)
+    found = looks_better(rival, pick)
+    assert said in found
+    assert bool(said) == bool(found)
+    assert bool(said) == ("no more than chance" in why_out(judge(), pick, [pick, rival])["uint8"])
+
+
+def test_a_limit_is_told_in_points_where_it_is_one_of_points() -> None:
+    assert [Goal(drop, "points", "top1").limit for drop in (0.01, 0.005, 0.02)] == ["1 point", "0.5 points", "2 points"]
+    assert {Goal(0.01, kind, "mse").limit for kind in ("relative", "answers", "noise")} == {"1 %"}
+    bad, points = scored(candidate("int8", 100), -0.3), replace(judge(), goal=Goal(0.01, "points", "top1"))
+    text = why_out(points, candidate("dynamic", 90), [bad])["int8"]
+    assert text.startswith("it loses 30.0 points of top1 (95 %: 28.0 to 32.0), more than 1 point")
+
+
+@pytest.mark.parametrize(
+    ("interval", "noisy"), [((0.95, 1.05), False), ((0.8, 1.05), True), ((0.97, 1.3), True), ((0.4, 0.9), False)]
+)
+def test_times_that_tell_nothing_are_called_so(interval: tuple[float, float], noisy: bool) -> None:
+    item = replace(candidate("int8", 100), timing=replace(timing(1.0), ratio_interval=interval))
+    assert ("times here are too noisy to tell" in speed(item)) == noisy == is_too_noisy(interval)
+    found = " ".join(remarks(judge(), replace(item, name="float"), None, cast(Journal, None), 1))
+    wide = noisy or interval == (0.4, 0.9)  # beside itself a file takes its own time
+    assert ("times are too noisy to rank candidates by" in found) == wide
+    assert (": so sure are times here" in found) != wide
 
 
 def test_without_data_only_what_does_no_harm_is_picked() -> None:
@@ -404,8 +451,9 @@ def test_pick_lies_under_its_own_name_and_its_recipe_makes_it_again(
     text = (found.folder / RECIPE).read_text()
     assert parse_recipe(text, "again").scheme == found.picked.recipe.scheme  # type: ignore[union-attr]
     for item in found.candidates:
-        assert item.recipe is not None
-        produce(model, {item.recipe: tmp_path / "again.tflite"}, data, options=Options(40))
+        recipe = load_recipe(item.path.with_suffix(".recipe.toml"))
+        assert recipe == item.recipe
+        produce(model, {recipe: tmp_path / "again.tflite"}, data, options=Options(40))
         assert (tmp_path / "again.tflite").read_bytes() == item.path.read_bytes(), item.name
 
 

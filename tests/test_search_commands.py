@@ -60,7 +60,8 @@ def test_optimize_says_what_to_ship_and_why(cli: Cli, place: Path) -> None:
     assert "is the pick: " in answer.err
     assert "is out: " in answer.err
     assert {path.name for path in (place / "out").iterdir()} >= {
-        "net.int8.tflite", "net.uint8.tflite", "pick.tflite", "recipe.toml", "report.json",
+        "net.int8.tflite", "net.int8.recipe.toml", "net.uint8.tflite", "net.uint8.recipe.toml", "pick.tflite",
+        "recipe.toml", "report.json",
     }  # fmt: skip
     assert json.loads((place / "out" / "report.json").read_text())["pick"] in answer.err
     again = cli(
@@ -68,6 +69,11 @@ def test_optimize_says_what_to_ship_and_why(cli: Cli, place: Path) -> None:
     )
     assert again.code == 0, again.err
     assert (place / "a.tflite").read_bytes() == (place / "out" / "pick.tflite").read_bytes()
+    for item in json.loads((place / "out" / "report.json").read_text())["candidates"]:
+        recipe = f"out/{item['recipe_file']}"
+        again = cli("quantize", "net.tflite", "--data", "xy.npz", "--samples", "60", "--as", recipe, "-o", "a.tflite")
+        assert again.code == 0, again.err
+        assert (place / "a.tflite").read_bytes() == (place / "out" / item["file"]).read_bytes(), item["name"]
 
 
 def test_same_command_goes_on_and_prints_json(cli: Cli, place: Path) -> None:

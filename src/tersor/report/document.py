@@ -85,6 +85,7 @@ class Candidate:
     left_in_float: tuple[Left, ...] = ()
     warnings: tuple[str, ...] = ()
     recipe: str | None = None
+    recipe_file: str | None = None
     repair: tuple[Rung, ...] = ()
     reporting: Reporting | None = None
 
@@ -208,6 +209,7 @@ class Document:
     pick: str | None = None
     not_tried: tuple[NotTried, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
     command: str | None = None

@@ -34,6 +34,9 @@ def _lines(found: Document) -> Iterator[str]:
     yield ""
     yield f"**{plain(summary.verdict(found))}**"
     yield from (f"- {plain(item)}" for item in found.missed)
+    for item in found.doubts:
+        yield ""
+        yield f"**Before you believe the figures:** {plain(item)}"
     if found.interrupted:
         yield ""
         yield "The search was interrupted: not everything was tried."
@@ -108,6 +111,9 @@ def _again(found: Document) -> Iterator[str]:
         yield f"The recipe of {plain(found.picked.name)}:"
         yield ""
         yield from _block(found.picked.recipe, "toml")
+    files = [code(item.recipe_file) for item in found.candidates if item.recipe_file]
+    if files:
+        yield f"- Recipes of all candidates, each beside its file: {', '.join(files)}"
     yield from (f"- {name}: {plain(value)}" for name, value in summary.facts(found))
 
 

@@ -81,6 +81,7 @@ def _candidate(found: Search, item: Candidate) -> dict[str, Any]:
         "left_in_float": [{"op": left.kind, "name": left.name, "reason": left.why} for left in item.left],
         "warnings": list(item.warnings),
         "recipe": None if item.recipe is None else to_toml(item.recipe),
+        "recipe_file": None if item.recipe is None else item.recipe_path.name,
         "repair": [
             {
                 "rung": step.rung,

@@ -76,8 +76,8 @@ def search_notes(found: Search, report: Path, *, is_narrow: bool = False) -> lis
     notes += found.notes
     files = len(found.candidates)
     notes.append(
-        f"wrote {found.folder}/pick.tflite ({found.pick}), recipe.toml, {report.name} and {files} variants in "
-        f"{found.seconds:.0f} s"
+        f"wrote {found.folder}/pick.tflite ({found.pick}), recipe.toml, {report.name} and {files} variants with their "
+        f"recipes in {found.seconds:.0f} s"
     )
     return notes
 

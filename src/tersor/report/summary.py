@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tersor.report import words
 from tersor.report.document import Accuracy, Candidate, Document
 from tersor.stages.evaluate import SHARES
+from tersor.stages.search.front import is_too_noisy
 from tersor.stages.search.quantities import milliseconds, size
 
 HERE = "cpu"
@@ -130,7 +131,7 @@ def _speed_tile(found: Document, pick: Candidate) -> Tile:
         "differ"
     )
     if low <= 1 <= high:
-        return Tile("Speed", "about as fast as before", detail)
+        return Tile("Speed", "too noisy to tell" if is_too_noisy((low, high)) else "about as fast as before", detail)
     tone = "good" if ratio < 1 - words.ALIKE else "bad" if ratio > 1 + words.ALIKE else "plain"
     return Tile("Speed", words.times_faster(ratio), detail, tone)
 

@@ -82,14 +82,19 @@ class Goal:
     metric: str | None = None
 
     def __str__(self) -> str:
-        limit = f"{100 * self.max_drop:.3g}"
         if self.kind == "points":
-            return f"{self.metric} at most {limit} point{'' if limit == '1' else 's'} below float"
+            return f"{self.metric} at most {self.limit} below float"
         if self.kind == "relative":
-            return f"{self.metric} within {limit} % of float's"
+            return f"{self.metric} within {self.limit} of float's"
         if self.kind == "answers":
-            return f"at most {limit} % of the answers changed (no labels)"
-        return f"noise at most {limit} % of the signal ({_db(self.max_drop)} dB; outputs without classes)"
+            return f"at most {self.limit} of the answers changed (no labels)"
+        return f"noise at most {self.limit} of the signal ({_db(self.max_drop)} dB; outputs without classes)"
+
+    @property
+    def limit(self) -> str:
+        """What may be lost, in words: points of a share, else percent."""
+        figure = f"{100 * self.max_drop:.3g}"
+        return f"{figure} {_points(figure)}" if self.kind == "points" else f"{figure} %"
 
     def readings(self, figures: Figures) -> tuple[Reading, ...]:
         """The estimates that the goal is judged by, the one with the least noise first."""
@@ -179,6 +184,10 @@ def parse_drop(text: str) -> float:
 def _error(values: Array) -> float:
     """Standard error of a mean."""
     return float(np.std(values, ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.inf
+
+
+def _points(figure: str) -> str:
+    return "point" if figure == "1" else "points"
 
 
 def _db(share: float) -> str:

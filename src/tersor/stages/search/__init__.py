@@ -92,7 +92,7 @@ def search(
 
     Args:
         model: a float model.
-        folder: where everything is written: each variant, `pick.tflite`, `recipe.toml`.
+        folder: where everything is written: each variant with its recipe, `pick.tflite`, `recipe.toml`.
         data: samples to calibrate on; of the others half is chosen by, and half reported on. Without data only what
             needs none is made, and what that loses is not known.
         evaluation: samples to report on; all others of `data` are chosen by then.
@@ -138,6 +138,7 @@ def search(
             course.repairs(recipes, target.repaired, improvement)
         pick = judge.best(course.candidates)
         assert pick is not None
+        place.write_recipes(course.candidates, evidence)
         place.write_pick(pick, evidence)
     found = _Found(wish, place, judge, evidence, course, reference, pick)
     return found.search(time.monotonic() - started)

@@ -162,6 +162,12 @@ def is_slower(item: Candidate, other: Candidate) -> bool:
     return a is not None and b is not None and a.ratio > b.ratio * AS_FAST and a.ratio_interval[0] > b.ratio_interval[1]
 
 
+def is_too_noisy(ratio: tuple[float, float]) -> bool:
+    """Whether the interval of a time's ratio leaves open whether it is faster or slower by a tenth and more."""
+    low, high = ratio
+    return low <= 1 <= high and (low * AS_FAST < 1 or high > AS_FAST)
+
+
 def _rounded(cost: float) -> float:
     """In steps of a twentieth, so that noise of times makes no better and worse."""
     return round(math.log(max(cost, 1e-9)) / 0.05) if cost else 0.0

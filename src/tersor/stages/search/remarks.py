@@ -6,7 +6,7 @@ from tersor.ir.graph import Model
 from tersor.stages.evaluate import doubt
 from tersor.stages.examine import examine
 from tersor.stages.search.evidence import Evidence
-from tersor.stages.search.front import Judge
+from tersor.stages.search.front import AS_FAST, Judge
 from tersor.stages.search.journal import Journal
 from tersor.stages.search.result import Candidate
 
@@ -27,10 +27,16 @@ def remarks(
         found.append("an earlier search in this folder was of another model, data, settings or version: made anew")
     if judge.target.is_this_machine and reference.timing is not None:
         low, high = reference.timing.ratio_interval
-        found.append(
-            f"times are of this CPU: another may rank candidates otherwise. The float model beside itself took "
-            f"{low:.2f} to {high:.2f} times its own time: so sure are times here"
-        )
+        beside = f"The float model beside itself took {low:.2f} to {high:.2f} times its own time"
+        if low * AS_FAST < 1 or high > AS_FAST:
+            found.append(
+                f"times are too noisy to rank candidates by: something else keeps this machine busy. {beside}; run it "
+                "again with --fresh when the machine is idle"
+            )
+        else:
+            found.append(
+                f"times are of this CPU: another may rank candidates otherwise. {beside}: so sure are times here"
+            )
     elif not judge.target.is_this_machine:
         found.append(
             f"times are of this CPU and say nothing about {judge.target.name}: they play no part in the choice"

@@ -77,6 +77,11 @@ class Candidate:
     seconds: float = 0.0
 
     @property
+    def recipe_path(self) -> Path:
+        """Where its recipe lies: beside the file."""
+        return self.path.with_suffix(".recipe.toml")
+
+    @property
     def change(self) -> Change | None:
         """Of the score, from the float model's on the same samples, with a paired interval."""
         return None if self.reporting is None else self.reporting.change
