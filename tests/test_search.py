@@ -21,16 +21,21 @@ from rich.console import Console
 from small_nets import classifier, images, unknown_operator
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import Sample
-from tersor.errors import DataError, OutputError, PlanError, RecipeError, UnsupportedError
+from tersor.errors import DataError, OutputError, PlanError, RecipeError, RuntimeFailure, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
+from tersor.ir.graph import Model
 from tersor.recipe import load_recipe, parse_recipe
+from tersor.report.document import document_of
 from tersor.report.search import search_to_dict, write_report_json
 from tersor.report.search_table import in_short, search_notes, search_table, search_verdict, search_warnings
+from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.stages.annotate import annotate, labels_of
 from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
+from tersor.stages.export import export_c
+from tersor.stages.measure_arena import arena_bytes
 from tersor.stages.outcome import Options
 from tersor.stages.produce import produce
 from tersor.stages.repair.figures import Figures, classes_of, compared
@@ -361,6 +366,7 @@ def full(folder: Path) -> Candidate:
     return Candidate(
         "int8.repaired", path, load_recipe("int8_w4"), 5, 4, own, own, score, timing(0.7), 99, 7,
         (Left("COS", "wave", "no kernel"),), ("careful",), (Tried("mse", "does", True, "helps", 1.5, 2.0),), 3.0,
+        8,
     )  # fmt: skip
 
 
@@ -732,3 +738,56 @@ def test_a_size_in_words_has_three_digits(count: int, said: str) -> None:
 
 def test_a_time_in_words_has_three_digits() -> None:
     assert [milliseconds(value) for value in (0.0874, 999.4, 999.7)] == ["0.0874 ms", "999 ms", "1 s"]
+
+
+# -- microcontrollers
+
+
+def for_micro(folder: Path, **more: object) -> Search:
+    wish = Wish(target="micro", options=Options(40), limits=Limits(max_drop=0.2), minutes=1)
+    return search(classifier(), folder, labelled(200), wish=wish, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not tflite_micro.is_installed(), reason="tflite-micro is not installed")
+def test_arena_of_a_microcontroller_is_measured(tmp_path: Path, engine: Engine) -> None:
+    found = for_micro(tmp_path / "out", engine=engine)
+    assert "arena" in {column.header for column in search_table(found).columns}
+    for item in found.candidates:
+        assert item.measured_arena_bytes == item.memory_bytes == export_c(item.path, tmp_path / "c").arena_bytes
+    assert found.picked is not None
+    assert "in TensorFlow Lite Micro, float's" in found.reasons[0]
+    assert not any("pip install" in note for note in found.notes)
+    report = document_of(json.loads(json.dumps(search_to_dict(found))))
+    assert [item.measured_arena_bytes for item in report.candidates] == [item.memory_bytes for item in found.candidates]
+
+
+def test_arena_that_cannot_be_measured_is_computed_and_the_extra_named(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tflite_micro, "is_installed", lambda: False)
+    found = for_micro(tmp_path / "out", engine=engine)
+    assert {item.measured_arena_bytes for item in found.candidates} == {None}
+    assert any("pip install 'tersor[micro]'" in note for note in found.notes)
+    assert "activations" in {column.header for column in search_table(found).columns}
+
+
+def test_file_that_a_microcontroller_refuses_is_no_candidate(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_floats(model: Model, path: Path) -> int:
+        if model.graph.tensors[model.graph.inputs[0]].dtype is DType.FLOAT32:
+            raise RuntimeFailure("TensorFlow Lite Micro refuses the model: no room")
+        return 1024
+
+    monkeypatch.setattr("tersor.stages.search.gauge.arena_bytes", refuse_floats)
+    found = for_micro(tmp_path / "out", engine=engine)
+    assert found.not_tried["float32"] == "TensorFlow Lite Micro refuses the model: no room"
+    assert {item.measured_arena_bytes for item in found.candidates} == {1024}
+    assert found.reference.measured_arena_bytes is None
+    assert "float's is not to be had" in found.reasons[0]
+    monkeypatch.setattr(
+        "tersor.stages.measure_arena.operators", lambda _ops: type("Used", (), {"missing": ("COS",), "custom": ()})
+    )
+    monkeypatch.setattr("tersor.stages.search.gauge.arena_bytes", arena_bytes)
+    with pytest.raises(PlanError, match=r"\n  float32: TensorFlow Lite Micro has no kernel for COS"):
+        for_micro(tmp_path / "other", engine=engine)

@@ -108,6 +108,11 @@ def _memory(item: Candidate) -> Cell:
     return Cell(size(item.peak_bytes), item.peak_bytes, lines)
 
 
+def _arena(item: Candidate) -> Cell:
+    found = item.measured_arena_bytes
+    return Cell("", None) if found is None else Cell(size(found), found, ("measured",))
+
+
 def _sqnr(item: Candidate) -> Cell:
     return Cell(words.sqnr(item), 1e9 if item.is_exact else item.sqnr_db)
 
@@ -119,5 +124,6 @@ _COLUMNS = (
     Column("SQNR", "signal over quantization noise at the outputs; more is better", _sqnr),
     Column("Size", "of the file", _size),
     Column("Time", "median of a run on the machine that measured", _time),
+    Column("Arena", "the least with which TensorFlow Lite Micro runs it, on the machine that measured", _arena),
     Column("Memory", "by which the process grows at most when it loads and runs the file", _memory),
 )

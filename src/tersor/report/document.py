@@ -80,6 +80,7 @@ class Candidate:
     latency_ratio_interval: tuple[float, float] | None = None
     peak_bytes: int | None = None
     arena_bytes: int = 0
+    measured_arena_bytes: int | None = None
     on_front: bool = False
     out: str | None = None
     left_in_float: tuple[Left, ...] = ()

@@ -74,6 +74,7 @@ def _candidate(found: Search, item: Candidate) -> dict[str, Any]:
         **timing_to_dict(item.timing),
         "peak_bytes": item.peak_bytes,
         "arena_bytes": item.arena_bytes,
+        "measured_arena_bytes": item.measured_arena_bytes,
         "on_front": item.name in found.front,
         "out": found.out.get(item.name),
         "tuning": _figures(found.goal, item.tuning),

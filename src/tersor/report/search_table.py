@@ -30,7 +30,7 @@ def search_table(found: Search, *, is_narrow: bool = False) -> Table:
     if any(row.sqnr_db is not None for row in rows):
         columns.append(("SQNR", lambda row: cells.sqnr(row.sqnr_db)))
     if not _is_here(found):
-        columns.append(("activations", lambda row: size(row.arena_bytes)))
+        columns.append((_memory_title(found), lambda row: _memory(found, row)))
     elif any(row.timing is not None for row in rows):
         columns += [("x float", _short_ratio)] if is_narrow else [("ms (p95)", _latency), ("x float [95 %]", _ratio)]
     if _has_memory(found) and not is_narrow:
@@ -56,7 +56,7 @@ def search_verdict(found: Search) -> list[str]:
 def search_notes(found: Search, report: Path, *, is_narrow: bool = False) -> list[str]:
     """Why the others are out, and what the figures of `search_table` rest on."""
     own = found.conditions
-    cost = "time" if _is_here(found) else "activations"
+    cost = "time" if _is_here(found) else _memory_title(found)
     notes = list(found.reasons[len(search_verdict(found)) :])
     notes += [f"not tried: {name}: {why}" for name, why in found.not_tried.items()]
     if own.reporting_samples:
@@ -66,7 +66,11 @@ def search_notes(found: Search, report: Path, *, is_narrow: bool = False) -> lis
         )
     notes.append(f"*: the pick; +: no other is better in loss, size and {cost}")
     if not _is_here(found):
-        notes.append("activations: the least memory that they take, computed; a runtime's own comes on top")
+        notes.append(
+            "arena: the least with which TensorFlow Lite Micro runs the file here, measured"
+            if _has_arena(found)
+            else "activations: the least memory that they take, computed; a runtime's own comes on top"
+        )
     elif any(row.timing is not None for row in (found.reference, *found.candidates)):
         ran = f"with {own.threads} thread{'s' if own.threads > 1 else ''} on the {own.kernels} kernels"
         what = "x float: times of runs" if is_narrow else "ms: median and 95th percentile of runs"
@@ -102,6 +106,21 @@ def in_short(item: Candidate) -> str:
     elif item.sqnr_db is not None:
         parts.append(f"SQNR {cells.sqnr(item.sqnr_db)} dB")
     return f"{item.name} ({', '.join(parts)})"
+
+
+def _has_arena(found: Search) -> bool:
+    """Whether memory was measured where the target's runtime runs."""
+    return any(row.measured_arena_bytes is not None for row in found.candidates)
+
+
+def _memory_title(found: Search) -> str:
+    return "arena" if _has_arena(found) else "activations"
+
+
+def _memory(found: Search, row: Candidate) -> str:
+    if not _has_arena(found):
+        return size(row.arena_bytes)
+    return "" if row.measured_arena_bytes is None else size(row.measured_arena_bytes)
 
 
 def _is_here(found: Search) -> bool:

@@ -109,6 +109,13 @@ def _size_tile(found: Document, pick: Candidate) -> Tile:
 
 
 def _memory_tile(found: Document, pick: Candidate) -> Tile:
+    measured, beside = pick.measured_arena_bytes, found.reference.measured_arena_bytes
+    if measured and beside:
+        detail = f"an arena of {size(measured)} instead of {size(beside)}, measured in TensorFlow Lite Micro"
+        tone = "good" if measured < 0.97 * beside else "plain"
+        return Tile("Working memory", words.times_smaller(measured / beside), detail, tone)
+    if measured:
+        return Tile("Working memory", size(measured), "the arena that TensorFlow Lite Micro needs, measured")
     before, now = found.reference.arena_bytes, pick.arena_bytes
     if not before or not now:
         return Tile("Working memory", "not known", "what a device needs for intermediate results was not computed")

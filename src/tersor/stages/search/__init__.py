@@ -15,6 +15,7 @@ from tersor.errors import PlanError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.recipe import Recipe
+from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
@@ -122,11 +123,11 @@ def search(
         tflite.write(float_model, float_path)
         told = progress or (lambda _what, _done, _total: None)
         evidence = _evidence(float_model, float_path, data, evaluation, wish, runner, told)
-        journal = Journal(folder, _key(float_model, evidence, wish), fresh=wish.fresh)
+        journal = Journal(folder, _key(float_model, evidence, wish, target), fresh=wish.fresh)
         deadline = started + 60 * wish.minutes
         calibration = None if evidence is None else evidence.samples.calibration
         preparation = Preparation(float_model, float_path, calibration, runner, told)
-        gauge = Gauge(preparation, float_path, evidence, runner, wish.threads, deadline, told)
+        gauge = Gauge(preparation, float_path, evidence, runner, wish.threads, deadline, told, is_micro=target.is_micro)
         judge = Judge(target, wish.limits, None if evidence is None else evidence.goal)
         course = Course(judge, gauge, journal, place.of, started, deadline, announce or (lambda _standing: None))
         reference = _reference(journal, gauge)
@@ -222,11 +223,12 @@ def _evidence(
     return evidence_of(model, float_path, own, other, options, wish.limits.max_drop, engine, progress)
 
 
-def _key(model: Model, evidence: Evidence | None, wish: Wish) -> str:
+def _key(model: Model, evidence: Evidence | None, wish: Wish, target: Target) -> str:
     """What candidates follow from, but for their recipes: also what the model carries goes into each file."""
     samples = None if evidence is None else (evidence.digest(), evidence.metric)
     carried = model.description, model.signatures, model.metadata, model.attachments
-    return digest("search", model.graphs, carried, samples, wish.threads)
+    is_measured = target.is_micro, target.is_micro and tflite_micro.is_installed()
+    return digest("search", model.graphs, carried, samples, wish.threads, is_measured)
 
 
 def _reference(journal: Journal, gauge: Gauge) -> Candidate:

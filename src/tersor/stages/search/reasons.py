@@ -74,8 +74,16 @@ def _merits(judge: Judge, reference: Candidate, pick: Candidate) -> list[str]:
     if judge.target.is_this_machine:
         found.append(speed(pick))
     else:
-        found.append(f"its activations take at least {size(pick.arena_bytes)}, float's {size(reference.arena_bytes)}")
+        found.append(_memory(reference, pick))
     return found
+
+
+def _memory(reference: Candidate, pick: Candidate) -> str:
+    if pick.measured_arena_bytes is None:
+        return f"its activations take at least {size(pick.arena_bytes)}, float's {size(reference.arena_bytes)}"
+    other = reference.measured_arena_bytes
+    beside = "float's is not to be had" if other is None else f"float's {size(other)}"
+    return f"its arena takes {size(pick.measured_arena_bytes)} in TensorFlow Lite Micro, {beside}"
 
 
 def _standing(goal: Goal, figures: Figures) -> str:
@@ -107,7 +115,8 @@ def _why_out(judge: Judge, pick: Candidate, item: Candidate) -> str:
         return f"it takes {_ratio(item)}, {pick.name} {_short_ratio(pick)}{_also(item, pick)}"
     mine, picks, what = item.size_bytes, pick.size_bytes, ""
     if not judge.target.is_this_machine:
-        mine, picks, what = mine + item.arena_bytes, picks + pick.arena_bytes, " with its activations"
+        what = " with its activations" if item.measured_arena_bytes is None else " with its arena"
+        mine, picks = mine + item.memory_bytes, picks + pick.memory_bytes
     if picks < mine * _SMALLER:
         faster = ", and not clearly faster" if judge.target.is_this_machine else ""
         return f"it is {mine / picks:.2g} times as large as {pick.name}{what}{faster}{looks_better(item, pick)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tersor.ir.graph import Model
+from tersor.runtimes import tflite_micro
 from tersor.stages.evaluate import doubt
 from tersor.stages.examine import examine
 from tersor.stages.search.evidence import Evidence
@@ -40,6 +41,10 @@ def remarks(
     elif not judge.target.is_this_machine:
         found.append(
             f"times are of this CPU and say nothing about {judge.target.name}: they play no part in the choice"
+        )
+    if judge.target.is_micro and not tflite_micro.is_installed():
+        found.append(
+            f"arenas were not measured, and nothing was run in TensorFlow Lite Micro: {tflite_micro.MISSING} lets it be"
         )
     return tuple(found)
 
