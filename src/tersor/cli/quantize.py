@@ -170,7 +170,8 @@ def command(
     console.out.print(outcome_table(outcome))
     done_to_samples = normalization.preprocess or declared(loaded)
     doors = door_notes(outcome, loaded.graph.inputs, done_to_samples)
-    console.say((*doors, *footnotes(outcome), *(f"wrote {path}" for path in reports)))
+    uncorrected = [recipe.name for recipe in recipes if recipe.algorithms and dataset is None]
+    console.say((*doors, *footnotes(outcome, uncorrected), *(f"wrote {path}" for path in reports)))
     for item in repairs:
         console.say(repair_notes(item))
     console.say(

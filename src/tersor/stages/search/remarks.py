@@ -20,7 +20,8 @@ def remarks(
     if evidence is None:
         found.append(
             "no data was given: only what needs none was made, and what it loses is not known. With --data (a few "
-            "hundred samples, with labels if there are any) integer flavours are made, too, and all losses are measured"
+            "hundred samples, with labels if there are any) integer flavours are made, too, dynamic and weight_only "
+            "are corrected, all losses are measured, and what loses too much is repaired"
         )
     if known:
         found.append(f"{known} candidates are from an earlier run of the same search; --fresh makes them anew")
