@@ -9,6 +9,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import cast
 
@@ -708,13 +709,20 @@ def test_full_disk_is_one_line_and_leaves_no_half_file(
 
     def full_disk(model: object, path: Path) -> None:
         if "dynamic" in path.name:
-            path.write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+            monkeypatch.setattr(import_module("tersor.formats.tflite.write"), "chunks", half)
         write(model, path)  # type: ignore[arg-type]
 
+    def half(_: object) -> Iterator[bytes]:
+        yield b"half"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(tflite, "write", full_disk)
-    with pytest.raises(OutputError, match=r"model\.dynamic\.tflite: cannot be written: No space left on device"):
+    with pytest.raises(OutputError) as told:
         search(classifier(), tmp_path, labelled(200), wish=WISH, engine=engine)
+    assert str(told.value) == (
+        f"{tmp_path / 'model.dynamic.tflite'}: cannot be written: No space left on device; 3 candidates are done and "
+        "kept: make room, and the same command goes on"
+    )
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {NAME, *(f"model.{name}.tflite" for name in ("float32", "float16", "weight_only"))}
 

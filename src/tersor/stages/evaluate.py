@@ -250,6 +250,10 @@ def _real_label(label: object, size: int, source: str) -> Array:
     return values.astype(np.float64)
 
 
+_SHOWN = 40
+"""Characters of a label that are shown."""
+
+
 def _class_index(label: object, classes: int, source: str) -> int:
     """A label as an index; one value per class (one-hot) stands for the largest."""
     values = np.asarray(label)
@@ -259,8 +263,8 @@ def _class_index(label: object, classes: int, source: str) -> int:
         if values.size == 1 and float(values.flat[0]).is_integer():
             return int(values.flat[0])
     shown = repr(label.tolist() if isinstance(label, np.ndarray | np.generic) else label)
-    where = source or "a sample"
-    raise DataError(f"{where}: label {shown[:40]} is no class index, nor one value for each of {classes} classes")
+    shown, where = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}...", source or "a sample"
+    raise DataError(f"{where}: label {shown} is no class index, nor one value for each of {classes} classes")
 
 
 def _in_top(output: Array, label: object, count: int, source: str) -> bool:

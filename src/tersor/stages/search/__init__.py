@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tersor.cache import digest
 from tersor.data.dataset import Dataset
-from tersor.errors import PlanError, RecipeError
+from tersor.errors import OutputError, PlanError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.recipe import Recipe
@@ -131,12 +131,19 @@ def search(
         judge = Judge(target, wish.limits, None if evidence is None else evidence.goal)
         course = Course(judge, gauge, journal, place.of, started, deadline, announce or (lambda _standing: None))
         reference = _reference(journal, gauge)
-        course.flavours(recipes)
-        if not course.candidates:
-            raise PlanError(_forbidden(target, course.not_tried))
-        if evidence is not None:
-            improvement = Improvement(preparation, evidence, runner, temporary, deadline, wish.minutes, journal, told)
-            course.repairs(recipes, target.repaired, improvement)
+        try:
+            course.flavours(recipes)
+            if not course.candidates:
+                raise PlanError(_forbidden(target, course.not_tried))
+            if evidence is not None:
+                left = deadline, wish.minutes
+                improvement = Improvement(preparation, evidence, runner, temporary, *left, journal, told)
+                course.repairs(recipes, target.repaired, improvement)
+        except OutputError as error:
+            if not course.candidates:
+                raise
+            done = f"{len(course.candidates)} candidates are done and kept: make room, and the same command goes on"
+            raise OutputError(f"{error}; {done}") from error
         pick = judge.best(course.candidates)
         assert pick is not None
         place.write_recipes(course.candidates, evidence)
