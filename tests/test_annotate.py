@@ -293,6 +293,10 @@ def test_quantize_writes_and_run_and_evaluate_obey(cli: Cli, place: Path) -> Non
         "quantize", "net.tflite", "--data", "xy.npz", "--mean", "127.5", "--std", "127.5", "--labels", "labels.txt"
     )
     assert made.code == 0, made.err
+    refused = "MediaPipe Tasks refuses int8 inputs; --as uint8 or int8_float_io makes one for it"
+    assert f"int8: {refused}" in made.err
+    for flavour, more in (("int8", ()), ("uint8", ("--labels", "labels.txt"))):
+        assert refused not in cli("quantize", "net.tflite", "--data", "xy.npz", "--as", flavour, *more, "-o", "o").err
     model = tflite.read(place / "net.int8.tflite")
     assert declared(model) == WAYS[1]
     assert labels_of(model) == {"scores": LABELS}

@@ -104,7 +104,7 @@ def command(
     with Engine() as engine:  # first of all, so that the child starts while this process imports and reads
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
-        from tersor.report.door import door_notes
+        from tersor.report.door import door_notes, reader_notes
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
@@ -170,6 +170,8 @@ def command(
     console.out.print(outcome_table(outcome))
     done_to_samples = normalization.preprocess or declared(loaded)
     doors = door_notes(outcome, loaded.graph.inputs, done_to_samples)
+    if labels is not None:  # for programs that read them
+        doors += reader_notes(outcome, loaded.graph.inputs)
     uncorrected = [recipe.name for recipe in recipes if recipe.algorithms and dataset is None]
     console.say((*doors, *footnotes(outcome, uncorrected), *(f"wrote {path}" for path in reports)))
     for item in repairs:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tersor.ir.check import check_model
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Graph, Model, Op, Record, Tensor
+from tersor.ir.graph import Graph, Model, Moments, Op, Record, Tensor
 
 _WITHOUT_OPTIONS = frozenset(
     {
@@ -94,10 +94,14 @@ class Builder:
 
     Args:
         name: the graph's name.
+
+    Attributes:
+        trained: see `Model.trained`.
     """
 
     def __init__(self, name: str = "main") -> None:
         self._name = name
+        self.trained: dict[str, Moments] = {}
         self._tensors: dict[str, Tensor] = {}
         self._ops: list[Op] = []
         self._inputs: list[str] = []
@@ -166,7 +170,8 @@ class Builder:
 
     def model(self, outputs: Sequence[str]) -> Model:
         """The model with these graph outputs. Raises GraphError if it breaks an invariant."""
-        model = Model((Graph(self._name, self._tensors, tuple(self._ops), tuple(self._inputs), tuple(outputs)),))
+        graph = Graph(self._name, self._tensors, tuple(self._ops), tuple(self._inputs), tuple(outputs))
+        model = Model((graph,), trained=dict(self.trained))
         check_model(model)
         return model
 

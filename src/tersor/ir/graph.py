@@ -297,6 +297,14 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Mean and variance of values, each [channels]."""
+
+    mean: Array
+    variance: Array
+
+
+@dataclass(frozen=True)
 class Model:
     """A whole model file.
 
@@ -309,6 +317,7 @@ class Model:
         schema_version: of the file format.
         extra: what the schema knows of a model and tersor does not use; carried along.
         source: where it was read from, for messages.
+        trained: by tensor, what training saw of its channels, where the file that it was read from tells.
     """
 
     graphs: tuple[Graph, ...]
@@ -319,6 +328,7 @@ class Model:
     schema_version: int = 3
     extra: Record | None = None
     source: str = field(default="", compare=False)
+    trained: Mapping[str, Moments] = field(default_factory=dict, compare=False)
 
     @property
     def graph(self) -> Graph:

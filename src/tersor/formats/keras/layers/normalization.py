@@ -8,7 +8,7 @@ import numpy as np
 
 from tersor.formats.keras.call import Call
 from tersor.formats.keras.layers.reshape import reshaped, transposed
-from tersor.ir.graph import Array
+from tersor.ir.graph import Array, Moments
 
 _SMALLEST_DEVIATION = 1e-7
 """`keras.config.epsilon()`, below which Normalization does not divide."""
@@ -48,6 +48,8 @@ def batch_normalization(call: Call) -> str:
     deviation = np.sqrt(arrays["moving_variance"].astype(np.float64) + float(call.option("epsilon", 1e-3)))
     if not np.all(deviation > 0):
         raise call.refused("its variance has values below zero or NaN: the weights are damaged")
+    if axes == (len(shape) - 1,):
+        call.builder.trained[tensor] = Moments(arrays["moving_mean"], arrays["moving_variance"])
     scale = arrays.get("gamma", np.ones(size)) / deviation
     offset = arrays.get("beta", np.zeros(size)) - arrays["moving_mean"] * scale
     return affine(call, tensor, scale.reshape(spread), offset.reshape(spread))
