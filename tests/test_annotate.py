@@ -293,6 +293,10 @@ def test_quantize_writes_and_run_and_evaluate_obey(cli: Cli, place: Path) -> Non
         "quantize", "net.tflite", "--data", "xy.npz", "--mean", "127.5", "--std", "127.5", "--labels", "labels.txt"
     )
     assert made.code == 0, made.err
+    refused = "MediaPipe Tasks refuses int8 inputs; --as uint8 or int8_float_io makes one for it"
+    assert f"int8: {refused}" in made.err
+    for flavour, more in (("int8", ()), ("uint8", ("--labels", "labels.txt"))):
+        assert refused not in cli("quantize", "net.tflite", "--data", "xy.npz", "--as", flavour, *more, "-o", "o").err
     model = tflite.read(place / "net.int8.tflite")
     assert declared(model) == WAYS[1]
     assert labels_of(model) == {"scores": LABELS}
@@ -423,7 +427,14 @@ def test_folders_that_are_not_the_models_classes(place: Path) -> None:
     path = str(folders(place, ("coat", "hat", "shirt", "vest", "tie")))
     with pytest.raises(DataError, match=r"'hat', 'tie', 'vest' are not among the 5 labels that net\.tflite carries"):
         load_data(path, model)
-    assert [sample.label for sample in load_data(path, annotate(classifier(), labels=tuple("abcde")))] == [*range(5)]
+    other = load_data(path, annotate(classifier(), labels=tuple("abcde")))
+    assert [sample.label for sample in other] == [*range(5)]
+    assert any(
+        note.startswith("none of the classes ('coat', 'hat', 'shirt' and 2 more) is among") for note in other.notes
+    )
+    (place / "numbered").mkdir()
+    numbered = load_data(str(folders(place / "numbered", tuple("01234"))), annotate(classifier(), labels=LABELS))
+    assert not any("none of the classes" in note for note in numbered.notes)
     few = place / "few"
     few.mkdir()
     with pytest.raises(DataError, match="'coat': the model has that label more than once"):

@@ -10,19 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from conftest import Cli
-from small_nets import DEMO, DEMO_DATA, classifier, dense, images, shared_file, through_file
+from small_nets import DEMO, DEMO_DATA, classifier, dense, images, random, shared_file, through_file
 from tersor.data.dataset import Dataset, from_iterable
+from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
 from tersor.formats import tflite
 from tersor.ir.build import Builder
-from tersor.ir.graph import Model
+from tersor.ir.graph import Array, Model
+from tersor.ir.normal import Normal
 from tersor.stages.evaluate import Score, Scorer, doubt
 from tersor.stages.examine import examine
 from tersor.stages.load import load
 from tersor.stages.load_data import load_data
+from tersor.stages.match_training import match_training
 
 
 def saved(folder: Path, name: str, x: object, y: object = None) -> Dataset:
@@ -114,6 +118,84 @@ def test_models_that_do_not_normalize_themselves_are_not_judged(tmp_path: Path) 
     assert examine(saved(tmp_path, "x.npz", 255 * images(30)), None, classifier()) == ()
 
 
+def begins_with_batch_norm(seen: Array, *, rescales: bool = False, dilation: int = 1, remembers: bool = True) -> Model:
+    """A convolution whose results on `seen`, values as they come to the convolution, are what training remembers."""
+    builder = Builder("net")
+    kernel = random([16, 3, 3, 3], 5)
+    x = builder.input("x", [1, 12, 12, 3])
+    if rescales:
+        x = builder.op("MUL", [x, builder.constant("factor", np.float32(1 / 127.5))], [1, 12, 12, 3])
+        x = builder.op("ADD", [x, builder.constant("shift", np.float32(-1))], [1, 12, 12, 3])
+    bias = builder.constant("bias", random([16], 6))
+    options = {"stride_w": 1, "stride_h": 1, "padding": 1, "dilation_w_factor": dilation, "dilation_h_factor": dilation}
+    y = builder.op("CONV_2D", [x, builder.constant("kernel", kernel), bias], [1, 10, 10, 16], options)
+    windows = sliding_window_view(seen, (3, 3), axis=(1, 2))
+    results = np.einsum("nhwcij,oijc->nhwo", windows, kernel) + random([16], 6)
+    if remembers:
+        builder.note(y, Normal(tuple(results.mean((0, 1, 2))), tuple(results.std((0, 1, 2)))))
+    z = builder.op("MUL", [y, builder.constant("scale", random([16], 7))], [1, 10, 10, 16])
+    return builder.model([z])
+
+
+def blots(count: int, seed: int) -> Array:
+    """Pictures in 0..1 in which neighbours are alike."""
+    values = np.random.default_rng(seed).beta(0.8, 0.8, (count, 4, 4, 3))
+    values[0, 0, 0], values[0, 0, 1] = 0, 1
+    return values.repeat(3, 1).repeat(3, 2).astype(np.float32)
+
+
+FITS = (
+    "samples lie in 0..1, and the model's first batch normalization was trained on others: they would fit if "
+    "normalized to -1..1 (of bytes: --mean 127.5 --std 127.5)"
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "said"),
+    [
+        ((2, -1), (2, -1), ""),
+        ((2, -1), (1, 0), FITS),
+        ((2, -1), (255, 0), "to -1..1"),
+        ((2, -1), (1, -0.5), "to -1..1"),
+        ((1, 0), (255, 0), "to 0..1 (of bytes: --rescale 1/255)"),
+        ((1, 0), (2, -1), "to 0..1"),
+        ((255, 0), (1, 0), "to 0..255"),
+        ((255, 0), (2, -1), "to 0..255"),
+        ((4.4, -2.1), (1, 0), "by mean and deviation"),
+        ((4.4, -2.1), (255, 0), "by mean and deviation"),
+        ((2, -1), (0.5, -1), ""),  # dark: no other way makes that better
+        ((2, -1), (30, 7), ""),  # nothing that is usual
+    ],
+)
+def test_samples_are_held_against_what_training_remembers(
+    wanted: tuple[float, float], given: tuple[float, float], said: str
+) -> None:
+    model = begins_with_batch_norm(blots(300, 0) * np.float32(wanted[0]) + np.float32(wanted[1]))
+    for seed in range(1, 6):
+        samples = list(blots(16, seed) * np.float32(given[0]) + np.float32(given[1]))
+        found = examine(from_iterable([Sample(item) for item in samples]), None, model)
+        assert bool(found) == bool(said), found
+        assert said in " ".join(found)
+
+
+def test_what_a_model_does_to_its_input_counts() -> None:
+    model = begins_with_batch_norm(2 * blots(300, 0) - 1, rescales=True)
+    assert match_training(list(255 * blots(16, 1)), model.graph) is None
+    assert "normalized to 0..255" in str(match_training(list(blots(16, 1)), model.graph))
+
+
+def test_a_network_that_is_not_understood_is_not_judged() -> None:
+    seen = 2 * blots(300, 0) - 1
+    samples = list(blots(16, 1))
+    assert match_training(samples, begins_with_batch_norm(seen).graph) is not None
+    assert match_training(samples, begins_with_batch_norm(seen, dilation=2).graph) is None
+    assert match_training(samples, begins_with_batch_norm(seen, remembers=False).graph) is None
+    assert match_training([], begins_with_batch_norm(seen).graph) is None
+    assert match_training([samples[0][:5]], begins_with_batch_norm(seen).graph) is None
+    assert match_training([np.full_like(samples[0], np.nan)], begins_with_batch_norm(seen).graph) is None
+    assert match_training(samples, classifier().graph) is None
+
+
 def test_data_without_digests_is_not_compared() -> None:
     twice = [images(1)[0]] * 3
     assert examine(from_iterable(twice), from_iterable(twice), classifier()) == ()
@@ -168,11 +250,24 @@ def test_no_false_alarm_on_the_demo() -> None:
     assert examine(*data.split(100), model) == ()
 
 
-def test_no_false_alarm_on_small_pictures() -> None:
-    model = load(shared_file("cifar10_resnet8/pretrainedResnet.tflite"))
-    for path in (shared_file("cifar10_resnet8/ic01_200.npz"),):
-        for seed in range(5):
-            assert examine(*load_data(str(path), model).split(100, seed), model) == ()
+def test_the_demo_in_another_range_is_noticed() -> None:
+    model = load(DEMO.with_suffix(".keras"))
+    found = [
+        examine(*load_data(str(DEMO_DATA), model, way).split(100), model)
+        for way in (Preprocess(rescale=1 / 255), Preprocess(), Preprocess(mean=(127.5,), std=(127.5,)))
+    ]
+    assert found[0] == ()
+    assert all("would fit if normalized to 0..1 (of bytes: --rescale 1/255)" in text for (text,) in found[1:])
+
+
+@pytest.mark.parametrize("name", ["pretrainedResnet.tflite", "pretrainedResnet.h5"])
+def test_no_false_alarm_on_small_pictures(name: str) -> None:
+    model, path = load(shared_file(f"cifar10_resnet8/{name}")), shared_file("cifar10_resnet8/ic01_200.npz")
+    for seed in range(5):
+        assert examine(*load_data(str(path), model).split(100, seed), model) == ()
+    scaled = load_data(str(path), model, Preprocess(rescale=1 / 255))
+    told = ["samples lie in 0..1, and" in text for text in examine(*scaled.split(100), model)]
+    assert told == [True] * name.endswith(".h5")
 
 
 def test_no_false_alarm_on_photos(tmp_path: Path) -> None:
@@ -187,3 +282,8 @@ def test_no_false_alarm_on_photos(tmp_path: Path) -> None:
         assert len(data) == len(list(csv.DictReader(file)))
     for seed in range(3):
         assert examine(*data.split(100, seed), model) == ()
+    for way in (Preprocess(rescale=1 / 255), Preprocess()):
+        wrong = load_data(str(tmp_path / "photos.csv"), model, way)
+        for seed in range(3):
+            (text,) = examine(*wrong.split(100, seed), model)
+            assert "would fit if normalized to -1..1 (of bytes: --mean 127.5 --std 127.5)" in text

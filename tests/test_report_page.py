@@ -111,6 +111,35 @@ def test_charts_are_drawn_in_the_colours_of_the_page(browser: Any, file: Path, s
     view.page.context.close()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_table_that_is_wider_than_the_screen_says_so(browser: Any, file: Path, width: int) -> None:
+    view = View(browser, file, "light", width)
+    box, hint = view.page.locator("#candidates .scroll"), view.page.locator("#candidates .wide")
+    is_wide = box.evaluate("b => b.scrollWidth > b.clientWidth + 1")
+    assert is_wide == (width == 390) == hint.is_visible()
+    assert ("more" in (box.get_attribute("class") or "")) == is_wide
+    box.evaluate("b => { b.scrollLeft = b.scrollWidth; }")
+    view.page.wait_for_function("!document.querySelector('#candidates .scroll').classList.contains('more')")
+    assert hint.is_visible() == is_wide
+    view.page.context.close()
+    assert view.complaints == []
+
+
+def test_doubts_stand_before_all_figures(browser: Any, tmp_path: Path) -> None:
+    from tersor.report.page import render, write_html
+
+    write_html(render(document_of(document(doubts=["guessing gets as far"]))), tmp_path / "report.html")
+    view = View(browser, tmp_path / "report.html")
+    box, tiles = (
+        view.page.get_by_text("guessing gets as far").bounding_box(),
+        view.page.locator(".tiles").bounding_box(),
+    )
+    assert box is not None
+    assert tiles is not None
+    assert box["y"] < tiles["y"]
+    view.page.context.close()
+
+
 def test_a_histogram_shows_counts_and_range(view: View) -> None:
     chart = view.page.locator(".card .chart svg").first
     bars = chart.locator(".mark-rect path[fill='var(--bars)']")

@@ -9,7 +9,9 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -20,27 +22,34 @@ from rich.console import Console
 from small_nets import classifier, images, unknown_operator
 from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import Sample
-from tersor.errors import DataError, OutputError, PlanError, RecipeError, UnsupportedError
+from tersor.errors import DataError, OutputError, PlanError, RecipeError, RuntimeFailure, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
+from tersor.ir.graph import Model
 from tersor.recipe import load_recipe, parse_recipe
+from tersor.report.document import document_of
 from tersor.report.search import search_to_dict, write_report_json
 from tersor.report.search_table import in_short, search_notes, search_table, search_verdict, search_warnings
+from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.stages.annotate import annotate, labels_of
 from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
-from tersor.stages.produce import Options, produce
+from tersor.stages.export import export_c
+from tersor.stages.measure_arena import arena_bytes
+from tersor.stages.outcome import Options
+from tersor.stages.produce import produce
 from tersor.stages.repair.figures import Figures, classes_of, compared
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search import PICK, RECIPE, Limits, Search, Standing, Wish, search
 from tersor.stages.search.evidence import fewer_to_calibrate
-from tersor.stages.search.front import Judge
+from tersor.stages.search.front import Judge, is_too_noisy
 from tersor.stages.search.gauge import Gauge
 from tersor.stages.search.held import Held
 from tersor.stages.search.journal import NAME, Journal, candidate_from, candidate_to
-from tersor.stages.search.quantities import parse_bytes, parse_seconds
-from tersor.stages.search.reasons import missed, why_out
+from tersor.stages.search.quantities import milliseconds, parse_bytes, parse_seconds, size
+from tersor.stages.search.reasons import looks_better, missed, speed, why_out
+from tersor.stages.search.remarks import remarks
 from tersor.stages.search.result import Candidate, Left, Tried
 from tersor.stages.search.targets import TARGETS, target_of
 from test_repair import autoencoder, signals
@@ -178,7 +187,7 @@ def test_limits_hold_before_speed_and_accuracy_before_limits() -> None:
     nearest = judge(Limits(max_size=200))
     assert nearest.best([large, small, bad]) is small
     (text,) = missed(nearest, small, [large, small, bad])
-    assert "nothing that keeps the goal is within --max-size 0.2 kB; int8 comes nearest (0.25 kB)" in text
+    assert "nothing that keeps the goal is within --max-size 200 bytes; int8 comes nearest (250 bytes)" in text
     assert "int8_w4 is within it, but it changes 20.0 % of the answers" in text
 
 
@@ -197,6 +206,51 @@ def test_time_plays_no_part_where_this_machine_is_not_the_target() -> None:
     slow, large = candidate("int8", 250, 9.0), candidate("uint8", 300, 0.1)
     assert judge(target="edge_tpu").best([slow, large]) is slow
     assert "slow" not in why_out(judge(target="edge_tpu"), slow, [slow, large])["uint8"].lower()
+
+
+def scored(item: Candidate, change: float, spread: float = 0.02, metric: str = "top1") -> Candidate:
+    found = Change(change, (change - spread, change + spread))
+    own = [None if part is None else replace(part, change=found, score=0.9) for part in (item.tuning, item.reporting)]
+    return replace(item, score=Score(metric, 0.9 + change, (0.8, 0.95), 300), tuning=own[0], reporting=own[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "spread", "metric", "said"),
+    [
+        (0.004, 0.02, "top1", "that its top1 is 0.4 points higher on these 300 samples is no more than chance makes"),
+        (-0.004, 0.02, "top1", ""),
+        (0.1, 0.02, "top1", ""),  # surely higher: then it is not for chance that it is out
+        (-0.004, 0.02, "mse", "that its mse is 0.004 lower on these 300 samples is no more than chance makes"),
+        (0.004, 0.02, "module:function", ""),
+    ],
+)
+def test_rival_whose_score_looks_better_has_its_reason(change: float, spread: float, metric: str, said: str) -> None:
+    pick = scored(candidate("int8", 100), 0.0, spread, metric)
+    rival = scored(candidate("uint8", 100, noise=1e-2), change, spread, metric)
+    found = looks_better(rival, pick)
+    assert said in found
+    assert bool(said) == bool(found)
+    assert bool(said) == ("no more than chance" in why_out(judge(), pick, [pick, rival])["uint8"])
+
+
+def test_a_limit_is_told_in_points_where_it_is_one_of_points() -> None:
+    assert [Goal(drop, "points", "top1").limit for drop in (0.01, 0.005, 0.02)] == ["1 point", "0.5 points", "2 points"]
+    assert {Goal(0.01, kind, "mse").limit for kind in ("relative", "answers", "noise")} == {"1 %"}
+    bad, points = scored(candidate("int8", 100), -0.3), replace(judge(), goal=Goal(0.01, "points", "top1"))
+    text = why_out(points, candidate("dynamic", 90), [bad])["int8"]
+    assert text.startswith("it loses 30.0 points of top1 (95 %: 28.0 to 32.0), more than 1 point")
+
+
+@pytest.mark.parametrize(
+    ("interval", "noisy"), [((0.95, 1.05), False), ((0.8, 1.05), True), ((0.97, 1.3), True), ((0.4, 0.9), False)]
+)
+def test_times_that_tell_nothing_are_called_so(interval: tuple[float, float], noisy: bool) -> None:
+    item = replace(candidate("int8", 100), timing=replace(timing(1.0), ratio_interval=interval))
+    assert ("times here are too noisy to tell" in speed(item)) == noisy == is_too_noisy(interval)
+    found = " ".join(remarks(judge(), replace(item, name="float"), None, cast(Journal, None), 1))
+    wide = noisy or interval == (0.4, 0.9)  # beside itself a file takes its own time
+    assert ("times are too noisy to rank candidates by" in found) == wide
+    assert (": so sure are times here" in found) != wide
 
 
 def test_without_data_only_what_does_no_harm_is_picked() -> None:
@@ -285,7 +339,6 @@ def test_held_samples_give_what_a_comparison_side_by_side_gives(
     found, wanted = held.figures(path, counts.append), compared(float_path, path, data, classes, "top1", engine)
     assert counts == [*range(1, 71), *range(1, 71)]
     assert held.count == 70
-    assert held.outputs == 5
     assert np.array_equal(found.noise, wanted.noise)
     assert found.scores == wanted.scores
     assert found.scores is not None
@@ -314,6 +367,7 @@ def full(folder: Path) -> Candidate:
     return Candidate(
         "int8.repaired", path, load_recipe("int8_w4"), 5, 4, own, own, score, timing(0.7), 99, 7,
         (Left("COS", "wave", "no kernel"),), ("careful",), (Tried("mse", "does", True, "helps", 1.5, 2.0),), 3.0,
+        8,
     )  # fmt: skip
 
 
@@ -404,8 +458,9 @@ def test_pick_lies_under_its_own_name_and_its_recipe_makes_it_again(
     text = (found.folder / RECIPE).read_text()
     assert parse_recipe(text, "again").scheme == found.picked.recipe.scheme  # type: ignore[union-attr]
     for item in found.candidates:
-        assert item.recipe is not None
-        produce(model, {item.recipe: tmp_path / "again.tflite"}, data, options=Options(40))
+        recipe = load_recipe(item.path.with_suffix(".recipe.toml"))
+        assert recipe == item.recipe
+        produce(model, {recipe: tmp_path / "again.tflite"}, data, options=Options(40))
         assert (tmp_path / "again.tflite").read_bytes() == item.path.read_bytes(), item.name
 
 
@@ -654,12 +709,93 @@ def test_full_disk_is_one_line_and_leaves_no_half_file(
 
     def full_disk(model: object, path: Path) -> None:
         if "dynamic" in path.name:
-            path.write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+            monkeypatch.setattr(import_module("tersor.formats.tflite.write"), "chunks", half)
         write(model, path)  # type: ignore[arg-type]
 
+    def half(_: object) -> Iterator[bytes]:
+        yield b"half"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(tflite, "write", full_disk)
-    with pytest.raises(OutputError, match=r"model\.dynamic\.tflite: cannot be written: No space left on device"):
+    with pytest.raises(OutputError) as told:
         search(classifier(), tmp_path, labelled(200), wish=WISH, engine=engine)
+    assert str(told.value) == (
+        f"{tmp_path / 'model.dynamic.tflite'}: cannot be written: No space left on device; 3 candidates are done and "
+        "kept: make room, and the same command goes on"
+    )
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {NAME, *(f"model.{name}.tflite" for name in ("float32", "float16", "weight_only"))}
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (303_812, "304 kB"),
+        (999_600, "1 MB"),
+        (2_063_000, "2.06 MB"),
+        (240_500_000, "240 MB"),
+        (5_120_000_000_000, "5120 GB"),
+    ],
+)
+def test_a_size_in_words_has_three_digits(count: int, said: str) -> None:
+    assert size(count) == said
+
+
+def test_a_time_in_words_has_three_digits() -> None:
+    assert [milliseconds(value) for value in (0.0874, 999.4, 999.7)] == ["0.0874 ms", "999 ms", "1 s"]
+
+
+# -- microcontrollers
+
+
+def for_micro(folder: Path, **more: object) -> Search:
+    wish = Wish(target="micro", options=Options(40), limits=Limits(max_drop=0.2), minutes=1)
+    return search(classifier(), folder, labelled(200), wish=wish, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not tflite_micro.is_installed(), reason="tflite-micro is not installed")
+def test_arena_of_a_microcontroller_is_measured(tmp_path: Path, engine: Engine) -> None:
+    found = for_micro(tmp_path / "out", engine=engine)
+    assert "arena" in {column.header for column in search_table(found).columns}
+    for item in found.candidates:
+        assert item.measured_arena_bytes == item.memory_bytes == export_c(item.path, tmp_path / "c").arena_bytes
+    assert found.picked is not None
+    assert "in TensorFlow Lite Micro, float's" in found.reasons[0]
+    assert not any("pip install" in note for note in found.notes)
+    report = document_of(json.loads(json.dumps(search_to_dict(found))))
+    assert [item.measured_arena_bytes for item in report.candidates] == [item.memory_bytes for item in found.candidates]
+
+
+def test_arena_that_cannot_be_measured_is_computed_and_the_extra_named(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tflite_micro, "is_installed", lambda: False)
+    found = for_micro(tmp_path / "out", engine=engine)
+    assert {item.measured_arena_bytes for item in found.candidates} == {None}
+    assert any("pip install 'tersor[micro]'" in note for note in found.notes)
+    assert "activations" in {column.header for column in search_table(found).columns}
+
+
+def test_file_that_a_microcontroller_refuses_is_no_candidate(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_floats(model: Model, path: Path) -> int:
+        if model.graph.tensors[model.graph.inputs[0]].dtype is DType.FLOAT32:
+            raise RuntimeFailure("TensorFlow Lite Micro refuses the model: no room")
+        return 1024
+
+    monkeypatch.setattr("tersor.stages.search.gauge.arena_bytes", refuse_floats)
+    found = for_micro(tmp_path / "out", engine=engine)
+    assert found.not_tried["float32"] == "TensorFlow Lite Micro refuses the model: no room"
+    assert {item.measured_arena_bytes for item in found.candidates} == {1024}
+    assert found.reference.measured_arena_bytes is None
+    assert "float's is not to be had" in found.reasons[0]
+    monkeypatch.setattr(
+        "tersor.stages.measure_arena.operators", lambda _ops: type("Used", (), {"missing": ("COS",), "custom": ()})
+    )
+    monkeypatch.setattr("tersor.stages.search.gauge.arena_bytes", arena_bytes)
+    with pytest.raises(PlanError, match=r"\n  float32: TensorFlow Lite Micro has no kernel for COS"):
+        for_micro(tmp_path / "other", engine=engine)

@@ -23,13 +23,18 @@ from tersor.ir.build import Builder
 from tersor.ir.graph import Array, Model
 from tersor.numerics.metrics import median_interval
 from tersor.recipe import load_recipe
+from tersor.report.sides import pair_headline
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.profile import Profile, _Profiled, profile
-from tersor.stages.benchmark import benchmark
+from tersor.stages.benchmark import Timing, benchmark
+from tersor.stages.evaluate import Change
 from tersor.stages.produce import produce
+from tersor.stages.repair.figures import Figures
+from tersor.stages.repair.goal import Goal
 from tersor.stages.search import Standing
 from tersor.stages.search.gauge import peak_memory
 from tersor.stages.search.targets import TARGETS
+from tersor.stages.side_by_side import Pair, Side
 
 
 def labelled(place: Path, count: int = 200, classes: int = 5) -> None:
@@ -60,7 +65,8 @@ def test_optimize_says_what_to_ship_and_why(cli: Cli, place: Path) -> None:
     assert "is the pick: " in answer.err
     assert "is out: " in answer.err
     assert {path.name for path in (place / "out").iterdir()} >= {
-        "net.int8.tflite", "net.uint8.tflite", "pick.tflite", "recipe.toml", "report.json",
+        "net.int8.tflite", "net.int8.recipe.toml", "net.uint8.tflite", "net.uint8.recipe.toml", "pick.tflite",
+        "recipe.toml", "report.json",
     }  # fmt: skip
     assert json.loads((place / "out" / "report.json").read_text())["pick"] in answer.err
     again = cli(
@@ -68,6 +74,11 @@ def test_optimize_says_what_to_ship_and_why(cli: Cli, place: Path) -> None:
     )
     assert again.code == 0, again.err
     assert (place / "a.tflite").read_bytes() == (place / "out" / "pick.tflite").read_bytes()
+    for item in json.loads((place / "out" / "report.json").read_text())["candidates"]:
+        recipe = f"out/{item['recipe_file']}"
+        again = cli("quantize", "net.tflite", "--data", "xy.npz", "--samples", "60", "--as", recipe, "-o", "a.tflite")
+        assert again.code == 0, again.err
+        assert (place / "a.tflite").read_bytes() == (place / "out" / item["file"]).read_bytes(), item["name"]
 
 
 def test_same_command_goes_on_and_prints_json(cli: Cli, place: Path) -> None:
@@ -210,16 +221,54 @@ def test_compare_tells_differences_with_their_intervals(cli: Cli, pair: Path) ->
 def test_compare_in_words_and_as_a_gate(cli: Cli, pair: Path) -> None:
     answer = cli("compare", "net.tflite", "int8.tflite", "--data", "xy.npz", "--max-drop", "20%")
     assert answer.code == 0, answer.err
-    assert [line.split()[0] for line in answer.out.splitlines()] == ["model", "net.tflite", "int8.tflite"]
+    assert [line.split()[0] for line in answer.out.splitlines()] == ["model", "A", "B"]
+    assert "B beside A: as good in top1 (as far as 200 samples tell), " in answer.err
     assert "points of top1" in answer.err
     assert "same answer on" in answer.err
-    assert "goal shown" in answer.err
+    assert "goal kept, with the whole 95 % interval: top1 at most 20 points below A" in answer.err
     weights = random([5, 8], 3)
     weights.setflags(write=False)
     tflite.write(_with(classifier(), "dense/weights", weights), pair / "bad.tflite")
     missed = cli("compare", "net.tflite", "bad.tflite", "--data", "x.npy", "--max-drop", "1%")
     assert missed.code == 9
-    assert "goal MISSED (at most 1 % of the answers changed (no labels))" in missed.err
+    assert "goal MISSED: at most 1 % of the answers changed (no labels); B changes" in missed.err
+    assert "float" not in missed.err
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "interval", "said"),
+    [
+        ("top1", -0.031, (-0.05, -0.01), "WORSE by 3.1 points of top1"),
+        ("top1", 0.031, (0.01, 0.05), "BETTER by 3.1 points of top1"),
+        ("top1", -0.031, (-0.07, 0.01), "as good in top1 (as far as 4 samples tell)"),
+        ("mse", 0.5, (0.2, 0.8), "WORSE by 0.5 of mse"),
+        ("mine:metric", 0.5, (0.2, 0.8), "mine:metric is 0.5 higher"),
+        (None, None, None, "the same answer on 75.0 % of 4 samples"),
+    ],
+)
+def test_headline_of_a_comparison(
+    metric: str | None, change: float | None, interval: tuple[float, float] | None, said: str
+) -> None:
+    moved = None if change is None or interval is None else Change(change, interval)
+    figures = Figures(np.ones((4, 1)), np.full((4, 1), 0.1), np.array([0, 0, 0, 1.0]), None, moved, 0.9)
+    times = Timing(2.0, 2.0, 2.0, 0.5, (0.48, 0.52), 2.0, 100)
+    one, other = (Side(name, size, size, times, None) for name, size in (("a", 400), ("b", 100)))
+    kind = "points" if metric == "top1" else "relative" if metric else "answers"
+    found = pair_headline(Pair(one, other, figures, metric, True), Goal(0.01, kind, metric))
+    assert found == f"B beside A: {said}, 4 times smaller, 2 times faster"
+
+
+def test_without_data_dynamic_says_what_data_would_buy(cli: Cli, place: Path) -> None:
+    labelled(place)
+    told = "without --data losses are not measured"
+    without = cli("quantize", "net.tflite", "--as", "dynamic,float16", "-o", "out")
+    assert without.code == 0, without.err
+    assert told in without.err
+    assert told not in cli("quantize", "net.tflite", "--as", "dynamic", "-d", "xy.npz", "-o", "d.tflite").err
+    assert "not corrected" not in cli("quantize", "net.tflite", "--as", "float16", "-o", "f.tflite").err
+    searched = cli("optimize", "net.tflite", "-o", "nothing", "--time-budget", "20s")
+    assert "With --data (a few hundred samples" in searched.err
+    assert "dynamic and weight_only are corrected" in " ".join(searched.err.split())
 
 
 def test_what_one_of_the_compared_models_states_counts_for_both(cli: Cli, pair: Path) -> None:
@@ -261,7 +310,7 @@ def test_compare_doubts_a_first_model_that_is_right_by_chance_only(cli: Cli, pai
     np.savez(pair / "wrong.npz", x=images(200), y=wrong)
     answer = cli("compare", "net.tflite", "int8.tflite", "--data", "wrong.npz")
     assert answer.code == 0
-    assert "warning: net.tflite is right on 0.0 % of the samples, hardly more than by chance" in answer.err
+    assert "warning: net.tflite: top1 is 0 % on 200 samples, and guessing gets 20 %" in answer.err
 
 
 def _with(model: Model, name: str, values: Array) -> Model:

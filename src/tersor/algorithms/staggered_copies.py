@@ -26,8 +26,9 @@ import numpy as np
 from tersor.algorithms._channels import Channels, channels_of, copied, layer_constants
 from tersor.algorithms._contract import ChannelRanges
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Array, Graph, Op, Tensor
-from tersor.ops import LAYERS, layer_operands
+from tersor.ir.graph import Array, Graph, Tensor
+from tersor.ir.work import macs
+from tersor.ops import LAYERS
 from tersor.recipe import Scheme
 
 _SHARE = 0.15
@@ -57,7 +58,7 @@ def rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph:
 
 def _first(graph: Graph) -> list[Channels]:
     """The channels that are doubled, from the input on."""
-    work = {op.name: _macs(graph, op) for op in graph.ops if op.kind in LAYERS}
+    work = {op.name: macs(graph, op) for op in graph.ops if op.kind in LAYERS}
     most, found = (1 + _SHARE) * sum(work.values()), []
     for op in graph.ops:
         channels = channels_of(graph, op)
@@ -69,13 +70,6 @@ def _first(graph: Graph) -> list[Channels]:
             break
         found.append(channels)
     return found
-
-
-def _macs(graph: Graph, op: Op) -> int:
-    """Multiply-accumulate operations of a layer; of a transposed convolution, about."""
-    weights = graph.operand(op, layer_operands(op.kind).weights)
-    shape = graph.tensors[op.outputs[0]].shape
-    return 0 if weights is None else weights.elements * int(np.prod(shape[1:-1], dtype=np.int64))
 
 
 def _staggered(graph: Graph, channels: Channels, ranges: ChannelRanges, scheme: Scheme) -> Graph:

@@ -11,6 +11,12 @@ from tersor.cli import groups, options
 
 _MISSED = 9
 
+_VERDICTS = {
+    "shown": "kept, with the whole 95 % interval",
+    "reached": "kept, as far as the samples tell",
+    "open": "open (what was measured is beyond it by no more than chance)",
+}
+
 
 def command(
     first: Annotated[
@@ -32,13 +38,15 @@ def command(
 ) -> None:
     """Compare two models: answers, SQNR, paired difference in accuracy with its interval, size, time, memory."""
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from tersor.cli import console
-    from tersor.report.sides import pair_notes, pair_to_dict, sides_table
+    from tersor.report.sides import beside_a, pair_headline, pair_notes, pair_to_dict, sides_table
     from tersor.runtimes.engine import Engine
     from tersor.stages.load import admit_tensorflow_ops, runnable
     from tersor.stages.repair import Verdict, parse_drop
     from tersor.stages.repair.goal import goal_of
+    from tersor.stages.search.reasons import loss
     from tersor.stages.side_by_side import side_by_side
 
     drop = None if max_drop is None else parse_drop(max_drop)
@@ -66,11 +74,13 @@ def command(
     if as_json:
         console.print_json(pair_to_dict(pair, goal, None if verdict is None else verdict.value))
     else:
-        console.out.print(sides_table([pair.first, pair.second]))
+        sides = [replace(side, name=f"{sign} {side.name}") for sign, side in (("A", pair.first), ("B", pair.second))]
+        console.out.print(sides_table(sides))
+        console.err.print(pair_headline(pair, goal), markup=False)
         console.say(pair_notes(pair, goal))
     console.say((), pair.doubts)
     if verdict is Verdict.MISSED:
-        console.warn(f"goal MISSED ({goal})")
+        console.warn(f"goal MISSED: {beside_a(str(goal))}; B {beside_a(loss(goal, pair.figures))}")
     elif verdict is not None and not as_json:
-        console.note(f"goal {verdict.value} ({goal})")
+        console.err.print(f"goal {_VERDICTS[verdict.value]}: {beside_a(str(goal))}", markup=False)
     raise typer.Exit(_MISSED if verdict is Verdict.MISSED else 0)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tersor.data.dataset import Dataset
     from tersor.ir.graph import Model
     from tersor.runtimes.engine import Engine
-    from tersor.stages.produce import Outcome
+    from tersor.stages.outcome import Outcome
     from tersor.stages.repair import Repair
 
 _MISSED = 9
@@ -105,11 +105,12 @@ def command(
     with Engine() as engine:  # first of all, so that the child starts while this process imports and reads
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
-        from tersor.report.door import door_notes
+        from tersor.report.door import door_notes, reader_notes
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
-        from tersor.stages.produce import Options, produce, warnings
+        from tersor.stages.outcome import Options, warnings
+        from tersor.stages.produce import produce
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
             from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
@@ -170,7 +171,10 @@ def command(
     console.out.print(outcome_table(outcome))
     done_to_samples = normalization.preprocess or declared(loaded)
     doors = door_notes(outcome, loaded.graph.inputs, done_to_samples)
-    console.say((*doors, *footnotes(outcome), *(f"wrote {path}" for path in reports)))
+    if labels is not None:  # for programs that read them
+        doors += reader_notes(outcome, loaded.graph.inputs)
+    notes = footnotes(outcome, lossy_without_data=dataset is None and any(recipe.algorithms for recipe in recipes))
+    console.say((*doors, *notes, *(f"wrote {path}" for path in reports)))
     for item in repairs:
         console.say(repair_notes(item))
     console.say(

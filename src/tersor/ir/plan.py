@@ -6,7 +6,7 @@ It is the only thing `quantize` obeys. It can be printed, compared and edited by
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tersor.ir.dtypes import DType
 from tersor.ir.quant import QuantParams
@@ -73,10 +73,6 @@ class Plan:
     def left_in_float(self) -> dict[str, OpPlan]:
         """The operators that the recipe wanted in integers and that stay in float, by name."""
         return {name: op for name, op in self.ops.items() if op.compute == FLOAT and not op.wanted}
-
-    def with_tensor(self, name: str, plan: TensorPlan) -> Plan:
-        """A copy with other numbers for one activation (editing by hand)."""
-        return replace(self, tensors={**self.tensors, name: plan})
 
     def explain(self) -> str:
         """The whole plan as text: operators in order with their operands and results, and every reason."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tersor.report import words
 from tersor.report.document import Candidate, Document
+from tersor.stages.search.quantities import milliseconds, size
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def _change(item: Candidate) -> Cell:
 
 
 def _size(item: Candidate) -> Cell:
-    lines = (f"{_times(item.size_ratio)} float", f"{words.size(item.gzip_bytes)} gzip")
-    return Cell(words.size(item.size_bytes), item.size_bytes, lines)
+    lines = (f"{_times(item.size_ratio)} float", f"{size(item.gzip_bytes)} gzip")
+    return Cell(size(item.size_bytes), item.size_bytes, lines)
 
 
 def _times(ratio: float) -> str:
@@ -96,15 +97,20 @@ def _time(item: Candidate) -> Cell:
         return Cell("", None)
     lines = [] if item.latency_ratio is None or item.recipe is None else [f"{_times(item.latency_ratio)} float"]
     if item.latency_p95_ms is not None:
-        lines.append(f"p95 {words.milliseconds(item.latency_p95_ms)}")
-    return Cell(words.milliseconds(item.latency_ms), item.latency_ms, tuple(lines))
+        lines.append(f"p95 {milliseconds(item.latency_p95_ms)}")
+    return Cell(milliseconds(item.latency_ms), item.latency_ms, tuple(lines))
 
 
 def _memory(item: Candidate) -> Cell:
-    lines = (f"arena ≥ {words.size(item.arena_bytes)}",) if item.arena_bytes else ()
+    lines = (f"arena ≥ {size(item.arena_bytes)}",) if item.arena_bytes else ()
     if item.peak_bytes is None:
         return Cell("not measured" if lines else "", None, lines)
-    return Cell(words.size(item.peak_bytes), item.peak_bytes, lines)
+    return Cell(size(item.peak_bytes), item.peak_bytes, lines)
+
+
+def _arena(item: Candidate) -> Cell:
+    found = item.measured_arena_bytes
+    return Cell("", None) if found is None else Cell(size(found), found, ("measured",))
 
 
 def _sqnr(item: Candidate) -> Cell:
@@ -118,5 +124,6 @@ _COLUMNS = (
     Column("SQNR", "signal over quantization noise at the outputs; more is better", _sqnr),
     Column("Size", "of the file", _size),
     Column("Time", "median of a run on the machine that measured", _time),
+    Column("Arena", "the least with which TensorFlow Lite Micro runs it, on the machine that measured", _arena),
     Column("Memory", "by which the process grows at most when it loads and runs the file", _memory),
 )

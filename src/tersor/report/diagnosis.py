@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tersor.ir.text import short
+from tersor.report import cells
 from tersor.stages.debug import Diagnosis, Row
 from tersor.stages.debug.errors import Errors
 from tersor.stages.save import atomic
@@ -34,9 +35,9 @@ def diagnosis_table(diagnosis: Diagnosis, top: int) -> Table:
     table.add_column("cause")
     for row in diagnosis.rows[:top]:
         cause = "; ".join(item.seen for item in row.findings) or "-"
-        own = "" if row.own is None else _decibel(row.own.ac_sqnr_db)
+        own = cells.sqnr(None if row.own is None else row.own.ac_sqnr_db)
         operator = f"{escape(short(row.layer))}\n [dim]{escape(row.kind.lower())}[/dim]"
-        table.add_row(operator, own, _decibel(row.total.ac_sqnr_db), escape(cause))
+        table.add_row(operator, own, cells.sqnr(row.total.ac_sqnr_db), escape(cause))
     return table
 
 
@@ -119,7 +120,3 @@ def _errors_to_dict(errors: Errors | None) -> dict[str, float | None] | None:
         return None
     values = {name: getattr(errors, name) for name in _NUMBERS}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _decibel(value: float) -> str:
-    return "exact" if value == math.inf else f"{value:.1f}"

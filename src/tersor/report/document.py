@@ -80,11 +80,13 @@ class Candidate:
     latency_ratio_interval: tuple[float, float] | None = None
     peak_bytes: int | None = None
     arena_bytes: int = 0
+    measured_arena_bytes: int | None = None
     on_front: bool = False
     out: str | None = None
     left_in_float: tuple[Left, ...] = ()
     warnings: tuple[str, ...] = ()
     recipe: str | None = None
+    recipe_file: str | None = None
     repair: tuple[Rung, ...] = ()
     reporting: Reporting | None = None
 
@@ -208,6 +210,7 @@ class Document:
     pick: str | None = None
     not_tried: tuple[NotTried, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
     command: str | None = None

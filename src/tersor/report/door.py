@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tersor.data.preprocess import Preprocess
 from tersor.ir.dtypes import DType
 from tersor.numerics.affine import offset_of
-from tersor.stages.produce import Outcome
+from tersor.stages.outcome import Outcome
 
 
 def door_notes(outcome: Outcome, inputs: Iterable[str], preprocess: Preprocess) -> list[str]:
@@ -25,3 +25,17 @@ def door_notes(outcome: Outcome, inputs: Iterable[str], preprocess: Preprocess) 
                 how = f"raw bytes less {-offset}" if offset else "raw bytes"
                 notes.append(f"{product.recipe}: takes {how}: {preprocess} is folded into its input's scale")
     return notes
+
+
+def reader_notes(outcome: Outcome, inputs: Iterable[str]) -> list[str]:
+    """A line for files with labels whose input is of a type that those who read labels do not take."""
+    names = tuple(inputs)
+    refused = [
+        product.recipe
+        for product in outcome.products
+        if product.plan is not None
+        and any((door := product.plan.interface.get(name)) and door.dtype is DType.INT8 for name in names)
+    ]
+    if not refused:
+        return []
+    return [f"{', '.join(refused)}: MediaPipe Tasks refuses int8 inputs; --as uint8 or int8_float_io makes one for it"]

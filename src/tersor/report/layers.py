@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tersor.report import words
-from tersor.report.document import Diagnosis, Distribution, Layer
+from tersor.report.document import Diagnosis, Distribution, Finding, Layer
 from tersor.report.drawing import histogram
 from tersor.report.plot import Chart
-from tersor.stages.debug.causes import GOOD_DB
+from tersor.stages.debug.causes import DEEP_DB, GOOD_DB
 
 SHOWN = 6
 """Layers whose values are drawn."""
@@ -38,10 +38,12 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class LayerCard:
-    """A layer to blame, with its charts."""
+    """A layer with its charts; `inherited` says in a sentence that its error is that of layers before it, or is ""."""
 
     layer: Layer
     grade: str
+    inherited: str
+    findings: list[Finding]
     charts: list[Chart]
 
 
@@ -65,6 +67,8 @@ def layer_part(name: str, found: Diagnosis) -> LayerPart:
         f"Of {len(found.operators)} operators that compute in integers, {weak or 'none'} lose{'s' * (weak == 1)} more "
         f"than is usual (below {GOOD_DB:.0f} dB), and {caused or 'none'} show{'s' * (caused == 1)} a known cause."
     )
+    if not weak and any(_inherited(layer) for layer in found.operators):
+        summary += " Where the network loses more, small errors have added up from layer to layer."
     cures = Counter(item.cure for layer in found.operators for item in layer.findings if item.cause != _INHERITED)
     cards = [_card(layer) for layer in found.operators[:SHOWN]]
     rows = [_row(layer) for layer in found.operators]
@@ -85,7 +89,20 @@ def _card(layer: Layer) -> LayerCard:
     for spread, what in ((layer.activations, "results"), (layer.weights, "weights")):
         if spread is not None:
             charts.append(Chart(f"Its {what}", _told(spread, what), histogram(spread, f"value of {what}")))
-    return LayerCard(layer, _grade(layer), charts)
+    findings = [item for item in layer.findings if item.cause != _INHERITED]
+    return LayerCard(layer, _grade(layer), _inherited(layer), findings, charts)
+
+
+def _inherited(layer: Layer) -> str:
+    """What to say of a layer whose result is much worse in the network than it makes it."""
+    own, total = layer.own, layer.total.ac_sqnr_db
+    if own is None or total is None or total >= GOOD_DB:
+        return ""
+    is_told = any(item.cause == _INHERITED for item in layer.findings)
+    if not is_told and own.ac_sqnr_db is not None and own.ac_sqnr_db < total + DEEP_DB:
+        return ""
+    alone = "it would be exact" if own.ac_sqnr_db is None else f"it would reach {own.ac_sqnr_db:.0f} dB"
+    return f"Its error comes from the layers before it: by itself {alone}, in the network it has {total:.0f} dB"
 
 
 def _grade(layer: Layer) -> str:

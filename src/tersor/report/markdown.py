@@ -9,6 +9,7 @@ from pathlib import Path
 from tersor.report import summary, words
 from tersor.report.document import Candidate, Diagnosis, Document
 from tersor.stages.search.place import PICK
+from tersor.stages.search.quantities import milliseconds, size
 
 _TOP = 8
 """Layers that are named; the page and layers.csv have all."""
@@ -33,6 +34,9 @@ def _lines(found: Document) -> Iterator[str]:
     yield ""
     yield f"**{plain(summary.verdict(found))}**"
     yield from (f"- {plain(item)}" for item in found.missed)
+    for item in found.doubts:
+        yield ""
+        yield f"**Before you believe the figures:** {plain(item)}"
     if found.interrupted:
         yield ""
         yield "The search was interrupted: not everything was tried."
@@ -68,10 +72,10 @@ def _candidate(found: Document, item: Candidate) -> list[str]:
     time = ""
     if item.latency_ms is not None:
         ratio = "" if item.latency_ratio is None else f" ({item.latency_ratio:.2f}x)"
-        time = words.milliseconds(item.latency_ms) + ratio
+        time = milliseconds(item.latency_ms) + ratio
     return [
         f"**{name}**" if role == "pick" else name,
-        f"{words.size(item.size_bytes)} ({item.size_ratio:.2f}x)",
+        f"{size(item.size_bytes)} ({item.size_ratio:.2f}x)",
         words.accuracy(item.accuracy_metric),
         words.change(item),
         words.percent(item.agreement),
@@ -107,6 +111,9 @@ def _again(found: Document) -> Iterator[str]:
         yield f"The recipe of {plain(found.picked.name)}:"
         yield ""
         yield from _block(found.picked.recipe, "toml")
+    files = [code(item.recipe_file) for item in found.candidates if item.recipe_file]
+    if files:
+        yield f"- Recipes of all candidates, each beside its file: {', '.join(files)}"
     yield from (f"- {name}: {plain(value)}" for name, value in summary.facts(found))
 
 

@@ -51,7 +51,7 @@ def charts(found: Document) -> list[Chart]:
         _chart(found, quality, "Size", _size_unit(found), "smaller"),
         _chart(found, quality, "Time", ("time of a run (float = 1)", _time_ratio), "faster")
         if found.target == HERE
-        else _chart(found, quality, "Working memory", ("intermediate results (kB)", _memory), "smaller"),
+        else _chart(found, quality, "Working memory", _memory_unit(found), "smaller"),
     ]
     return [chart for chart in drawn if chart is not None]
 
@@ -70,8 +70,14 @@ def chart_guide(found: Document) -> str:
     )
 
 
-def _memory(item: Candidate) -> float | None:
-    return item.arena_bytes / 1e3 if item.arena_bytes > 0 else None
+def _memory_unit(found: Document) -> tuple[str, Callable[[Candidate], float | None]]:
+    if any(item.measured_arena_bytes is not None for item in found.candidates):
+        return "arena (kB)", lambda item: _kilobytes(item.measured_arena_bytes)
+    return "intermediate results (kB)", lambda item: _kilobytes(item.arena_bytes)
+
+
+def _kilobytes(count: int | None) -> float | None:
+    return count / 1e3 if count else None
 
 
 def _time_ratio(item: Candidate) -> float | None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tersor.recipe import to_toml
+from tersor.report import cells
 from tersor.report.outcome import finite
 from tersor.stages.evaluate import Change
 from tersor.stages.repair import Repair, Step, Verdict
@@ -23,7 +24,7 @@ def repair_table(found: Repair) -> Table:
     first = found.steps[0].after
     columns: list[tuple[str, Callable[[Trial], str]]] = [
         (_TITLES[found.goal.kind], lambda trial: _percent(found.goal.readings(trial.figures)[0].value)),
-        ("SQNR", lambda trial: _db(trial.figures.sqnr_db)),
+        ("SQNR", lambda trial: cells.sqnr(trial.figures.sqnr_db)),
     ]
     sizes = {step.after.size_bytes for step in found.steps if step.after is not None}
     if first is not None and len(sizes) > 1:
@@ -34,9 +35,9 @@ def repair_table(found: Repair) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("result")
     for step in found.steps:
-        cells = ["-" if step.after is None else cell(step.after) for _, cell in columns]
+        figures = ["-" if step.after is None else cell(step.after) for _, cell in columns]
         result = f"* {step.why}" if step.kept else f"  {step.why}"
-        row = (step.rung, *cells, _gain(step.gain), f"{step.seconds:.0f}", result)
+        row = (step.rung, *figures, _gain(step.gain), f"{step.seconds:.0f}", result)
         table.add_row(*map(escape, row), style="bold" if step.kept else None)
     return table
 
@@ -156,7 +157,3 @@ def _gain(gain: Change | None) -> str:
         return ""
     low, high = gain.interval
     return f"{gain.value:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _db(value: float) -> str:
-    return "exact" if value == math.inf else f"{value:.1f}"

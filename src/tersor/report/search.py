@@ -74,6 +74,7 @@ def _candidate(found: Search, item: Candidate) -> dict[str, Any]:
         **timing_to_dict(item.timing),
         "peak_bytes": item.peak_bytes,
         "arena_bytes": item.arena_bytes,
+        "measured_arena_bytes": item.measured_arena_bytes,
         "on_front": item.name in found.front,
         "out": found.out.get(item.name),
         "tuning": _figures(found.goal, item.tuning),
@@ -81,6 +82,7 @@ def _candidate(found: Search, item: Candidate) -> dict[str, Any]:
         "left_in_float": [{"op": left.kind, "name": left.name, "reason": left.why} for left in item.left],
         "warnings": list(item.warnings),
         "recipe": None if item.recipe is None else to_toml(item.recipe),
+        "recipe_file": None if item.recipe is None else item.recipe_path.name,
         "repair": [
             {
                 "rung": step.rung,

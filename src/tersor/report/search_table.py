@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.stages.search.reasons import size
+from tersor.report import cells
+from tersor.stages.search.quantities import size
 from tersor.stages.search.result import Candidate, Search
 from tersor.stages.search.targets import target_of
 
@@ -23,14 +23,14 @@ def search_table(found: Search, *, is_narrow: bool = False) -> Table:
     columns: list[tuple[str, Callable[[Candidate], str]]] = [("size", lambda row: _size(row, found.reference))]
     scored = next((row.score for row in rows if row.score is not None), None)
     if scored is not None:
-        columns.append((scored.metric, _score))
-        columns.append(("change [95 %]", _change))
+        columns.append((scored.metric, lambda row: cells.score(row.score)))
+        columns.append(("change [95 %]", lambda row: cells.change(row.score, row.change)))
     if any(row.agreement is not None for row in rows) and not (is_narrow and scored):
-        columns.append(("agree", _agreement))
+        columns.append(("agree", lambda row: cells.agreement(row.agreement)))
     if any(row.sqnr_db is not None for row in rows):
-        columns.append(("SQNR", _sqnr))
+        columns.append(("SQNR", lambda row: cells.sqnr(row.sqnr_db)))
     if not _is_here(found):
-        columns.append(("activations", lambda row: size(row.arena_bytes)))
+        columns.append((_memory_title(found), lambda row: _memory(found, row)))
     elif any(row.timing is not None for row in rows):
         columns += [("x float", _short_ratio)] if is_narrow else [("ms (p95)", _latency), ("x float [95 %]", _ratio)]
     if _has_memory(found) and not is_narrow:
@@ -56,7 +56,7 @@ def search_verdict(found: Search) -> list[str]:
 def search_notes(found: Search, report: Path, *, is_narrow: bool = False) -> list[str]:
     """Why the others are out, and what the figures of `search_table` rest on."""
     own = found.conditions
-    cost = "time" if _is_here(found) else "activations"
+    cost = "time" if _is_here(found) else _memory_title(found)
     notes = list(found.reasons[len(search_verdict(found)) :])
     notes += [f"not tried: {name}: {why}" for name, why in found.not_tried.items()]
     if own.reporting_samples:
@@ -66,7 +66,11 @@ def search_notes(found: Search, report: Path, *, is_narrow: bool = False) -> lis
         )
     notes.append(f"*: the pick; +: no other is better in loss, size and {cost}")
     if not _is_here(found):
-        notes.append("activations: the least memory that they take, computed; a runtime's own comes on top")
+        notes.append(
+            "arena: the least with which TensorFlow Lite Micro runs the file here, measured"
+            if _has_arena(found)
+            else "activations: the least memory that they take, computed; a runtime's own comes on top"
+        )
     elif any(row.timing is not None for row in (found.reference, *found.candidates)):
         ran = f"with {own.threads} thread{'s' if own.threads > 1 else ''} on the {own.kernels} kernels"
         what = "x float: times of runs" if is_narrow else "ms: median and 95th percentile of runs"
@@ -76,8 +80,8 @@ def search_notes(found: Search, report: Path, *, is_narrow: bool = False) -> lis
     notes += found.notes
     files = len(found.candidates)
     notes.append(
-        f"wrote {found.folder}/pick.tflite ({found.pick}), recipe.toml, {report.name} and {files} variants in "
-        f"{found.seconds:.0f} s"
+        f"wrote {found.folder}/pick.tflite ({found.pick}), recipe.toml, {report.name} and {files} variants with their "
+        f"recipes in {found.seconds:.0f} s"
     )
     return notes
 
@@ -96,12 +100,27 @@ def in_short(item: Candidate) -> str:
     if item.timing is not None:
         parts.append(f"{item.timing.ratio:.2f}x float's time")
     if item.change is not None and item.score is not None:
-        parts.append(f"{item.score.metric} {_change(item).split(' ')[0]}")
+        parts.append(f"{item.score.metric} {cells.change(item.score, item.change).split(' ')[0]}")
     elif item.agreement is not None:
-        parts.append(f"{_agreement(item)} same answers")
+        parts.append(f"{cells.agreement(item.agreement)} same answers")
     elif item.sqnr_db is not None:
-        parts.append(f"SQNR {_sqnr(item)} dB")
+        parts.append(f"SQNR {cells.sqnr(item.sqnr_db)} dB")
     return f"{item.name} ({', '.join(parts)})"
+
+
+def _has_arena(found: Search) -> bool:
+    """Whether memory was measured where the target's runtime runs."""
+    return any(row.measured_arena_bytes is not None for row in found.candidates)
+
+
+def _memory_title(found: Search) -> str:
+    return "arena" if _has_arena(found) else "activations"
+
+
+def _memory(found: Search, row: Candidate) -> str:
+    if not _has_arena(found):
+        return size(row.arena_bytes)
+    return "" if row.measured_arena_bytes is None else size(row.measured_arena_bytes)
 
 
 def _is_here(found: Search) -> bool:
@@ -115,39 +134,7 @@ def _has_memory(found: Search) -> bool:
 
 
 def _size(row: Candidate, reference: Candidate) -> str:
-    return size(row.size_bytes) + ("" if row is reference else f" {row.size_bytes / reference.size_bytes:.2f}x")
-
-
-def _is_share(row: Candidate) -> bool:
-    return row.score is not None and row.score.is_share
-
-
-def _score(row: Candidate) -> str:
-    if row.score is None:
-        return ""
-    return f"{100 * row.score.value:.1f}" if _is_share(row) else f"{row.score.value:.4g}"
-
-
-def _change(row: Candidate) -> str:
-    """The float model's own interval, and what the others gained or lost on the same samples."""
-    if row.score is None:
-        return ""
-    unit, digits = (100, ".1f") if _is_share(row) else (1, ".3g")
-    if row.change is None:
-        low, high = (unit * bound for bound in row.score.interval)
-        return f"[{low:{digits}}, {high:{digits}}]"
-    low, high = (unit * bound for bound in row.change.interval)
-    return f"{unit * row.change.value:+{digits}} [{low:+{digits}}, {high:+{digits}}]"
-
-
-def _agreement(row: Candidate) -> str:
-    return "" if row.agreement is None else f"{100 * row.agreement:.1f}%"
-
-
-def _sqnr(row: Candidate) -> str:
-    if row.sqnr_db is None:
-        return ""
-    return "exact" if row.sqnr_db == math.inf else f"{row.sqnr_db:.1f}"
+    return size(row.size_bytes) if row is reference else cells.size_beside(row.size_bytes, reference.size_bytes)
 
 
 def _latency(row: Candidate) -> str:

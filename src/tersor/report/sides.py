@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from tersor.report import words
 from tersor.report.outcome import change_to_dict, finite, score_to_dict, timing_to_dict
 from tersor.runtimes.profile import Profile
+from tersor.stages.evaluate import METRICS
 from tersor.stages.repair.goal import Goal
-from tersor.stages.search.reasons import loss, size
+from tersor.stages.search.front import is_too_noisy
+from tersor.stages.search.quantities import size
+from tersor.stages.search.reasons import loss
 from tersor.stages.side_by_side import Pair, Side
 
 
@@ -67,15 +72,52 @@ def profile_to_dict(found: Profile, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def pair_headline(pair: Pair, goal: Goal) -> str:
+    """What somebody in a hurry wants to know of the second, B, beside the first, A."""
+    parts = [_quality(pair, goal), words.times_smaller(pair.second.size_bytes / pair.first.size_bytes)]
+    timing = pair.second.timing
+    if timing is not None:
+        low, high = timing.ratio_interval
+        speed = "as fast as before" if low <= 1 <= high else words.times_faster(timing.ratio)
+        parts.append("its time too noisy to tell" if is_too_noisy(timing.ratio_interval) else speed)
+    return f"B beside A: {', '.join(part.removesuffix(' as before') for part in parts)}"
+
+
+def _quality(pair: Pair, goal: Goal) -> str:
+    figures, metric = pair.figures, pair.metric
+    if figures.sqnr_db == math.inf:
+        return "the same outputs"
+    change = figures.change
+    if change is None or metric is None:
+        if figures.agreement is None:
+            return f"noise of {100 * 10 ** (-figures.sqnr_db / 10):.2g} % of the signal"
+        return f"the same answer on {100 * figures.agreement:.1f} % of {figures.samples} samples"
+    if not change.is_significant:
+        return f"as good in {metric} (as far as {figures.samples} samples tell)"
+    much = f"{100 * abs(change.value):.1f} points" if goal.kind == "points" else f"{abs(change.value):.3g}"
+    if metric not in METRICS:
+        return f"{metric} is {much} {'higher' if change.value > 0 else 'lower'}"
+    return f"{'BETTER' if (change.value > 0) != (metric == 'mse') else 'WORSE'} by {much} of {metric}"
+
+
 def pair_notes(pair: Pair, goal: Goal) -> list[str]:
-    """What the second does otherwise, in sentences."""
+    """What the second does otherwise, in sentences with figures."""
     figures, found = pair.figures, []
     if goal.kind in ("points", "relative"):
-        found.append(f"{pair.second.name} {loss(goal, figures).replace('float', pair.first.name)}")
+        found.append(f"B {beside_a(loss(goal, figures))}")
     if figures.agreement is not None:
-        found.append(f"same answer on {100 * figures.agreement:.1f} % of {figures.samples} samples")
-    found.append(f"SQNR of its outputs against the other's: {figures.sqnr_db:.1f} dB")
+        found.append(
+            f"same answer on {100 * figures.agreement:.1f} % of {figures.samples} samples, be it right or wrong"
+        )
+    if figures.sqnr_db < math.inf:
+        found.append(f"SQNR of B's outputs, with A's as the signal: {figures.sqnr_db:.1f} dB")
+    found.append("ms, x first: each run in turn with A, on this machine; memory: peak growth of a fresh process")
     return found
+
+
+def beside_a(text: str) -> str:
+    """What is said of a float model and another one, as of A and B."""
+    return text.replace("the float model's", "A's").replace("float", "A")
 
 
 def pair_to_dict(pair: Pair, goal: Goal, verdict: str | None) -> dict[str, Any]:

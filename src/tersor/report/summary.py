@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tersor.report import words
 from tersor.report.document import Accuracy, Candidate, Document
 from tersor.stages.evaluate import SHARES
+from tersor.stages.search.front import is_too_noisy
+from tersor.stages.search.quantities import milliseconds, size
 
 HERE = "cpu"
 """The target that is timed on the machine that measures."""
@@ -100,17 +102,24 @@ def tiles(found: Document) -> list[Tile]:
 
 
 def _size_tile(found: Document, pick: Candidate) -> Tile:
-    detail = f"{words.size(pick.size_bytes)} instead of {words.size(found.reference.size_bytes)}"
-    sent = f"; {words.size(pick.gzip_bytes)} to download (gzip)"
+    detail = f"{size(pick.size_bytes)} instead of {size(found.reference.size_bytes)}"
+    sent = f"; {size(pick.gzip_bytes)} to download (gzip)"
     tone = "good" if pick.size_ratio <= 0.97 else "plain"
     return Tile("Size", words.times_smaller(pick.size_ratio), detail + sent, tone)
 
 
 def _memory_tile(found: Document, pick: Candidate) -> Tile:
+    measured, beside = pick.measured_arena_bytes, found.reference.measured_arena_bytes
+    if measured and beside:
+        detail = f"an arena of {size(measured)} instead of {size(beside)}, measured in TensorFlow Lite Micro"
+        tone = "good" if measured < 0.97 * beside else "plain"
+        return Tile("Working memory", words.times_smaller(measured / beside), detail, tone)
+    if measured:
+        return Tile("Working memory", size(measured), "the arena that TensorFlow Lite Micro needs, measured")
     before, now = found.reference.arena_bytes, pick.arena_bytes
     if not before or not now:
         return Tile("Working memory", "not known", "what a device needs for intermediate results was not computed")
-    detail = f"{words.size(now)} instead of {words.size(before)} for intermediate results, at least (computed)"
+    detail = f"{size(now)} instead of {size(before)} for intermediate results, at least (computed)"
     return Tile("Working memory", words.times_smaller(now / before), detail, "good" if now < 0.97 * before else "plain")
 
 
@@ -124,12 +133,12 @@ def _speed_tile(found: Document, pick: Candidate) -> Tile:
         detail = f"{found.target} is not here to be timed; figures of time below are of the CPU that measured"
         return Tile("Speed", "not measured", detail)
     detail = (
-        f"{words.milliseconds(now)} for one sample, {ratio:.2f} times as long as the float model (95 %: {low:.2f} to "
+        f"{milliseconds(now)} for one sample, {ratio:.2f} times as long as the float model (95 %: {low:.2f} to "
         f"{high:.2f}), with {threads} thread{'s' if threads > 1 else ''} of the machine that measured; your device may "
         "differ"
     )
     if low <= 1 <= high:
-        return Tile("Speed", "about as fast as before", detail)
+        return Tile("Speed", "too noisy to tell" if is_too_noisy((low, high)) else "about as fast as before", detail)
     tone = "good" if ratio < 1 - words.ALIKE else "bad" if ratio > 1 + words.ALIKE else "plain"
     return Tile("Speed", words.times_faster(ratio), detail, tone)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.stages.produce import Outcome, Product
+from tersor.report import cells
+from tersor.stages.outcome import Outcome, Product
+from tersor.stages.search.quantities import size
 
 
 def outcome_table(outcome: Outcome) -> Table:
@@ -17,12 +18,12 @@ def outcome_table(outcome: Outcome) -> Table:
     scored = next((row.score.metric for row in rows if row.score is not None), None)
     columns: list[tuple[str, Callable[[Product], str]]] = [("size", lambda row: _size(row, outcome.reference))]
     if scored is not None:
-        columns.append((scored, lambda row: _score(row)))
-        columns.append(("change [95 %]", _change))
+        columns.append((scored, lambda row: cells.score(row.score)))
+        columns.append(("change [95 %]", lambda row: cells.change(row.score, row.change)))
     if any(row.agreement is not None for row in rows):
-        columns.append(("agree", _agreement))
+        columns.append(("agree", lambda row: cells.agreement(row.agreement)))
     if any(row.distances for row in rows):
-        columns.append(("SQNR", _sqnr))
+        columns.append(("SQNR", lambda row: cells.sqnr(row.sqnr_db)))
     if any(row.timing is not None for row in rows):
         columns.append(("latency", _latency))
     if any(row.plan is not None and row.plan.left_in_float() for row in rows):
@@ -36,9 +37,9 @@ def outcome_table(outcome: Outcome) -> Table:
     return table
 
 
-def footnotes(outcome: Outcome) -> list[str]:
-    """What the figures rest on."""
-    notes = []
+def footnotes(outcome: Outcome, *, lossy_without_data: bool = False) -> list[str]:
+    """What the figures rest on; there may be flavours that lose something, and no data to see what."""
+    notes = ["without --data losses are not measured"] if lossy_without_data else []
     if outcome.calibration_samples:
         notes.append(f"calibrated on {outcome.calibration_samples} samples")
     if outcome.evaluation_samples:
@@ -63,38 +64,7 @@ def footnotes(outcome: Outcome) -> list[str]:
 
 
 def _size(row: Product, reference: Product) -> str:
-    ratio = row.size_bytes / reference.size_bytes
-    text = f"{row.size_bytes / 1e6:.2f} MB" if row.size_bytes >= 1e6 else f"{row.size_bytes / 1e3:.4g} kB"
-    return text if row is reference else f"{text} {ratio:.2f}x"
-
-
-def _score(row: Product) -> str:
-    if row.score is None:
-        return "-"
-    return f"{100 * row.score.value:.1f}" if row.score.is_share else f"{row.score.value:.4g}"
-
-
-def _change(row: Product) -> str:
-    """The float model's own interval, and what the others gained or lost on the same samples."""
-    if row.score is None:
-        return ""
-    is_share = row.score.is_share
-    low, high = (100 * bound if is_share else bound for bound in (row.change or row.score).interval)
-    if row.change is None:
-        return f"[{low:.1f}, {high:.1f}]" if is_share else f"[{low:.4g}, {high:.4g}]"
-    if is_share:
-        return f"{100 * row.change.value:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return f"{row.change.value:+.3g} [{low:+.3g}, {high:+.3g}]"
-
-
-def _agreement(row: Product) -> str:
-    return "" if row.agreement is None else f"{100 * row.agreement:.1f}%"
-
-
-def _sqnr(row: Product) -> str:
-    if row.sqnr_db is None:
-        return ""
-    return "exact" if row.sqnr_db == math.inf else f"{row.sqnr_db:.1f}"
+    return size(row.size_bytes) if row is reference else cells.size_beside(row.size_bytes, reference.size_bytes)
 
 
 def _latency(row: Product) -> str:

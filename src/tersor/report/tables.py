@@ -14,7 +14,7 @@ def candidates_csv(found: Document) -> str:
     head = ["name", "file", "role", "metric", "accuracy", "accuracy_low", "accuracy_high", "samples"]
     head += ["change", "change_low", "change_high", "change_significant", "agreement", "sqnr_db"]
     head += ["size_bytes", "gzip_bytes", "size_ratio", "latency_ms", "latency_p95_ms", "latency_ratio"]
-    head += ["peak_bytes", "arena_bytes", "on_front", "left_in_float", "out"]
+    head += ["peak_bytes", "arena_bytes", "measured_arena_bytes", "on_front", "left_in_float", "out"]
     return _csv(head, (_candidate(found, item) for item in (found.reference, *found.candidates)))
 
 
@@ -39,7 +39,8 @@ def _candidate(found: Document, item: Candidate) -> list[object]:
         *scored,
         *changed,
         *(item.agreement, item.sqnr_db, item.size_bytes, item.gzip_bytes, item.size_ratio),
-        *(item.latency_ms, item.latency_p95_ms, item.latency_ratio, item.peak_bytes, item.arena_bytes),
+        *(item.latency_ms, item.latency_p95_ms, item.latency_ratio),
+        *(item.peak_bytes, item.arena_bytes, item.measured_arena_bytes),
         *(item.on_front, len(item.left_in_float), item.out),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tersor.report.document import Accuracy, Candidate
 from tersor.stages.evaluate import SHARES
+from tersor.stages.search.quantities import milliseconds, size
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 """Stays on the line of its figure."""
@@ -17,19 +18,6 @@ _METRICS = {
 
 ALIKE = 0.03
 """A time this close to float's is called the same."""
-
-
-def size(count: int) -> str:
-    """Bytes as people say them."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return f"{count} bytes"
-
-
-def milliseconds(value: float) -> str:
-    """A time."""
-    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
 
 
 def metric_name(metric: str) -> str:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
-
-_MAC_FREE = 0
+from tersor.ir.work import macs
 
 
 @dataclass(frozen=True)
@@ -120,35 +119,6 @@ def _analyze_op(graph: Graph, op: Op) -> OpAnalysis:
     weights = sum(graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant)
     output = describe(graph.tensors[op.outputs[0]]) if op.outputs else "-"
     return OpAnalysis(op.name, op.label, output, macs(graph, op), weights)
-
-
-def macs(graph: Graph, op: Op) -> int:
-    """Multiply-accumulate operations of one run of an operator; 0 for kinds that do not multiply and add."""
-    if not op.outputs:
-        return _MAC_FREE
-    result = graph.tensors[op.outputs[0]]
-    match op.kind:
-        case "CONV_2D" | "CONV_3D":
-            weights = graph.operand(op, 1)
-            axis = 0 if op.kind == "CONV_2D" else -1
-            return 0 if weights is None else result.elements * weights.elements // max(1, weights.shape[axis])
-        case "DEPTHWISE_CONV_2D":
-            weights = graph.operand(op, 1)
-            return 0 if weights is None else result.elements * weights.shape[1] * weights.shape[2]
-        case "TRANSPOSE_CONV":
-            weights, data = graph.operand(op, 1), graph.operand(op, 2)
-            if weights is None or data is None:
-                return _MAC_FREE
-            return data.elements * weights.elements // max(1, weights.shape[3])
-        case "FULLY_CONNECTED":
-            weights = graph.operand(op, 1)
-            return 0 if weights is None or len(weights.shape) != 2 else result.elements * weights.shape[1]
-        case "BATCH_MATMUL":
-            left = graph.operand(op, 0)
-            if left is None or not left.shape:
-                return _MAC_FREE
-            return result.elements * left.shape[-2 if op.option("adj_x") else -1]
-    return _MAC_FREE
 
 
 def _quantization(graph: Graph) -> str:

@@ -28,6 +28,14 @@ METRICS = ("top1", "top5", "mse", "auc")
 SHARES = ("top1", "top5")
 """Those that are shares of the samples."""
 
+POINTS = (*SHARES, "auc")
+"""Those that end at 1, so that a difference of a hundredth is a point; others have no end to measure a change by."""
+
+
+def metric_of(asked: str | None, sample: object) -> str | None:
+    """What to measure: what was asked for, else top1 where samples have labels; None for nothing."""
+    return asked or ("top1" if as_sample(sample).label is not None else None)
+
 
 @dataclass(frozen=True)
 class Score:
@@ -72,7 +80,8 @@ def doubt(score: Score) -> str | None:
         return None
     return (
         f"{score.metric} is {_percent(score.value)} on {score.samples} samples, and guessing gets "
-        f"{_percent(chance)}: are samples normalized as in training, and classes in the model's order?"
+        f"{_percent(chance)}: are samples normalized as in training (--rescale, --mean, --std), and classes in the "
+        "model's order?"
     )
 
 
@@ -241,6 +250,10 @@ def _real_label(label: object, size: int, source: str) -> Array:
     return values.astype(np.float64)
 
 
+_SHOWN = 40
+"""Characters of a label that are shown."""
+
+
 def _class_index(label: object, classes: int, source: str) -> int:
     """A label as an index; one value per class (one-hot) stands for the largest."""
     values = np.asarray(label)
@@ -250,8 +263,8 @@ def _class_index(label: object, classes: int, source: str) -> int:
         if values.size == 1 and float(values.flat[0]).is_integer():
             return int(values.flat[0])
     shown = repr(label.tolist() if isinstance(label, np.ndarray | np.generic) else label)
-    where = source or "a sample"
-    raise DataError(f"{where}: label {shown[:40]} is no class index, nor one value for each of {classes} classes")
+    shown, where = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}...", source or "a sample"
+    raise DataError(f"{where}: label {shown} is no class index, nor one value for each of {classes} classes")
 
 
 def _in_top(output: Array, label: object, count: int, source: str) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from tersor.data.dataset import Dataset, Glimpse
 from tersor.data.feed import Sample
 from tersor.ir.graph import Array, Graph, Model
+from tersor.stages.match_training import match_training
 
 _FLAT = 0.05
 """A model that begins with a normalization expects values that it spreads over about 1: narrower ones are not raw."""
@@ -21,7 +22,7 @@ _FLAT = 0.05
 _FAR = 100.0
 """Likewise: values that it takes this far from 0 were meant for another normalization, or for none."""
 
-_LOOKED_AT = 8
+_LOOKED_AT = 16
 """Samples whose range is compared with what the model expects."""
 
 _MOST = 1000
@@ -48,7 +49,7 @@ def examine(calibration: Dataset, evaluation: Dataset | None, model: Model, most
     if evaluation is not None:
         found += _leak(own, digests, list(evaluation.glimpses(most)))
     found += _lopsided([item.label for item in own], calibration.classes)
-    return (*found, *_range(calibration, model))
+    return (*found, *_normalized(calibration, model))
 
 
 def _twins(own: Sequence[Glimpse], digests: Sequence[bytes]) -> list[str]:
@@ -111,16 +112,23 @@ def _index(label: object) -> int | None:
     return None
 
 
-def _range(data: Dataset, model: Model) -> list[str]:
-    """Values that cannot be what a model expects that normalizes its input itself."""
-    graph = model.graph
-    if len(graph.inputs) != 1:
-        return []
-    factor, offset = _normalization(graph)
-    if factor is None:
+def _normalized(data: Dataset, model: Model) -> list[str]:
+    """Values that are normalized otherwise than a model expects."""
+    if len(model.graph.inputs) != 1:
         return []
     arrays = [item.inputs for item in islice(iter(data), _LOOKED_AT) if isinstance(item, Sample)]
     values = [np.asarray(array, np.float64) for array in arrays if isinstance(array, np.ndarray) and array.size]
+    if found := _range(values, model.graph):
+        return found
+    other = match_training(values, model.graph)
+    return [] if other is None else [other]
+
+
+def _range(values: Sequence[Array], graph: Graph) -> list[str]:
+    """Values that cannot be what a model expects that normalizes its input itself."""
+    factor, offset = _normalization(graph)
+    if factor is None:
+        return []
     if not values or any(factor.size not in (1, each.shape[-1] if each.ndim else 1) for each in values):
         return []
     low, high = min(float(each.min()) for each in values), max(float(each.max()) for each in values)

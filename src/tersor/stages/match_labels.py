@@ -22,8 +22,16 @@ def match_labels(data: Dataset, model: Model) -> Dataset:
     """
     labels = next(iter(labels_of(model).values()), ())
     known = set(labels)
-    if not data.classes or not known & set(data.classes):
+    if not data.classes or not known:
         return data
+    if not known & set(data.classes):
+        if all(name.isdecimal() for name in data.classes):
+            return data
+        note = (
+            f"none of the classes ({_listed(data.classes)}) is among the labels that the model carries "
+            f"({_listed(labels)}): they are counted in their own order"
+        )
+        return replace(data, notes=(*data.notes, note))
     foreign = [name for name in data.classes if name not in known]
     if foreign:
         raise DataError(

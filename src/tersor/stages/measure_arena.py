@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tersor.errors import RuntimeFailure
+from tersor.errors import RuntimeFailure, UnsupportedError
+from tersor.formats.c_array.operators import operators
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.runtimes import tflite_micro
@@ -65,6 +66,20 @@ def measure_arena(model: Model, content: bytes, path: Path, *, custom: tuple[str
             f"run by tflite-micro {found.version} (reference kernels); {_compared(wanted, found.outputs)}",
         ),
     )
+
+
+def arena_bytes(model: Model, path: Path) -> int | None:
+    """The least arena that a file needs; None where that cannot be measured here.
+
+    Raises UnsupportedError for operators that TensorFlow Lite Micro has no kernel for, RuntimeFailure if it refuses the
+    file.
+    """
+    used = operators(op for graph in model.graphs for op in graph.ops)
+    if used.missing:
+        raise UnsupportedError(f"TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
+    if used.custom or not tflite_micro.is_installed():
+        return None
+    return tflite_micro.measure(path.read_bytes(), _random_samples(model)[:1]).arena_bytes
 
 
 def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -> str:

@@ -27,7 +27,8 @@ Progress = Callable[[str, int, int | None], None]
 
 _UNCORRECTED = (
     "without --data, rounding is not corrected: the model states no statistics of batch normalizations "
-    "(a .tflite file has them folded; the .keras or .h5 file that it was made of keeps them)"
+    "(a .tflite file has them folded; the .keras or .h5 file that it was made of keeps them). On MobileNetV1 0.25 "
+    "either took dynamic from 75 to 97 % of float's answers"
 )
 
 

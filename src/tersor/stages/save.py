@@ -31,6 +31,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except OutputError as error:  # of a writer that knows the temporary path only
+        raise OutputError(str(error).replace(str(temporary), str(path))) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

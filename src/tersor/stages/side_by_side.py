@@ -17,12 +17,11 @@ from tersor.runtimes.engine import Engine, Handle
 from tersor.runtimes.profile import Profile, profile
 from tersor.stages.benchmark import ROUNDS, Timing, benchmark
 from tersor.stages.compare import real_outputs, taken_at_once
-from tersor.stages.evaluate import Score, as_sample
-from tersor.stages.produce import random_samples
+from tersor.stages.evaluate import Score, as_sample, doubt, metric_of
+from tersor.stages.measure import random_samples
 from tersor.stages.repair.figures import Figures, classes_of
 from tersor.stages.search.gauge import gzip_bytes, peak_memory
 from tersor.stages.search.held import Held
-from tersor.stages.search.remarks import hardly_right
 
 _FEW = 16
 """Samples that tell whether outputs hold classes."""
@@ -148,7 +147,7 @@ def side_by_side(
     few = [as_sample(item) for item in islice(drawn, _FEW)]
     if not few:
         raise DataError(f"{data.what}: no samples to compare on")
-    metric = metric or ("top1" if few[0].label is not None else None)
+    metric = metric_of(metric, few[0])
     outputs = []
     for path in (first, second):
         handle = engine.open(str(path))
@@ -163,8 +162,9 @@ def side_by_side(
     sides = _timed_if_possible(first, second, names, engine, threads, few[0])
     scores = figures.scores or (None, None)
     one, other = (replace(side, score=score) for side, score in zip(sides, scores, strict=True))
-    found = hardly_right(one.score, held.outputs, names[0])
-    return Pair(one, other, figures, metric, classes is not None, found)
+    text = None if one.score is None else doubt(one.score)
+    doubts = () if text is None else (f"{names[0]}: {text}",)
+    return Pair(one, other, figures, metric, classes is not None, doubts)
 
 
 def _timed_if_possible(

@@ -49,6 +49,17 @@
     filter(controls);
   }
 
+  for (const box of all(".scroll")) {
+    const hint = box.previousElementSibling;
+    const look = () => {
+      const hidden = box.scrollWidth - box.clientWidth;
+      hint.style.display = hidden > 1 ? "block" : "none";
+      box.classList.toggle("more", hidden - box.scrollLeft > 1);
+    };
+    box.addEventListener("scroll", look, { passive: true });
+    new ResizeObserver(look).observe(box);
+  }
+
   const tip = document.getElementById("tip");
   const show = (event) => {
     const mark = event.target.closest?.(".trade-off a")?.querySelector("[aria-label]");

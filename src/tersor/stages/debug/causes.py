@@ -24,7 +24,7 @@ GOOD_DB = 25.0
 _COARSE_STEPS = 0.5
 """Root mean square error in steps of the result from which more than its own rounding is at work (that makes 0.289)."""
 
-_DEEP_DB = 6.0
+DEEP_DB = 6.0
 """An operator's own error this far below the error of its result is not what makes it wrong."""
 
 Seen = tuple[str, str] | None
@@ -217,7 +217,7 @@ def small_probabilities(case: Case) -> Seen:
 
 def accumulated_error(case: Case) -> Seen:
     """Its own error is small: what reaches it is wrong already."""
-    if case.own is None or case.total.ac_sqnr_db >= GOOD_DB or case.own.sqnr_db < case.total.sqnr_db + _DEEP_DB:
+    if case.own is None or case.total.ac_sqnr_db >= GOOD_DB or case.own.sqnr_db < case.total.sqnr_db + DEEP_DB:
         return None
     alone = "be exact" if math.isinf(case.own.sqnr_db) else f"reach {case.own.sqnr_db:.0f} dB"
     return f"by itself it would {alone}: the error comes from before", "cure the operators before it"

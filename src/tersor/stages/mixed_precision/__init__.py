@@ -19,9 +19,9 @@ from tersor.errors import DataError, PlanError, RecipeError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
 from tersor.ir.plan import INTEGER, Plan
+from tersor.ir.work import macs
 from tersor.recipe import Recipe, Rule
 from tersor.runtimes.engine import Engine
-from tersor.stages.analyze import macs
 from tersor.stages.calibrate import Statistics
 from tersor.stages.correct import drawn_inputs, split_kinds
 from tersor.stages.correct.layers import correctable, with_biases

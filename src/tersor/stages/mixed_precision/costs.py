@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op
 from tersor.ir.plan import Plan
-from tersor.stages.analyze import macs
+from tersor.ir.work import macs
 from tersor.stages.mixed_precision.sources import weight_indices
 
 

@@ -24,12 +24,13 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.load_data import dataset_of
+from tersor.stages.outcome import Options, Outcome
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import Options, Outcome, prepared, produce, refuse_outputs
+from tersor.stages.produce import prepared, produce, refuse_outputs
 from tersor.stages.repair.climb import Climb, Step
-from tersor.stages.repair.figures import Figures, Reference, compared
-from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop
+from tersor.stages.repair.figures import Figures, compared
+from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop, standard_of
 from tersor.stages.repair.samples import Samples, divided
 from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, Widening, widenings
@@ -133,9 +134,7 @@ def repair(
         given = dataset_of(data, model)
         assert given is not None  # only where there was none to begin with
         own = divided(float_model, given, dataset_of(evaluation, model), options.calibration_samples)
-        metric = options.metric or ("top1" if own.tuning[0].label is not None else None)
-        reference = Reference(float_path, own.tuning, metric, runner)
-        goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
+        metric, reference, goal = standard_of(float_path, own.tuning, options.metric, max_drop, runner)
         preparation = Preparation(float_model, float_path, own.calibration, runner, progress)
         climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
         climbed(climb, recipe, allowed, preparation, own, runner, progress)

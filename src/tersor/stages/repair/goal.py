@@ -10,14 +10,19 @@ from __future__ import annotations
 import enum
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from tersor.data.feed import Sample
 from tersor.errors import RecipeError
 from tersor.ir.graph import Array
 from tersor.numerics.metrics import mean_interval, wilson_interval
-from tersor.stages.repair.figures import Figures
+from tersor.runtimes.engine import Engine
+from tersor.stages.evaluate import POINTS, metric_of
+from tersor.stages.repair.figures import Figures, Reference
 
 _LARGEST = 0.25
 """A drop beyond this is taken for a slip: 0.5 where 0.5% was meant."""
@@ -77,14 +82,19 @@ class Goal:
     metric: str | None = None
 
     def __str__(self) -> str:
-        limit = f"{100 * self.max_drop:.3g}"
         if self.kind == "points":
-            return f"{self.metric} at most {limit} point{'' if limit == '1' else 's'} below float"
+            return f"{self.metric} at most {self.limit} below float"
         if self.kind == "relative":
-            return f"{self.metric} within {limit} % of float's"
+            return f"{self.metric} within {self.limit} of float's"
         if self.kind == "answers":
-            return f"at most {limit} % of the answers changed (no labels)"
-        return f"noise at most {limit} % of the signal ({_db(self.max_drop)} dB; outputs without classes)"
+            return f"at most {self.limit} of the answers changed (no labels)"
+        return f"noise at most {self.limit} of the signal ({_db(self.max_drop)} dB; outputs without classes)"
+
+    @property
+    def limit(self) -> str:
+        """What may be lost, in words: points of a share, else percent."""
+        figure = f"{100 * self.max_drop:.3g}"
+        return f"{figure} {_points(figure)}" if self.kind == "points" else f"{figure} %"
 
     def readings(self, figures: Figures) -> tuple[Reading, ...]:
         """The estimates that the goal is judged by, the one with the least noise first."""
@@ -147,8 +157,20 @@ def goal_of(max_drop: float, metric: str | None, *, has_classes: bool) -> Goal:
             "0.005"
         )
     if metric is not None:
-        return Goal(max_drop, "points" if metric in ("top1", "top5", "auc") else "relative", metric)
+        return Goal(max_drop, "points" if metric in POINTS else "relative", metric)
     return Goal(max_drop, "answers" if has_classes else "noise")
+
+
+def standard_of(
+    float_path: Path, tuning: Sequence[Sample], metric: str | None, max_drop: float, engine: Engine
+) -> tuple[str | None, Reference, Goal]:
+    """The metric, what the float model answers to the tuning samples, and the goal that follows from both.
+
+    Raises RecipeError for a drop that is none, DataError for labels that do not fit.
+    """
+    chosen = metric_of(metric, tuning[0])
+    reference = Reference(float_path, tuning, chosen, engine)
+    return chosen, reference, goal_of(max_drop, chosen, has_classes=reference.classes is not None)
 
 
 def parse_drop(text: str) -> float:
@@ -162,6 +184,10 @@ def parse_drop(text: str) -> float:
 def _error(values: Array) -> float:
     """Standard error of a mean."""
     return float(np.std(values, ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.inf
+
+
+def _points(figure: str) -> str:
+    return "point" if figure == "1" else "points"
 
 
 def _db(share: float) -> str:

@@ -10,7 +10,7 @@ from tersor.data.dataset import Dataset, from_iterable
 from tersor.data.feed import Sample
 from tersor.errors import DataError
 from tersor.ir.graph import Model
-from tersor.stages.analyze import macs
+from tersor.ir.work import macs
 from tersor.stages.evaluate import as_sample
 
 LEAST = 20

@@ -11,18 +11,19 @@ from pathlib import Path
 
 from tersor.cache import digest
 from tersor.data.dataset import Dataset
-from tersor.errors import PlanError, RecipeError
+from tersor.errors import OutputError, PlanError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.recipe import Recipe
+from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.load_data import dataset_of
 from tersor.stages.optimize import optimize
+from tersor.stages.outcome import Options
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import Options
 from tersor.stages.repair.goal import goal_of
 from tersor.stages.search.conditions import conditions_of
 from tersor.stages.search.course import Course, Standing
@@ -92,7 +93,7 @@ def search(
 
     Args:
         model: a float model.
-        folder: where everything is written: each variant, `pick.tflite`, `recipe.toml`.
+        folder: where everything is written: each variant with its recipe, `pick.tflite`, `recipe.toml`.
         data: samples to calibrate on; of the others half is chosen by, and half reported on. Without data only what
             needs none is made, and what that loses is not known.
         evaluation: samples to report on; all others of `data` are chosen by then.
@@ -122,22 +123,30 @@ def search(
         tflite.write(float_model, float_path)
         told = progress or (lambda _what, _done, _total: None)
         evidence = _evidence(float_model, float_path, data, evaluation, wish, runner, told)
-        journal = Journal(folder, _key(float_model, evidence, wish), fresh=wish.fresh)
+        journal = Journal(folder, _key(float_model, evidence, wish, target), fresh=wish.fresh)
         deadline = started + 60 * wish.minutes
         calibration = None if evidence is None else evidence.samples.calibration
         preparation = Preparation(float_model, float_path, calibration, runner, told)
-        gauge = Gauge(preparation, float_path, evidence, runner, wish.threads, deadline, told)
+        gauge = Gauge(preparation, float_path, evidence, runner, wish.threads, deadline, told, is_micro=target.is_micro)
         judge = Judge(target, wish.limits, None if evidence is None else evidence.goal)
         course = Course(judge, gauge, journal, place.of, started, deadline, announce or (lambda _standing: None))
         reference = _reference(journal, gauge)
-        course.flavours(recipes)
-        if not course.candidates:
-            raise PlanError(_forbidden(target, course.not_tried))
-        if evidence is not None:
-            improvement = Improvement(preparation, evidence, runner, temporary, deadline, wish.minutes, journal, told)
-            course.repairs(recipes, target.repaired, improvement)
+        try:
+            course.flavours(recipes)
+            if not course.candidates:
+                raise PlanError(_forbidden(target, course.not_tried))
+            if evidence is not None:
+                left = deadline, wish.minutes
+                improvement = Improvement(preparation, evidence, runner, temporary, *left, journal, told)
+                course.repairs(recipes, target.repaired, improvement)
+        except OutputError as error:
+            if not course.candidates:
+                raise
+            done = f"{len(course.candidates)} candidates are done and kept: make room, and the same command goes on"
+            raise OutputError(f"{error}; {done}") from error
         pick = judge.best(course.candidates)
         assert pick is not None
+        place.write_recipes(course.candidates, evidence)
         place.write_pick(pick, evidence)
     found = _Found(wish, place, judge, evidence, course, reference, pick)
     return found.search(time.monotonic() - started)
@@ -221,11 +230,12 @@ def _evidence(
     return evidence_of(model, float_path, own, other, options, wish.limits.max_drop, engine, progress)
 
 
-def _key(model: Model, evidence: Evidence | None, wish: Wish) -> str:
+def _key(model: Model, evidence: Evidence | None, wish: Wish, target: Target) -> str:
     """What candidates follow from, but for their recipes: also what the model carries goes into each file."""
     samples = None if evidence is None else (evidence.digest(), evidence.metric)
     carried = model.description, model.signatures, model.metadata, model.attachments
-    return digest("search", model.graphs, carried, samples, wish.threads)
+    is_measured = target.is_micro, target.is_micro and tflite_micro.is_installed()
+    return digest("search", model.graphs, carried, samples, wish.threads, is_measured)
 
 
 def _reference(journal: Journal, gauge: Gauge) -> Candidate:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
 
-from tersor.errors import ModelError, PlanError, RuntimeFailure, TersorError, VerificationError
+from tersor.errors import ModelError, PlanError, RuntimeFailure, TersorError, UnsupportedError, VerificationError
 from tersor.recipe import Recipe
 from tersor.stages.search.front import Judge
 from tersor.stages.search.gauge import Gauge
@@ -16,7 +16,7 @@ from tersor.stages.search.improve import SUFFIX, Improvement
 from tersor.stages.search.journal import Journal
 from tersor.stages.search.result import Candidate
 
-_FAILURES = (ModelError, PlanError, RuntimeFailure, VerificationError)
+_FAILURES = (ModelError, PlanError, RuntimeFailure, UnsupportedError, VerificationError)
 """What one candidate may end with without ending the search."""
 
 _SHARE = 0.85

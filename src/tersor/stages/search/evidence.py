@@ -11,10 +11,10 @@ from tersor.data.dataset import Dataset
 from tersor.ir.graph import Model
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import as_sample
+from tersor.stages.outcome import Options
 from tersor.stages.prepare import Progress
-from tersor.stages.produce import Options
 from tersor.stages.repair.figures import Reference
-from tersor.stages.repair.goal import Goal, goal_of
+from tersor.stages.repair.goal import Goal, standard_of
 from tersor.stages.repair.samples import LEAST, Samples, divided
 from tersor.stages.search.held import Held, sample_digest
 
@@ -63,9 +63,7 @@ def evidence_of(
     Raises DataError for too few samples, and for labels that do not fit the outputs.
     """
     own = divided(model, data, evaluation, options.calibration_samples)
-    metric = options.metric or ("top1" if own.tuning[0].label is not None else None)
-    reference = Reference(float_path, own.tuning, metric, engine)
-    goal = goal_of(max_drop, metric, has_classes=reference.classes is not None)
+    metric, reference, goal = standard_of(float_path, own.tuning, options.metric, max_drop, engine)
     drawn = own.reporting.spread(options.evaluation_samples)
     held = Held(float_path, drawn, reference.classes, metric, engine, _told(progress, drawn))
     return Evidence(own, metric, goal, reference, held, data.what)

@@ -75,7 +75,7 @@ class Judge:
 
     def cost(self, item: Candidate) -> float:
         """What a run costs: time where this machine tells, else the bytes of an arena."""
-        return item.timing.ratio if self.target.is_this_machine and item.timing else float(item.arena_bytes)
+        return item.timing.ratio if self.target.is_this_machine and item.timing else float(item.memory_bytes)
 
     def best(self, candidates: Sequence[Candidate]) -> Candidate | None:
         """The one to ship: what keeps the limits, else what comes nearest to them."""
@@ -116,7 +116,7 @@ class Judge:
 
     def _bytes(self, item: Candidate) -> int:
         """What it takes of the device: the file, and where memory is what lacks, the arena as well."""
-        return item.size_bytes + (0 if self.target.is_this_machine else item.arena_bytes)
+        return item.size_bytes + (0 if self.target.is_this_machine else item.memory_bytes)
 
     def _as_fast_as_the_fastest(self, group: Sequence[Candidate]) -> list[Candidate]:
         timed = [item for item in group if item.timing is not None]
@@ -160,6 +160,12 @@ def is_slower(item: Candidate, other: Candidate) -> bool:
     """Whether it takes longer by a tenth at least, and surely so: their intervals lie apart."""
     a, b = item.timing, other.timing
     return a is not None and b is not None and a.ratio > b.ratio * AS_FAST and a.ratio_interval[0] > b.ratio_interval[1]
+
+
+def is_too_noisy(ratio: tuple[float, float]) -> bool:
+    """Whether the interval of a time's ratio leaves open whether it is faster or slower by a tenth and more."""
+    low, high = ratio
+    return low <= 1 <= high and (low * AS_FAST < 1 or high > AS_FAST)
 
 
 def _rounded(cost: float) -> float:

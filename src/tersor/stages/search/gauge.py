@@ -13,7 +13,7 @@ import numpy as np
 
 from tersor.data.batch import stacked
 from tersor.data.feed import fit
-from tersor.errors import PlanError, RuntimeFailure
+from tersor.errors import PlanError, RuntimeFailure, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.plan import Plan
@@ -24,8 +24,9 @@ from tersor.stages.analyze import peak_activation_bytes
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.compare import real_outputs, taken_at_once
 from tersor.stages.load import runs_as_it_is, tensorflow_ops
+from tersor.stages.measure import random_samples
+from tersor.stages.measure_arena import arena_bytes
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import random_samples
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic
 from tersor.stages.search.evidence import Evidence
@@ -55,6 +56,7 @@ class Gauge:
         threads: of one run that is timed.
         deadline: by `time.monotonic`; what cannot be measured before it is not.
         progress: told what is going on.
+        is_micro: whether each file has to run in TensorFlow Lite Micro.
 
     Attributes:
         float_source: the float model's file, as the user knows it.
@@ -69,6 +71,8 @@ class Gauge:
         threads: int,
         deadline: float,
         progress: Progress,
+        *,
+        is_micro: bool = False,
     ) -> None:
         self._preparation = preparation
         self._float_path = float_path
@@ -77,6 +81,7 @@ class Gauge:
         self._threads = threads
         self._deadline = deadline
         self._progress = progress
+        self._is_micro = is_micro
         self._with_tensorflow = bool(tensorflow_ops(preparation.model))
         self.float_source = Path(preparation.model.source or float_path)
         handle = engine.open(str(float_path), copies=available_threads())
@@ -98,14 +103,15 @@ class Gauge:
             timing=self._timing(path),
             peak_bytes=peak_memory(path, with_tensorflow=self._with_tensorflow),
             arena_bytes=peak_activation_bytes(self._preparation.model.graph),
+            measured_arena_bytes=self._arena_of_float(),
             seconds=time.perf_counter() - started,
         )
 
     def candidate(self, name: str, recipe: Recipe, path: Path) -> Candidate:
         """Make a file and measure it.
 
-        Raises PlanError, VerificationError and RuntimeFailure for one that cannot be made, does not run, or would take
-        longer to measure than there is time; OutputError.
+        Raises PlanError, VerificationError, UnsupportedError and RuntimeFailure for one that cannot be made, does not
+        run, or would take longer to measure than there is time; OutputError.
         """
         started = time.perf_counter()
         corrected = self._preparation.corrected(recipe)
@@ -113,6 +119,7 @@ class Gauge:
         with atomic(path) as temporary:
             tflite.write(result, temporary)
             verify_against(temporary, self._wanted, self._few, self._engine)
+            arena = arena_bytes(result, temporary) if self._is_micro else None
             timing = self._timing(temporary)
             self._require_time(timing)
             tuning = reporting = score = None
@@ -139,7 +146,14 @@ class Gauge:
                 left_of(corrected.plan),
                 corrected.plan.warnings,
                 seconds=time.perf_counter() - started,
+                measured_arena_bytes=arena,
             )
+
+    def _arena_of_float(self) -> int | None:
+        """None for a float model that microcontrollers do not run: it is only what others are compared with."""
+        with suppress(RuntimeFailure, UnsupportedError):
+            return arena_bytes(self._preparation.model, self._float_path) if self._is_micro else None
+        return None
 
     def _timing(self, path: Path) -> Timing | None:
         """In turn with the float model; None for a model that cannot be timed."""

@@ -34,7 +34,6 @@ class Held:
         count: how many samples there are.
         score: of the float model; None without a metric.
         digest: of the samples.
-        outputs: how many values the first output has: classes, for a classifier.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class Held:
         self.count = 0
         self.score: Score | None = None
         self.digest = ""
-        self.outputs = 0
         self._go_through(progress)
 
     def figures(self, path: Path, progress: Callable[[int], None]) -> Figures:
@@ -81,7 +79,6 @@ class Held:
             if self._outputs is not None:
                 self._outputs.append(outputs)
             self.count += 1
-            self.outputs = outputs[0].size
             progress(self.count)
         self.score = None if scorer is None else scorer.score()
         self.digest = state.hexdigest()

@@ -85,9 +85,9 @@ class Journal:
 
 def candidate_to(item: Candidate) -> dict[str, Any]:
     """A candidate as JSON holds it."""
-    plain = ("name", "size_bytes", "gzip_bytes", "peak_bytes", "arena_bytes", "warnings", "seconds")
+    sizes = ("size_bytes", "gzip_bytes", "peak_bytes", "arena_bytes", "measured_arena_bytes")
     return {
-        **{key: getattr(item, key) for key in plain},
+        **{key: getattr(item, key) for key in ("name", *sizes, "warnings", "seconds")},
         "file": item.path.name,
         "recipe": None if item.recipe is None else [item.recipe.name, to_toml(item.recipe)],
         "tuning": _figures_to(item.tuning),
@@ -118,6 +118,7 @@ def candidate_from(kept: Mapping[str, Any], path: Path) -> Candidate:
         tuple(kept["warnings"]),
         tried_from(kept["tried"]),
         kept["seconds"],
+        kept["measured_arena_bytes"],
     )
 
 

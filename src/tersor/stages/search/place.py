@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,20 @@ class Place:
         """The pick under a name of its own, and the recipe that makes it again. Raises OutputError."""
         with atomic(self.folder / PICK) as temporary:
             shutil.copyfile(pick.path, temporary)
-        assert pick.recipe is not None
-        remarks = [f"{pick.name}, the pick of tersor optimize"]
-        if evidence is not None:
-            own = evidence.samples.calibration
-            remarks.append(f"goal: {evidence.goal}")
-            remarks.append(f"calibrated on {'some' if own.size is None else len(own)} samples of {evidence.what}")
-        with atomic(self.folder / RECIPE) as temporary:
-            temporary.write_text(to_toml(pick.recipe, tuple(remarks)), "utf-8")
+        _write_recipe(self.folder / RECIPE, pick, f"{pick.name}, the pick of tersor optimize", evidence)
+
+    def write_recipes(self, candidates: Iterable[Candidate], evidence: Evidence | None) -> None:
+        """Beside each candidate the recipe that makes it again. Raises OutputError."""
+        for item in candidates:
+            _write_recipe(item.recipe_path, item, f"{item.name}, a candidate of tersor optimize", evidence)
+
+
+def _write_recipe(path: Path, item: Candidate, what: str, evidence: Evidence | None) -> None:
+    assert item.recipe is not None
+    remarks = [what]
+    if evidence is not None:
+        own = evidence.samples.calibration
+        remarks.append(f"goal: {evidence.goal}")
+        remarks.append(f"calibrated on {'some' if own.size is None else len(own)} samples of {evidence.what}")
+    with atomic(path) as temporary:
+        temporary.write_text(to_toml(item.recipe, tuple(remarks)), "utf-8")

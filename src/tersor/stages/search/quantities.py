@@ -1,4 +1,4 @@
-"""Sizes and times as people write them: 2MB, 10ms, 1.5 h."""
+"""Sizes and times as people write them, 2MB, 10ms, 1.5 h, and as they read them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,23 @@ def parse_bytes(option: str, text: str) -> int:
 def parse_seconds(option: str, text: str) -> float:
     """Seconds; without a unit it is not known which are meant. Raises RecipeError."""
     return _parsed(option, text, _SECONDS, "10ms, 90s or 10min")
+
+
+def size(count: int) -> str:
+    """Bytes in three digits."""
+    for unit, name in ((10**3, "kB"), (10**6, "MB"), (10**9, "GB")):
+        if 1 <= count / unit < _NEXT:
+            return f"{count / unit:.3g} {name}"
+    return f"{count} bytes" if count < 10**3 else f"{count / 10**9:.0f} GB"
+
+
+def milliseconds(value: float) -> str:
+    """A time in three digits."""
+    return f"{value:.3g} ms" if value < _NEXT else f"{value / 1000:.3g} s"
+
+
+_NEXT = 999.5
+"""What would be 1000 in three digits, and is 1 of the next unit."""
 
 
 def _parsed(option: str, text: str, units: dict[str, float] | dict[str, int], examples: str) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from tersor.stages.evaluate import METRICS, POINTS
 from tersor.stages.repair.figures import Figures, gain_db
 from tersor.stages.repair.goal import Goal, Verdict
-from tersor.stages.search.front import Judge, is_slower
+from tersor.stages.search.front import Judge, is_slower, is_too_noisy
+from tersor.stages.search.quantities import milliseconds, size
 from tersor.stages.search.result import Candidate
 
 _SMALLER = 1 / 1.05
@@ -72,8 +74,16 @@ def _merits(judge: Judge, reference: Candidate, pick: Candidate) -> list[str]:
     if judge.target.is_this_machine:
         found.append(speed(pick))
     else:
-        found.append(f"its activations take at least {size(pick.arena_bytes)}, float's {size(reference.arena_bytes)}")
+        found.append(_memory(reference, pick))
     return found
+
+
+def _memory(reference: Candidate, pick: Candidate) -> str:
+    if pick.measured_arena_bytes is None:
+        return f"its activations take at least {size(pick.arena_bytes)}, float's {size(reference.arena_bytes)}"
+    other = reference.measured_arena_bytes
+    beside = "float's is not to be had" if other is None else f"float's {size(other)}"
+    return f"its arena takes {size(pick.measured_arena_bytes)} in TensorFlow Lite Micro, {beside}"
 
 
 def _standing(goal: Goal, figures: Figures) -> str:
@@ -105,14 +115,35 @@ def _why_out(judge: Judge, pick: Candidate, item: Candidate) -> str:
         return f"it takes {_ratio(item)}, {pick.name} {_short_ratio(pick)}{_also(item, pick)}"
     mine, picks, what = item.size_bytes, pick.size_bytes, ""
     if not judge.target.is_this_machine:
-        mine, picks, what = mine + item.arena_bytes, picks + pick.arena_bytes, " with its activations"
+        what = " with its activations" if item.measured_arena_bytes is None else " with its arena"
+        mine, picks = mine + item.memory_bytes, picks + pick.memory_bytes
     if picks < mine * _SMALLER:
         faster = ", and not clearly faster" if judge.target.is_this_machine else ""
-        return f"it is {mine / picks:.2g} times as large as {pick.name}{what}{faster}"
+        return f"it is {mine / picks:.2g} times as large as {pick.name}{what}{faster}{looks_better(item, pick)}"
     if item.tuning is not None and pick.tuning is not None and gain_db(item.tuning, pick.tuning).interval[0] > 0:
-        return f"{pick.name} is as small and has less noise (SQNR {_db(item)} dB, {pick.name} {_db(pick)} dB)"
+        return (
+            f"{pick.name} is as small and has less noise (SQNR {_db(item)} dB, {pick.name} {_db(pick)} dB)"
+            f"{looks_better(item, pick)}"
+        )
     what = "as small and as fast" if judge.target.is_this_machine else "as small"
-    return f"it is {what} as {pick.name} and loses as much, as far as samples tell: nothing speaks for it"
+    alike = f"it is {what} as {pick.name} and loses as much, as far as samples tell: nothing speaks for it"
+    return alike + looks_better(item, pick)
+
+
+def looks_better(item: Candidate, pick: Candidate) -> str:
+    """Why a score that is higher than the pick's does not decide; "" where it is not higher, or surely so."""
+    if item.score is None or pick.score is None or item.change is None or pick.change is None:
+        return ""
+    metric, gain = item.score.metric, item.change.value - pick.change.value
+    if metric not in METRICS or not (-gain if metric == "mse" else gain) > 0:
+        return ""
+    if item.change.interval[0] > pick.change.interval[1] or item.change.interval[1] < pick.change.interval[0]:
+        return ""
+    much = f"{100 * abs(gain):.1f} points" if metric in POINTS else f"{abs(gain):.2g}"
+    return (
+        f"; that its {metric} is {much} {'lower' if metric == 'mse' else 'higher'} on these {item.score.samples} "
+        "samples is no more than chance makes, and does not count"
+    )
 
 
 def _also(item: Candidate, pick: Candidate) -> str:
@@ -124,7 +155,7 @@ def _also(item: Candidate, pick: Candidate) -> str:
 
 def _loses(goal: Goal, item: Candidate) -> str:
     """What it loses, on the samples where that is too much."""
-    limit = f"more than {100 * goal.max_drop:.3g} %"
+    limit = f"more than {goal.limit}"
     if item.reporting is not None and goal.verdict(item.reporting) is Verdict.MISSED:
         where = ""
         if item.tuning is not None and goal.verdict(item.tuning) is not Verdict.MISSED:
@@ -149,7 +180,8 @@ def loss(goal: Goal, figures: Figures) -> str:
             text = f"{verb} {figure} (95 %: {ends[0]:.1f} to {ends[1]:.1f})"
         if "expected" in readings and readings["expected"].value > goal.max_drop:
             text += (
-                f"; by the float model's confidence {100 * readings['expected'].value:.1f} points are to be expected"
+                f"; by the float model's confidence in the answers that change, {100 * readings['expected'].value:.1f} "
+                "points are to be expected"
             )
         return text
     (reading,) = readings.values()
@@ -169,19 +201,11 @@ def speed(item: Candidate) -> str:
     if timing is None:
         return "it could not be timed"
     low, high = timing.ratio_interval
+    if is_too_noisy(timing.ratio_interval):
+        return f"faster or slower than float, times here are too noisy to tell ({low:.2f} to {high:.2f} times its time)"
     if low <= 1 + _SAME and high >= 1 - _SAME:
         return f"as fast as float on this CPU, as far as {timing.runs} runs tell ({_short_ratio(item)} its time)"
     return f"{_ratio(item)} on this CPU"
-
-
-def size(count: int) -> str:
-    """Bytes as people read them."""
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.3g} kB"
-
-
-def milliseconds(value: float) -> str:
-    """A time as people read it."""
-    return f"{value:.3g} ms"
 
 
 def _short_ratio(item: Candidate) -> str:

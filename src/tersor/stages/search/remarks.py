@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from tersor.ir.graph import Model
-from tersor.stages.evaluate import Score
+from tersor.runtimes import tflite_micro
+from tersor.stages.evaluate import doubt
 from tersor.stages.examine import examine
 from tersor.stages.search.evidence import Evidence
-from tersor.stages.search.front import Judge
+from tersor.stages.search.front import AS_FAST, Judge
 from tersor.stages.search.journal import Journal
 from tersor.stages.search.result import Candidate
-
-_CHANCE = 2.0
-"""A float model that is right this many times as often as chance, or less, was given labels that are not its own."""
 
 
 def remarks(
@@ -22,7 +20,8 @@ def remarks(
     if evidence is None:
         found.append(
             "no data was given: only what needs none was made, and what it loses is not known. With --data (a few "
-            "hundred samples, with labels if there are any) integer flavours are made, too, and all losses are measured"
+            "hundred samples, with labels if there are any) integer flavours are made, too, dynamic and weight_only "
+            "are corrected, all losses are measured, and what loses too much is repaired"
         )
     if known:
         found.append(f"{known} candidates are from an earlier run of the same search; --fresh makes them anew")
@@ -30,13 +29,23 @@ def remarks(
         found.append("an earlier search in this folder was of another model, data, settings or version: made anew")
     if judge.target.is_this_machine and reference.timing is not None:
         low, high = reference.timing.ratio_interval
-        found.append(
-            f"times are of this CPU: another may rank candidates otherwise. The float model beside itself took "
-            f"{low:.2f} to {high:.2f} times its own time: so sure are times here"
-        )
+        beside = f"The float model beside itself took {low:.2f} to {high:.2f} times its own time"
+        if low * AS_FAST < 1 or high > AS_FAST:
+            found.append(
+                f"times are too noisy to rank candidates by: something else keeps this machine busy. {beside}; run it "
+                "again with --fresh when the machine is idle"
+            )
+        else:
+            found.append(
+                f"times are of this CPU: another may rank candidates otherwise. {beside}: so sure are times here"
+            )
     elif not judge.target.is_this_machine:
         found.append(
             f"times are of this CPU and say nothing about {judge.target.name}: they play no part in the choice"
+        )
+    if judge.target.is_micro and not tflite_micro.is_installed():
+        found.append(
+            f"arenas were not measured, and nothing was run in TensorFlow Lite Micro: {tflite_micro.MISSING} lets it be"
         )
     return tuple(found)
 
@@ -46,15 +55,6 @@ def doubts(evidence: Evidence | None, model: Model) -> tuple[str, ...]:
     if evidence is None:
         return ()
     found = examine(evidence.samples.calibration, evidence.samples.reporting, model)
-    return (*found, *hardly_right(evidence.held.score, evidence.held.outputs))
-
-
-def hardly_right(score: Score | None, outputs: int, what: str = "the float model itself") -> tuple[str, ...]:
-    """A float model that is hardly ever right is asked in the wrong way; `outputs` is the number of its classes."""
-    if score is None or score.metric != "top1" or outputs < 2 or score.value > _CHANCE / outputs:
-        return ()
-    text = (
-        f"{what} is right on {100 * score.value:.1f} % of the samples, hardly more than by chance: "
-        "look at the labels, the order of the classes and --mean, --std or --rescale before you believe any figure"
-    )
-    return (text,)
+    score = evidence.held.score
+    text = None if score is None else doubt(score)
+    return found if text is None else (*found, f"the float model itself: {text}")

@@ -58,6 +58,8 @@ class Candidate:
         warnings: what the user should know about it.
         tried: what repair tried, where it did.
         seconds: that making and measuring it took.
+        measured_arena_bytes: the least arena with which TensorFlow Lite Micro runs it on this machine; None where that
+            is not its runtime, or is not installed.
     """
 
     name: str
@@ -75,6 +77,17 @@ class Candidate:
     warnings: tuple[str, ...] = ()
     tried: tuple[Tried, ...] = ()
     seconds: float = 0.0
+    measured_arena_bytes: int | None = None
+
+    @property
+    def recipe_path(self) -> Path:
+        """Where its recipe lies: beside the file."""
+        return self.path.with_suffix(".recipe.toml")
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of an arena: measured where they were, else computed."""
+        return self.arena_bytes if self.measured_arena_bytes is None else self.measured_arena_bytes
 
     @property
     def change(self) -> Change | None:

@@ -22,6 +22,7 @@ class Target:
             for those that have a twin which is repaired instead, and only get what costs the device nothing.
         adjust: what the target changes in a preset.
         is_this_machine: whether time on this machine says something about the target.
+        is_micro: whether its runtime is TensorFlow Lite Micro, in which a file can be run here.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Target:
     repaired: Mapping[str, str] = field(default_factory=dict)
     adjust: Callable[[Recipe], Recipe] = lambda recipe: recipe
     is_this_machine: bool = False
+    is_micro: bool = False
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipes to try, by their names."""
@@ -67,6 +69,7 @@ TARGETS = {
             ("float32", "int8", "int16x8"),
             {"int8": "none", "int16x8": "none"},
             _integers_only,
+            is_micro=True,
         ),
     )
 }
