@@ -304,6 +304,18 @@ def test_labels_of_either_compared_model_give_classes_their_indices(cli: Cli, pa
     assert json.loads(both.out)["second"]["accuracy"]["value"] == json.loads(alone.out)["value"]
 
 
+def test_optimize_doubts_its_figures_before_it_makes_anything(cli: Cli, place: Path) -> None:
+    np.save(place / "x.npy", images(200))
+    answers = json.loads(cli("run", "net.tflite", "x.npy", "--json").out)
+    wrong = [(int(np.argmax(next(iter(found.values())))) + 1) % 5 for found in answers]
+    np.savez(place / "wrong.npz", x=images(200), y=wrong)
+    answer = cli("optimize", "net.tflite", "--data", "wrong.npz", "--target", "edge_tpu", "-o", "doubted")
+    doubt = "warning: the float model itself: top1 is 0 % on"
+    assert answer.err.count(doubt) == 1, answer.err
+    assert answer.err.index(doubt) < answer.err.index("is the pick")
+    assert "Before you believe the figures" in (place / "doubted" / "report.md").read_text()
+
+
 def test_compare_doubts_a_first_model_that_is_right_by_chance_only(cli: Cli, pair: Path) -> None:
     answers = json.loads(cli("run", "net.tflite", "xy.npz", "--json").out)
     wrong = [(int(np.argmax(next(iter(found.values())))) + 1) % 5 for found in answers]
