@@ -236,21 +236,31 @@ def test_compare_in_words_and_as_a_gate(cli: Cli, pair: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "change", "interval", "said"),
+    ("metric", "change", "interval", "lost", "said"),
     [
-        ("top1", -0.031, (-0.05, -0.01), "WORSE by 3.1 points of top1"),
-        ("top1", 0.031, (0.01, 0.05), "BETTER by 3.1 points of top1"),
-        ("top1", -0.031, (-0.07, 0.01), "as good in top1 (as far as 4 samples tell)"),
-        ("mse", 0.5, (0.2, 0.8), "WORSE by 0.5 of mse"),
-        ("mine:metric", 0.5, (0.2, 0.8), "mine:metric is 0.5 higher"),
-        (None, None, None, "the same answer on 75.0 % of 4 samples"),
+        ("top1", -0.031, (-0.05, -0.01), None, "WORSE by 3.1 points of top1"),
+        ("top1", 0.031, (0.01, 0.05), 0.05, "BETTER by 3.1 points of top1"),
+        ("top1", -0.031, (-0.07, 0.01), None, "as good in top1 (as far as 4 samples tell)"),
+        ("top1", -0.031, (-0.07, 0.01), 0.001, "as good in top1 (as far as 4 samples tell)"),
+        (
+            "top1",
+            -0.031,
+            (-0.07, 0.01),
+            0.05,
+            "likely WORSE: 5.0 points of top1 are to be expected from the answers that "
+            "change (measured: -3.1, which may be chance)",
+        ),
+        ("mse", 0.5, (0.2, 0.8), None, "WORSE by 0.5 of mse"),
+        ("mine:metric", 0.5, (0.2, 0.8), None, "mine:metric is 0.5 higher"),
+        (None, None, None, None, "the same answer on 75.0 % of 4 samples"),
     ],
 )
 def test_headline_of_a_comparison(
-    metric: str | None, change: float | None, interval: tuple[float, float] | None, said: str
+    metric: str | None, change: float | None, interval: tuple[float, float] | None, lost: float | None, said: str
 ) -> None:
     moved = None if change is None or interval is None else Change(change, interval)
-    figures = Figures(np.ones((4, 1)), np.full((4, 1), 0.1), np.array([0, 0, 0, 1.0]), None, moved, 0.9)
+    shares = None if lost is None else np.full(4, lost)
+    figures = Figures(np.ones((4, 1)), np.full((4, 1), 0.1), np.array([0, 0, 0, 1.0]), shares, moved, 0.9)
     times = Timing(2.0, 2.0, 2.0, 0.5, (0.48, 0.52), 2.0, 100)
     one, other = (Side(name, size, size, times, None) for name, size in (("a", 400), ("b", 100)))
     kind = "points" if metric == "top1" else "relative" if metric else "answers"
