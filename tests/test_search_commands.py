@@ -235,6 +235,12 @@ def test_compare_in_words_and_as_a_gate(cli: Cli, pair: Path) -> None:
     assert "float" not in missed.err
 
 
+LIKELY = (
+    "likely WORSE: 5.0 points of top1 are to be expected from the answers that change (measured: -3.1, which may be "
+    "chance)"
+)
+
+
 @pytest.mark.parametrize(
     ("metric", "change", "interval", "lost", "said"),
     [
@@ -247,8 +253,7 @@ def test_compare_in_words_and_as_a_gate(cli: Cli, pair: Path) -> None:
             -0.031,
             (-0.07, 0.01),
             0.05,
-            "likely WORSE: 5.0 points of top1 are to be expected from the answers that "
-            "change (measured: -3.1, which may be chance)",
+            LIKELY,
         ),
         ("mse", 0.5, (0.2, 0.8), None, "WORSE by 0.5 of mse"),
         ("mine:metric", 0.5, (0.2, 0.8), None, "mine:metric is 0.5 higher"),
