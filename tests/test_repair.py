@@ -710,7 +710,7 @@ def test_command_repairs_and_says_what_it_did(cli: Cli, place: Path) -> None:
     answer = cli(*quantize_demo("--algorithms", "none", "--max-drop", "2%"))
     assert answer.code == 0, answer.err
     titles, first, *_ = answer.out.splitlines()
-    assert titles.split()[:4] == ["int8:", "tried", "drop", "%"]
+    assert titles.split()[:4] == ["int8:", "tried", "points", "lost"]
     assert first.startswith("as asked")
     assert "goal reached" in answer.err
     assert "tuned on 70 samples, others than those calibrated and those reported on" in answer.err

@@ -29,6 +29,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.quant import QuantParams
 from tersor.numerics.histogram import Histogram
 from tersor.report import summary, words
+from tersor.report.columns import columns_of
 from tersor.report.document import Diagnosis, Document, Errors, Finding, Layer, document_of, read_document
 from tersor.report.files import write_files
 from tersor.report.layers import layer_part
@@ -37,6 +38,7 @@ from tersor.report.model_explorer import MEASURES, node_data
 from tersor.report.scale import Axis, labels, positive_axis, signed_axis, ticks
 from tersor.report.tables import candidates_csv, layers_csv
 from tersor.stages.debug.distributions import BARS, of_counts
+from tersor.stages.search.reasons import NOT_COUNTED
 
 HTML_PACKAGES = ("jinja2", "altair", "vl_convert")
 
@@ -244,7 +246,7 @@ def test_without_samples_nothing_is_said_of_accuracy() -> None:
     from tersor.report.page import render
 
     text = render(read)
-    assert "top1" not in text
+    assert "top1" not in text.partition('id="words"')[0]
     assert text.count('class="drawing"') == 1  # size and time
 
 
@@ -313,6 +315,22 @@ def test_reasons_against_others_stand_apart() -> None:
     found = summary.reasons(document_of(document()))
     assert found.first == ("int8 is the pick: it is the smallest that keeps the goal.",)
     assert found.others == ("dynamic is out: it takes 1.40 times the time of float.",)
+
+
+def test_a_rival_that_looks_better_is_not_hidden_among_the_others() -> None:
+    texts = ("int8 is the pick: it is small.", f"dynamic is out: its top1 {NOT_COUNTED}.", "float16 is out: too large.")
+    found = summary.reasons(document_of(document(reasons=list(texts))))
+    assert (found.first, found.others) == (texts[:2], texts[2:])
+
+
+def test_memory_of_this_machine_gives_way_to_a_measured_arena() -> None:
+    found = document()
+    assert [column.title for column in columns_of(document_of(found))][-2:] == ["Time", "Memory"]
+    found["candidates"][2]["measured_arena_bytes"] = 43_100
+    columns = columns_of(document_of(found))
+    assert [column.title for column in columns][-2:] == ["Time", "Arena"]
+    assert columns[-1].cell(document_of(found).candidates[2]).text == "43.1 kB"
+    assert "measured_arena_bytes" in candidates_csv(document_of(found)).splitlines()[0]
 
 
 # ---- axes and labels

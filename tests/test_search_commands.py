@@ -235,22 +235,37 @@ def test_compare_in_words_and_as_a_gate(cli: Cli, pair: Path) -> None:
     assert "float" not in missed.err
 
 
+LIKELY = (
+    "likely WORSE: 5.0 points of top1 are to be expected from the answers that change (measured: -3.1, which may be "
+    "chance)"
+)
+
+
 @pytest.mark.parametrize(
-    ("metric", "change", "interval", "said"),
+    ("metric", "change", "interval", "lost", "said"),
     [
-        ("top1", -0.031, (-0.05, -0.01), "WORSE by 3.1 points of top1"),
-        ("top1", 0.031, (0.01, 0.05), "BETTER by 3.1 points of top1"),
-        ("top1", -0.031, (-0.07, 0.01), "as good in top1 (as far as 4 samples tell)"),
-        ("mse", 0.5, (0.2, 0.8), "WORSE by 0.5 of mse"),
-        ("mine:metric", 0.5, (0.2, 0.8), "mine:metric is 0.5 higher"),
-        (None, None, None, "the same answer on 75.0 % of 4 samples"),
+        ("top1", -0.031, (-0.05, -0.01), None, "WORSE by 3.1 points of top1"),
+        ("top1", 0.031, (0.01, 0.05), 0.05, "BETTER by 3.1 points of top1"),
+        ("top1", -0.031, (-0.07, 0.01), None, "as good in top1 (as far as 4 samples tell)"),
+        ("top1", -0.031, (-0.07, 0.01), 0.001, "as good in top1 (as far as 4 samples tell)"),
+        (
+            "top1",
+            -0.031,
+            (-0.07, 0.01),
+            0.05,
+            LIKELY,
+        ),
+        ("mse", 0.5, (0.2, 0.8), None, "WORSE by 0.5 of mse"),
+        ("mine:metric", 0.5, (0.2, 0.8), None, "mine:metric is 0.5 higher"),
+        (None, None, None, None, "the same answer on 75.0 % of 4 samples"),
     ],
 )
 def test_headline_of_a_comparison(
-    metric: str | None, change: float | None, interval: tuple[float, float] | None, said: str
+    metric: str | None, change: float | None, interval: tuple[float, float] | None, lost: float | None, said: str
 ) -> None:
     moved = None if change is None or interval is None else Change(change, interval)
-    figures = Figures(np.ones((4, 1)), np.full((4, 1), 0.1), np.array([0, 0, 0, 1.0]), None, moved, 0.9)
+    shares = None if lost is None else np.full(4, lost)
+    figures = Figures(np.ones((4, 1)), np.full((4, 1), 0.1), np.array([0, 0, 0, 1.0]), shares, moved, 0.9)
     times = Timing(2.0, 2.0, 2.0, 0.5, (0.48, 0.52), 2.0, 100)
     one, other = (Side(name, size, size, times, None) for name, size in (("a", 400), ("b", 100)))
     kind = "points" if metric == "top1" else "relative" if metric else "answers"
@@ -302,6 +317,18 @@ def test_labels_of_either_compared_model_give_classes_their_indices(cli: Cli, pa
     assert both.code == 0, both.err
     assert "classes have the indices that the model's labels give their names" in both.err
     assert json.loads(both.out)["second"]["accuracy"]["value"] == json.loads(alone.out)["value"]
+
+
+def test_optimize_doubts_its_figures_before_it_makes_anything(cli: Cli, place: Path) -> None:
+    np.save(place / "x.npy", images(200))
+    answers = json.loads(cli("run", "net.tflite", "x.npy", "--json").out)
+    wrong = [(int(np.argmax(next(iter(found.values())))) + 1) % 5 for found in answers]
+    np.savez(place / "wrong.npz", x=images(200), y=wrong)
+    answer = cli("optimize", "net.tflite", "--data", "wrong.npz", "--target", "edge_tpu", "-o", "doubted")
+    doubt = "warning: the float model itself: top1 is 0 % on"
+    assert answer.err.count(doubt) == 1, answer.err
+    assert answer.err.index(doubt) < answer.err.index("is the pick")
+    assert "Before you believe the figures" in (place / "doubted" / "report.md").read_text()
 
 
 def test_compare_doubts_a_first_model_that_is_right_by_chance_only(cli: Cli, pair: Path) -> None:

@@ -92,7 +92,15 @@ def command(
         try:
             with live(wish.minutes) as (progress, announce):
                 found = search(
-                    loaded, output, dataset, evaluation, wish, progress=progress, announce=announce, engine=engine
+                    loaded,
+                    output,
+                    dataset,
+                    evaluation,
+                    wish,
+                    progress=progress,
+                    announce=announce,
+                    warn=console.warn,
+                    engine=engine,
                 )
         except KeyboardInterrupt:
             console.warn("interrupted before there was a result; the same command goes on from what is done")
@@ -110,7 +118,7 @@ def command(
             console.err.print(line, markup=False)
         console.say(search_notes(found, report, is_narrow=is_narrow))
         console.note(f"to read: {pages[0]}" if missing is None else f"to read: {pages[0]}; {missing}")
-    console.say((), search_warnings(found))
+    console.say((), (text for text in search_warnings(found) if text not in found.doubts))  # these are said already
     if found.interrupted:
         sys.exit(_INTERRUPTED)
     limits = wish.limits

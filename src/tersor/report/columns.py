@@ -61,9 +61,10 @@ def _is_faster(item: Candidate) -> bool:
 
 
 def columns_of(found: Document) -> list[Column]:
-    """Those with any figure at all."""
+    """Those with any figure at all; what a device needs says more than what this machine does."""
     everything = (found.reference, *found.candidates)
-    return [column for column in _COLUMNS if any(column.cell(item).text for item in everything)]
+    given = [column for column in _COLUMNS if any(column.cell(item).text for item in everything)]
+    return [column for column in given if column is not _MEMORY or _ARENA not in given]
 
 
 def _accuracy(item: Candidate) -> Cell:
@@ -117,6 +118,9 @@ def _sqnr(item: Candidate) -> Cell:
     return Cell(words.sqnr(item), 1e9 if item.is_exact else item.sqnr_db)
 
 
+_ARENA = Column("Arena", "the least with which TensorFlow Lite Micro runs it, on the machine that measured", _arena)
+_MEMORY = Column("Memory", "by which the process grows at most when it loads and runs the file", _memory)
+
 _COLUMNS = (
     Column("Accuracy", "the metric on samples that nothing was chosen by", _accuracy),
     Column("Change", "against the float model on the same samples", _change),
@@ -124,6 +128,6 @@ _COLUMNS = (
     Column("SQNR", "signal over quantization noise at the outputs; more is better", _sqnr),
     Column("Size", "of the file", _size),
     Column("Time", "median of a run on the machine that measured", _time),
-    Column("Arena", "the least with which TensorFlow Lite Micro runs it, on the machine that measured", _arena),
-    Column("Memory", "by which the process grows at most when it loads and runs the file", _memory),
+    _ARENA,
+    _MEMORY,
 )

@@ -42,7 +42,7 @@ def repair_table(found: Repair) -> Table:
     return table
 
 
-_TITLES = {"points": "drop %", "relative": "drop %", "answers": "changed %", "noise": "noise %"}
+_TITLES = {"points": "points lost", "relative": "drop %", "answers": "changed %", "noise": "noise %"}
 
 
 def repair_notes(found: Repair) -> list[str]:
@@ -55,7 +55,7 @@ def repair_notes(found: Repair) -> list[str]:
 
 def verdict(found: Repair) -> str:
     """A sentence that says whether the goal is reached, by which figures, on how many samples."""
-    seen = ", ".join(_reading(item) for item in found.goal.readings(found.figures))
+    seen = ", ".join(_reading(found.goal, item) for item in found.goal.readings(found.figures))
     figures = f"{seen} on {found.figures.samples} samples that nothing was chosen by"
     if found.verdict is Verdict.SHOWN:
         return f"goal reached ({found.goal}): {figures}"
@@ -107,7 +107,8 @@ def _instead(found: Repair, trial: Trial) -> str:
     reading = found.goal.readings(trial.figures)[0]
     per_channel = found.recipe.scheme.granularity != trial.recipe.scheme.granularity
     where = "with a scale per channel" if per_channel else "everywhere"
-    return f"; {trial.recipe.name} {where}: {reading.name} {_percent(reading.value)} % on the tuning samples"
+    figure = f"{_percent(reading.value)} {found.goal.unit}"
+    return f"; {trial.recipe.name} {where}: {reading.name} {figure} on the tuning samples"
 
 
 def _step(goal: Goal, step: Step) -> dict[str, Any]:
@@ -143,9 +144,9 @@ def _interval(value: float, interval: tuple[float, float]) -> dict[str, Any]:
     return {"value": finite(value), "interval": [finite(bound) for bound in interval]}
 
 
-def _reading(reading: Reading) -> str:
+def _reading(goal: Goal, reading: Reading) -> str:
     low, high = reading.interval
-    return f"{reading.name} {_percent(reading.value)} % [{_percent(low)}, {_percent(high)}]"
+    return f"{reading.name} {_percent(reading.value)} {goal.unit} [{_percent(low)}, {_percent(high)}]"
 
 
 def _percent(share: float) -> str:

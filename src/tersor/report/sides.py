@@ -72,6 +72,10 @@ def profile_to_dict(found: Profile, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+_SLIGHT = 0.002
+"""A loss that is to be expected is said from here, a fifth of a point."""
+
+
 def pair_headline(pair: Pair, goal: Goal) -> str:
     """What somebody in a hurry wants to know of the second, B, beside the first, A."""
     parts = [_quality(pair, goal), words.times_smaller(pair.second.size_bytes / pair.first.size_bytes)]
@@ -93,6 +97,12 @@ def _quality(pair: Pair, goal: Goal) -> str:
             return f"noise of {100 * 10 ** (-figures.sqnr_db / 10):.2g} % of the signal"
         return f"the same answer on {100 * figures.agreement:.1f} % of {figures.samples} samples"
     if not change.is_significant:
+        expected = next((item for item in goal.readings(figures) if item.name == "expected"), None)
+        if expected is not None and expected.interval[0] > _SLIGHT:
+            return (
+                f"likely WORSE: {100 * expected.value:.1f} points of {metric} are to be expected from the answers that "
+                f"change (measured: {100 * change.value:+.1f}, which may be chance)"
+            )
         return f"as good in {metric} (as far as {figures.samples} samples tell)"
     much = f"{100 * abs(change.value):.1f} points" if goal.kind == "points" else f"{abs(change.value):.3g}"
     if metric not in METRICS:

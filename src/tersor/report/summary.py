@@ -10,6 +10,7 @@ from tersor.report.document import Accuracy, Candidate, Document
 from tersor.stages.evaluate import SHARES
 from tersor.stages.search.front import is_too_noisy
 from tersor.stages.search.quantities import milliseconds, size
+from tersor.stages.search.reasons import NOT_COUNTED
 
 HERE = "cpu"
 """The target that is timed on the machine that measures."""
@@ -77,9 +78,9 @@ class Reasons:
 
 
 def reasons(found: Document) -> Reasons:
-    """The sentences of a search, those about others apart."""
+    """The sentences of a search, those about others apart, but for rivals that look better than the pick."""
     names = tuple(f"{item.name} is out" for item in found.candidates)
-    others = tuple(item for item in found.reasons if item.startswith(names)) if names else ()
+    others = tuple(item for item in found.reasons if item.startswith(names) and NOT_COUNTED not in item)
     return Reasons(tuple(item for item in found.reasons if item not in others), others)
 
 

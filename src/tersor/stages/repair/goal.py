@@ -94,7 +94,12 @@ class Goal:
     def limit(self) -> str:
         """What may be lost, in words: points of a share, else percent."""
         figure = f"{100 * self.max_drop:.3g}"
-        return f"{figure} {_points(figure)}" if self.kind == "points" else f"{figure} %"
+        return f"{figure} {'point' if figure == '1' and self.kind == 'points' else self.unit}"
+
+    @property
+    def unit(self) -> str:
+        """What a hundredth is called."""
+        return "points" if self.kind == "points" else "%"
 
     def readings(self, figures: Figures) -> tuple[Reading, ...]:
         """The estimates that the goal is judged by, the one with the least noise first."""
@@ -184,10 +189,6 @@ def parse_drop(text: str) -> float:
 def _error(values: Array) -> float:
     """Standard error of a mean."""
     return float(np.std(values, ddof=1)) / math.sqrt(values.size) if values.size > 1 else math.inf
-
-
-def _points(figure: str) -> str:
-    return "point" if figure == "1" else "points"
 
 
 def _db(share: float) -> str:

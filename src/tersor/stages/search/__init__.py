@@ -84,6 +84,7 @@ def search(
     *,
     progress: Progress | None = None,
     announce: Callable[[Standing], None] | None = None,
+    warn: Callable[[str], None] | None = None,
     engine: Engine | None = None,
 ) -> Search:
     """Make every variant that makes sense for a target, measure all, and pick one.
@@ -100,6 +101,7 @@ def search(
         wish: target, limits, numbers of samples, time.
         progress: told what is going on.
         announce: told how far it is and what is best so far.
+        warn: told at once why figures may not be what they seem; it is part of the result, too.
         engine: the process to run in; by default one of its own.
 
     Raises:
@@ -123,6 +125,10 @@ def search(
         tflite.write(float_model, float_path)
         told = progress or (lambda _what, _done, _total: None)
         evidence = _evidence(float_model, float_path, data, evaluation, wish, runner, told)
+        doubted = doubts(evidence, model)
+        if warn is not None:
+            for text in doubted:
+                warn(text)
         journal = Journal(folder, _key(float_model, evidence, wish, target), fresh=wish.fresh)
         deadline = started + 60 * wish.minutes
         calibration = None if evidence is None else evidence.samples.calibration
@@ -148,7 +154,7 @@ def search(
         assert pick is not None
         place.write_recipes(course.candidates, evidence)
         place.write_pick(pick, evidence)
-    found = _Found(wish, place, judge, evidence, course, reference, pick)
+    found = _Found(wish, place, judge, evidence, course, reference, pick, doubted)
     return found.search(time.monotonic() - started)
 
 
@@ -163,6 +169,7 @@ class _Found:
     course: Course
     reference: Candidate
     pick: Candidate
+    doubts: tuple[str, ...]
 
     def search(self, seconds: float) -> Search:
         """The result."""
@@ -189,7 +196,7 @@ class _Found:
             seconds=seconds,
             interrupted=self.course.interrupted,
             notes=remarks(judge, self.reference, evidence, self.course.journal, self.course.known),
-            doubts=doubts(evidence, self.place.model),
+            doubts=self.doubts,
         )
 
 

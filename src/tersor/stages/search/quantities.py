@@ -22,10 +22,12 @@ def parse_seconds(option: str, text: str) -> float:
 
 def size(count: int) -> str:
     """Bytes in three digits."""
+    if count < 10**3:
+        return f"{count} bytes"
     for unit, name in ((10**3, "kB"), (10**6, "MB"), (10**9, "GB")):
-        if 1 <= count / unit < _NEXT:
+        if count / unit < _NEXT:
             return f"{count / unit:.3g} {name}"
-    return f"{count} bytes" if count < 10**3 else f"{count / 10**9:.0f} GB"
+    return f"{count / 10**9:.0f} GB"
 
 
 def milliseconds(value: float) -> str:

@@ -19,6 +19,10 @@ _SAME = 0.02
 """Times whose ratio is this near to 1 are called the same, whatever its interval: so far is a file from itself."""
 
 
+NOT_COUNTED = "is no more than chance makes, and does not count"
+"""What is said of a figure of a rival that is better than the pick's."""
+
+
 def reasons_for(judge: Judge, reference: Candidate, pick: Candidate, out: Mapping[str, str]) -> tuple[str, ...]:
     """Sentences: what the pick is, how its goal stands, and why each other is out."""
     return (
@@ -142,7 +146,7 @@ def looks_better(item: Candidate, pick: Candidate) -> str:
     much = f"{100 * abs(gain):.1f} points" if metric in POINTS else f"{abs(gain):.2g}"
     return (
         f"; that its {metric} is {much} {'lower' if metric == 'mse' else 'higher'} on these {item.score.samples} "
-        "samples is no more than chance makes, and does not count"
+        f"samples {NOT_COUNTED}"
     )
 
 
