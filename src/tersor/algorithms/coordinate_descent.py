@@ -7,8 +7,8 @@ tap of a kernel loses another can make up for.
 
 The layer-wise objective is that of AdaRound (Nagel et al. 2020, arXiv 2004.10568, equation 13) and GPTQ (Frantar et
 al. 2023, arXiv 2210.17323); the descent that of cyclic coordinate minimization. Costs K steps on [outputs, K] numbers a
-sweep, and nothing in size or latency. It hurts where C is known from few positions and K is large: the recipe's `fan_in_limit` keeps it to small
-layers, depthwise ones above all, which gain most.
+sweep, and nothing in size or latency. It hurts where C is known from few positions and K is large: the recipe's
+`fan_in_limit` keeps it to small layers, depthwise ones above all, which gain most.
 """
 
 from __future__ import annotations
