@@ -78,20 +78,23 @@ def main() -> None:
     parser.add_argument("--kws", type=Path)
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs" / "benchmarks")
     parser.add_argument("--only", nargs="*", help="networks to measure; the figures of others stay")
+    parser.add_argument("--flavours", nargs="*", default=[*FLAVOURS, *FLOAT_FLAVOURS], help="likewise for flavours")
     parser.add_argument("--defaults", action="store_true", help="only what the presets do")
     parser.add_argument("--draws", type=int, default=1, help="how often to calibrate on other samples")
     arguments = parser.parse_args()
     path = arguments.output / "algorithms.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() and arguments.only else []
+    part = arguments.only or len(arguments.flavours) < len(FLAVOURS) + len(FLOAT_FLAVOURS)
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() and part else []
     for name, model, samples, labels, pool in networks(arguments.data, arguments.kws):
         if arguments.only and name not in arguments.only:
             continue
-        rows = [row for row in rows if row["network"] != name]
+        rows = [row for row in rows if row["network"] != name or row["flavour"] not in arguments.flavours]
         for draw in range(arguments.draws):
             order = np.random.default_rng(draw).permutation(pool) if draw else np.arange(pool)
             rest = order[CALIBRATION:] if pool == len(samples) else np.arange(pool, len(samples))
             parts = [samples[place] for place in order[:CALIBRATION]], [samples[place] for place in rest]
-            for row in measured(name, model, *parts, labels[rest], defaults=arguments.defaults):
+            own = [item for item in arguments.flavours if item in FLAVOURS or not name.startswith(MADE)]
+            for row in measured(name, model, *parts, labels[rest], own, defaults=arguments.defaults):
                 rows.append(row | {"draw": draw})
                 print(rows[-1], flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -165,7 +168,14 @@ def photos(folder: Path) -> tuple[list[Any], Any]:
 
 
 def measured(
-    name: str, model: Any, calibration: list[Any], samples: list[Any], labels: Any, *, defaults: bool
+    name: str,
+    model: Any,
+    calibration: list[Any],
+    samples: list[Any],
+    labels: Any,
+    flavours: list[str],
+    *,
+    defaults: bool,
 ) -> Iterator[dict[str, Any]]:
     """A row for each flavour and list of algorithms, measured on samples that are not those of the calibration."""
     from tersor.recipe import adjusted, load_recipe
@@ -175,7 +185,7 @@ def measured(
     model = optimize(model)
     with Engine() as engine:
         wanted = answers(engine, model, samples)
-        for flavour in FLAVOURS if name.startswith(MADE) else (*FLAVOURS, *FLOAT_FLAVOURS):
+        for flavour in flavours:
             preset, _, tensor = flavour.partition(" ")
             recipe = adjusted(load_recipe(preset), per_tensor=bool(tensor), interface="float32", allow_float=True)
             lists = OUTLIER_LISTS if name.startswith(MADE) else LISTS if recipe.needs_calibration else FLOAT_LISTS
@@ -265,14 +275,13 @@ def page(rows: list[dict[str, Any]]) -> str:
     ]
     for network in dict.fromkeys(row["network"] for row in rows):
         own = [row for row in rows if row["network"] == network]
-        draws = len({row["draw"] for row in own})
         top1 = np.mean([row["float_top1"] for row in own])
-        labelled = "" if network.startswith(MADE) else f"; float top-1 {top1:.1%}"
+        labelled = "" if network.startswith(MADE) else f", float top-1 {top1:.1%}"
         lines += [
             "",
             f"## {network[0].upper()}{network[1:]}",
             "",
-            f"Draws of {CALIBRATION} samples to calibrate on: {draws}; {own[0]['samples']} measured on{labelled}.",
+            f"{own[0]['samples']} samples measured on{labelled}.",
         ]
         for flavours in (FLAVOURS, FLOAT_FLAVOURS):
             lines += table([row for row in own if row["flavour"] in flavours], flavours)
@@ -283,8 +292,10 @@ def table(rows: list[dict[str, Any]], flavours: tuple[str, ...]) -> list[str]:
     """The lines of a network's table of some flavours; none without rows."""
     if not rows:
         return []
-    header = "| algorithms | " + " | ".join(f"{flavour} | cost" for flavour in flavours) + " |"
-    lines = ["", header, "|---|" + "---|---|" * len(flavours)]
+    draws = len({row["draw"] for row in rows})
+    title = f"{draws} draw{'s' if draws > 1 else ''} of {CALIBRATION}"
+    lines = ["", f"| {title} | " + " | ".join(f"{flavour} | cost" for flavour in flavours) + " |"]
+    lines.append("|---|" + "---|---|" * len(flavours))
     for title in dict.fromkeys(row["algorithms"] for row in rows):
         own = [[r for r in rows if (r["flavour"], r["algorithms"]) == (flavour, title)] for flavour in flavours]
         lines.append(f"| {title} | " + " | ".join(map(cell, own)) + " |")
