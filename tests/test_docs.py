@@ -21,8 +21,9 @@ from docs_output import is_shown
 from tersor.recipe import load_recipe
 
 DOCS = ROOT / "docs"
+_RUN = ("console", "sh", "python")
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("demo/*.md"), *ROOT.glob("examples/*.md")])
-RUN = [page for page in PAGES if any(block.language in ("console", "sh", "python") for block in blocks(page))]
+RUN = [page for page in PAGES if any(block.language in _RUN for block in blocks(page))]
 
 _WRITE = "TERSOR_WRITE_DOCS" in os.environ
 _TIME_LIMIT = 300
@@ -70,7 +71,7 @@ def test_blocks_run(page: Path, tmp_path: Path, prepared: dict[str, str], subtes
     make_files(tmp_path, whole=page.parent.name == "tutorials")
     printed: dict[Command, list[str]] = {}
     for block in blocks(page):
-        if block.language not in ("console", "sh", "python") or "not run" in block.marks:
+        if "not run" in block.marks or (block.language not in _RUN and "file" not in block.marks):
             continue
         with subtests.test(msg=f"{page.name}:{block.line}"):
             for need in filter(None, block.marks.get("needs", "").split(", ")):
@@ -110,6 +111,7 @@ def run_commands(
             assert any(folder.rglob(Path(name).name)), f"{name} is shown and not written\n{told}"
         if varies or not command.shown:
             continue
+        assert "(output)" not in command.shown or _WRITE, "run: make docs"
         if _WRITE and "..." not in "".join(command.shown):
             printed[command] = lines
         else:
