@@ -6,6 +6,8 @@
     <!-- not run: why -->            the block is left alone
     <!-- file: NAME -->              the block is written into this file, for those below it
 
+A page that says `<!-- all test images -->` has them all, as its reader does; the others have a part, which is quicker.
+
 A `console` block holds commands after `$ ` with what they print, an `sh` block commands alone, a `python` block a
 program.
 """
