@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ import pytest
 from docs_blocks import Block, Command, blocks
 from docs_files import ROOT, make_files
 from docs_output import is_shown
-from tersor.recipe import load_recipe
+from tersor.recipe import Recipe, Rule, Scheme, load_recipe
+from tersor.registry import names
 
 DOCS = ROOT / "docs"
 _RUN = ("console", "sh", "python")
@@ -202,6 +204,18 @@ def test_index_names_every_page() -> None:
     assert {page for page in PAGES if DOCS in page.parents and page.parent != DOCS / "adr"} - linked == {
         DOCS / "README.md"
     }
+
+
+@pytest.mark.parametrize("rib", ["algorithms", "observers"])
+def test_tables_by_hand_have_every_plugin(rib: str) -> None:
+    table = (DOCS / "reference" / f"{rib}.md").read_text("utf-8").partition("## Each in full")[0]
+    assert [name for name in names(rib) if f"\n| `{name}`" not in table] == []
+
+
+def test_keys_of_recipes_are_documented() -> None:
+    page = (DOCS / "reference" / "recipes.md").read_text("utf-8")
+    keys = {item.name for kind in (Recipe, Scheme, Rule) for item in fields(kind)} - {"name", "scheme"}
+    assert {key for key in keys if not re.search(rf"^(\[\[)?{key}\b", page, re.MULTILINE)} == set()
 
 
 def test_generated_parts_are_what_the_program_says() -> None:
