@@ -36,8 +36,7 @@ def _first(command: Any) -> str:
 
 
 def _command(name: str, item: Any) -> list[str]:
-    own = inspect.signature(importlib.import_module(f"tersor.cli.{name}").command, eval_str=True)
-    used = [part.annotation for part in own.parameters.values() if is_dataclass(part.annotation)]
+    used = _groups(name)
     elsewhere = {field.name for group in used for field in fields(group)}
     arguments = [part for part in item.params if part.param_type_name == "argument" and not part.hidden]
     options = [part for part in item.params if part.param_type_name != "argument" and part.name not in elsewhere]
@@ -46,16 +45,27 @@ def _command(name: str, item: Any) -> list[str]:
     return [
         f"```text\n{usage}\n```",
         paragraphs(inspect.cleandoc(item.help)),
-        table(["argument", "what it is"], ([f"`{_metavar(part)}`", part.help or ""] for part in arguments)),
+        table(["argument", "what it is"], _described(arguments)) if arguments else "",
         _options(part for part in options if part.name != "help" and not part.hidden),
         f"And the options for {'; '.join(links)}." if links else "",
     ]
 
 
+def _groups(name: str) -> list[Any]:
+    """The groups of options that a command takes."""
+    signature = inspect.signature(importlib.import_module(f"tersor.cli.{name}").command, eval_str=True)
+    return [part.annotation for part in signature.parameters.values() if is_dataclass(part.annotation)]
+
+
 def _shared(found: Any, group: Any) -> Iterable[Any]:
-    wanted = [field.name for field in fields(group)]
-    known = {part.name: part for item in found.commands.values() for part in item.params if part.name in wanted}
-    return [known[name] for name in wanted]
+    """The options of a group, as a command has them that takes it."""
+    item = next(item for name, item in found.commands.items() if group in _groups(name))
+    known = {part.name: part for part in item.params}
+    return [known[field.name] for field in fields(group)]
+
+
+def _described(arguments: Iterable[Any]) -> Iterable[list[str]]:
+    return ([f"`{_metavar(part)}`", part.help or ""] for part in arguments)
 
 
 def _options(options: Iterable[Any]) -> str:
