@@ -10,7 +10,7 @@ MEDIAPIPE := .venv-mediapipe
 MLTK := .venv-mltk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit test-tensorflow test-readers benchmark constraints clean
+.PHONY: help demo test lint unit test-tensorflow test-readers docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,6 +63,10 @@ test-tensorflow: $(TENSORFLOW)/ready $(FLEX)/ready ## run the tests that need Te
 test-readers: $(VENV)/ready $(MEDIAPIPE)/ready $(MLTK)/ready ## have MediaPipe and MLTK read what we write (Python 3.9 to 3.12)
 	TERSOR_MEDIAPIPE_PYTHON=$(CURDIR)/$(MEDIAPIPE)/bin/python TERSOR_MLTK_PYTHON=$(CURDIR)/$(MLTK)/bin/python \
 	    $(BIN)/pytest tests/test_mediapipe.py tests/test_params.py
+
+docs: $(VENV)/ready ## write what the reference says of commands and plugins, and the output that pages show
+	$(BIN)/python docs/generate.py
+	TERSOR_WRITE_DOCS=1 $(BIN)/pytest -q -n auto tests/test_docs.py
 
 benchmark: $(VENV)/ready ## measure tersor beside its peers (in environments of their own) and rewrite docs and README
 	$(BIN)/python benchmarks/peers.py --work out/peers

@@ -24,7 +24,7 @@ def command(
     ],
     second: Annotated[Path, typer.Argument(metavar="B", help="What is compared with it.", show_default=False)],
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
-    metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
+    metric: options.Metric = None,
     max_drop: Annotated[
         str | None,
         typer.Option(metavar="1%", help="End with code 9 if B loses more than this against A.", show_default=False),

@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 
 _WIDE = 200
-"""Columns where there is no terminal: a file or another program has no edge to wrap at."""
+"""Columns of tables where there is no terminal: a file or another program has no edge to wrap at."""
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 for console in (out, err):
     if not console.is_terminal:
         console.width = _WIDE
+        console.soft_wrap = True
 
 
 def print_json(value: Any) -> None:

@@ -12,7 +12,7 @@ from tersor.cli import groups, options
 def command(
     model: options.ModelPath,
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
-    metric: Annotated[str, typer.Option(metavar="top1|top5|mse|auc|module:function")] = "top1",
+    metric: Annotated[str, typer.Option(metavar=options.METRICS, help=options.METRIC_HELP)] = "top1",
     kernels: options.Kernels = "xnnpack",
     as_json: options.Json = False,
     *,

@@ -56,7 +56,7 @@ def command(
         typer.Option(min=1, help="Samples to calibrate on; 100, or fewer where there are few.", show_default=False),
     ] = None,
     eval_samples: Annotated[int, typer.Option(min=1, help="Samples to report on, at most.")] = 1000,
-    metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
+    metric: options.Metric = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a run that is timed.")] = 1,
     labels: options.Labels = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make anew what an earlier run of the same made.")] = False,

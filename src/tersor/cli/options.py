@@ -139,6 +139,16 @@ Islands = Annotated[
 MaxMinutes = Annotated[float, typer.Option(min=0, help="Try nothing further after this.", rich_help_panel=_REPAIR)]
 Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
 
+METRICS = "top1|top5|mse|auc|module:function"
+METRIC_HELP = (
+    "What outputs are judged by: the share of right answers (top1, top5), mean squared error, area under the ROC "
+    "curve, or a Python function of output and label that gives a number."
+)
+Metric = Annotated[
+    str | None,
+    typer.Option(metavar=METRICS, help=f"{METRIC_HELP} Default: top1 where there are labels.", show_default=False),
+]
+
 DATA_HELP = (
     "A folder of images or .wav files (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or "
     "module:function."

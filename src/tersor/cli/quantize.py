@@ -50,7 +50,7 @@ def command(
     ] = 1,
     samples: Annotated[int, typer.Option(min=1, help="Samples to calibrate on; the others are measured on.")] = 100,
     eval_samples: Annotated[int, typer.Option(min=1, help="Samples to measure on, at most.")] = 1000,
-    metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
+    metric: options.Metric = None,
     observer: Annotated[
         str | None,
         typer.Option(
