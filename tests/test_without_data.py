@@ -180,6 +180,30 @@ def test_equations_find_the_mean_of_the_input() -> None:
     assert expected_values(model.graph)["x"].doubt.max() > 100, "two equations do not say what four means are"
 
 
+@pytest.mark.parametrize("others", [0, 3])
+def test_equations_of_depthwise_layers_are_those_of_their_matrix(others: int) -> None:
+    """Whose other weights are 0; with other layers that read the value, all equations count."""
+    found = []
+    for depthwise in (True, False):
+        net = Net()
+        kernel = np.random.default_rng(3).normal(size=(3, 3, 4)) + 0.5
+        if depthwise:
+            operands = [net.x, *(net.builder.constant(f"it/{n}", v.astype(np.float32)) for n, v in
+                                 (("weights", kernel[None]), ("bias", np.zeros(4))))]  # fmt: skip
+            options = {"stride_w": 1, "stride_h": 1, "depth_multiplier": 1}
+            y = net.builder.op("DEPTHWISE_CONV_2D", operands, [1, SIZE, SIZE, 4], options, name="it")
+        else:
+            y = net.conv(net.x, np.eye(4)[:, None, None] * kernel[None], "it")
+        net.builder.note(y, Normal((0.5, -1.0, 2.0, 0.0), (1.0, 2.0, 0.0, 0.5)))
+        outputs = [y, *([net.normalized(others)] if others else [])]
+        found.append(expected_values(optimize(net.builder.model(outputs)).graph)["x"])
+    assert found[0].mean == pytest.approx(found[1].mean, rel=1e-3)
+    if not others:
+        assert found[0].doubt == pytest.approx(found[1].doubt, rel=1e-3)
+    else:  # what contradicts is seen twice
+        assert (found[0].doubt >= found[1].doubt).all()
+
+
 def test_statistics_that_contradict_each_other_are_doubted() -> None:
     """As after training on with frozen statistics."""
     doubts = []

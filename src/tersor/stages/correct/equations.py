@@ -53,16 +53,30 @@ def improved(graph: Graph, tensor: Tensor, known: Expected | None) -> Expected |
     """
     layers = _stating(graph, tensor)
     channels = tensor.shape[-1]
-    equations = sum(len(layer.bias) for layer in layers)
-    if not layers or max(channels, equations) > _MOST:
-        return known
+    for own in ([item for item in layers if item.depthwise == depthwise] for depthwise in (True, False)):
+        if own and max(channels, sum(len(layer.bias) for layer in own)) <= _MOST:
+            prior = known or Expected(np.zeros(channels), np.full(channels, _UNKNOWN))
+            known = _observed(graph, prior, own)
+    return known
+
+
+def _observed(graph: Graph, prior: Expected, layers: list[Weighted]) -> Expected:
+    """What is known after the equations of some layers, all of them depthwise or none."""
     systems = [_equations(graph, layer) for layer in layers]
     matrix, wanted, errors = (np.concatenate(parts) for parts in zip(*systems, strict=True))
-    prior = known or Expected(np.zeros(channels), np.full(channels, _UNKNOWN))
-    prior_variance, errors = _above_zero(prior.doubt**2), _above_zero(errors**2)
-    missed = wanted - matrix @ prior.mean
-    contradiction = max(float(np.mean(missed**2 / (matrix**2 @ prior_variance + errors))), 1.0)
-    step, left = _step(matrix, prior_variance, errors, missed)
+    variance, errors = _above_zero(prior.doubt**2), _above_zero(errors**2)
+    if layers[0].depthwise:  # an equation for each channel
+        matrix = matrix.reshape(len(layers), -1)
+        missed = (wanted - (matrix * prior.mean).reshape(-1)).reshape(matrix.shape)
+        errors = errors.reshape(matrix.shape)
+        expected = matrix**2 * variance + errors
+        left = 1 / (1 / variance + np.sum(matrix**2 / errors, axis=0))
+        step = left * np.sum(matrix * missed / errors, axis=0)
+    else:
+        missed = wanted - matrix @ prior.mean
+        expected = matrix**2 @ variance + errors
+        step, left = _step(matrix, variance, errors, missed)
+    contradiction = max(float(np.mean(missed**2 / expected)), 1.0)
     return Expected(prior.mean + step, np.sqrt(np.maximum(left, 0.0) * contradiction), prior.deviation)
 
 
@@ -87,9 +101,9 @@ def _above_zero(variances: Array) -> Array:
 
 
 def on_means(graph: Graph, layer: Weighted) -> Array:
-    """What a layer makes of the means of its input's channels, [O, channels]."""
+    """What a layer makes of the means of its input's channels, [O, channels]; [O] for a depthwise layer."""
     matrix = np.einsum("otc,t->oc", layer.weights, _tap_shares(graph, layer))
-    return np.diag(matrix[:, 0]) if layer.depthwise else matrix
+    return np.asarray(matrix[:, 0] if layer.depthwise else matrix)
 
 
 def _stating(graph: Graph, tensor: Tensor) -> list[Weighted]:

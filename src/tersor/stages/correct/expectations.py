@@ -126,7 +126,11 @@ class _Expectations:
     def _layered(self, layer: Weighted, known: Expected) -> Expected | None:
         """Through a layer without statistics of its own."""
         matrix = on_means(self._graph, layer)
-        mean, doubt = matrix @ known.mean + layer.bias, np.sqrt(matrix**2 @ known.doubt**2)
+        mean, variance = (
+            part * values if layer.depthwise else part @ values
+            for part, values in ((matrix, known.mean), (matrix**2, known.doubt**2))
+        )
+        mean, doubt = mean + layer.bias, np.sqrt(variance)
         constant = known.deviation is not None and not known.deviation.any()
         if not constant and np.isfinite(layer.clamp).any():
             return None
