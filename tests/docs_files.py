@@ -42,7 +42,7 @@ def _stand_ins(folder: Path, x: np.ndarray, y: np.ndarray) -> None:
     shutil.copy(DEMO / "fashion_mnist.tflite", folder / "model.tflite")
     np.savez(folder / "test.npz", x=x[-100:], y=y[-100:])
     (folder / "notes.md").write_text("Notes.\n", "utf-8")
-    Image.fromarray(x[0, :, :, 0]).save(folder / "bag.png")
+    Image.fromarray(x[np.argmax(y == LABELS.index("bag")), :, :, 0]).save(folder / "bag.png")
     (folder / "recordings").mkdir()
     for index, (image, label) in enumerate(zip(x[:120], y[:120], strict=True)):
         np.save(folder / "recordings" / f"{label}_{index}.npy", (image / 255).astype(np.float32))

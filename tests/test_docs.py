@@ -52,7 +52,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "TERSOR_CACHE": str(tmp_path_factory.mktemp("cache")),
         "PYTHONUNBUFFERED": "1",  # so that stdout and stderr come in the order in which a terminal shows them
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), "."]),
+        "PYTHONPATH": str(ROOT / "src"),
         "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "jax" if importlib.util.find_spec("jax") else "tensorflow"),
     }
 
