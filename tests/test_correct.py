@@ -27,9 +27,10 @@ from tersor.ir.plan import Plan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
+from tersor.numerics.covariances import covariance, covariances
 from tersor.numerics.metrics import sqnr_db
 from tersor.numerics.patch_sums import PatchObserver, mean_patch
-from tersor.numerics.patches import Window, covariance, covariances, rows, same_padding
+from tersor.numerics.patches import Window, rows, same_padding
 from tersor.recipe import Recipe, adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate

@@ -22,7 +22,8 @@ from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import INTEGER, Plan
 from tersor.numerics.affine import quantize as to_integers
-from tersor.numerics.patches import Window, covariance
+from tersor.numerics.covariances import covariance
+from tersor.numerics.patches import Window
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.runtimes.memory import return_freed_memory

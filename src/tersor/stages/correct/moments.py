@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from tersor.ir.graph import Array
+from tersor.numerics.covariances import covariance, covariances
 from tersor.numerics.patch_sums import mean_patch
-from tersor.numerics.patches import covariance, covariances, rows
+from tersor.numerics.patches import rows
 from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import Correctable
 from tersor.stages.correct.walk import Walk
