@@ -65,7 +65,7 @@ class Bench:
 
     def repaired(self, recipe: Any, max_drop: float) -> dict[str, Any]:
         """What repair makes of it, and how."""
-        from tersor.stages.produce import Options
+        from tersor.stages.outcome import Options
         from tersor.stages.repair import repair
 
         started = time.perf_counter()

@@ -20,7 +20,8 @@ from tersor.recipe import load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
 from tersor.stages.load_data import load_data
-from tersor.stages.produce import Options, produce
+from tersor.stages.outcome import Options
+from tersor.stages.produce import produce
 
 X = images(10)
 Y = np.arange(10) % 5

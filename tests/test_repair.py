@@ -33,8 +33,9 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics
 from tersor.stages.evaluate import Change
 from tersor.stages.optimize import optimize
+from tersor.stages.outcome import Options
 from tersor.stages.plan import plan
-from tersor.stages.produce import Options, produce
+from tersor.stages.produce import produce
 from tersor.stages.repair import Repair, repair, repair_each, together
 from tersor.stages.repair.climb import Climb
 from tersor.stages.repair.figures import Figures, Tally, classes_of, gain_db

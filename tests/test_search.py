@@ -30,7 +30,8 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.annotate import annotate, labels_of
 from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
-from tersor.stages.produce import Options, produce
+from tersor.stages.outcome import Options
+from tersor.stages.produce import produce
 from tersor.stages.repair.figures import Figures, classes_of, compared
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search import PICK, RECIPE, Limits, Search, Standing, Wish, search

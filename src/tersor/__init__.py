@@ -25,8 +25,8 @@ _HOMES = {
     "Dataset": "tersor.data.dataset",
     "Limits": "tersor.stages.search.result",
     "Model": "tersor.ir.graph",
-    "Options": "tersor.stages.produce",
-    "Outcome": "tersor.stages.produce",
+    "Options": "tersor.stages.outcome",
+    "Outcome": "tersor.stages.outcome",
     "Plan": "tersor.ir.plan",
     "Preprocess": "tersor.data.preprocess",
     "Recipe": "tersor.recipe",
@@ -91,9 +91,9 @@ if TYPE_CHECKING:
     from tersor.stages.load_data import load_data as load_data
     from tersor.stages.mixed_precision import mixtures as mixtures
     from tersor.stages.optimize import optimize as optimize
+    from tersor.stages.outcome import Options as Options
+    from tersor.stages.outcome import Outcome as Outcome
     from tersor.stages.plan import plan as plan
-    from tersor.stages.produce import Options as Options
-    from tersor.stages.produce import Outcome as Outcome
     from tersor.stages.produce import produce as produce
     from tersor.stages.quantize import quantize as quantize
     from tersor.stages.repair import Repair as Repair

@@ -162,7 +162,7 @@ def _wish(
     fresh: bool,
 ) -> Wish:
     """What the options ask for. Raises RecipeError for what is no size, time or share."""
-    from tersor.stages.produce import Options
+    from tersor.stages.outcome import Options
     from tersor.stages.repair import parse_drop
     from tersor.stages.search import Limits, Wish
     from tersor.stages.search.quantities import parse_bytes, parse_seconds

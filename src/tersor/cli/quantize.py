@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tersor.data.dataset import Dataset
     from tersor.ir.graph import Model
     from tersor.runtimes.engine import Engine
-    from tersor.stages.produce import Outcome
+    from tersor.stages.outcome import Outcome
     from tersor.stages.repair import Repair
 
 _MISSED = 9
@@ -108,7 +108,8 @@ def command(
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
-        from tersor.stages.produce import Options, produce, warnings
+        from tersor.stages.outcome import Options, warnings
+        from tersor.stages.produce import produce
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
             from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict

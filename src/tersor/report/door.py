@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tersor.data.preprocess import Preprocess
 from tersor.ir.dtypes import DType
 from tersor.numerics.affine import offset_of
-from tersor.stages.produce import Outcome
+from tersor.stages.outcome import Outcome
 
 
 def door_notes(outcome: Outcome, inputs: Iterable[str], preprocess: Preprocess) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tersor.stages.benchmark import Timing
 from tersor.stages.evaluate import Change, Score
-from tersor.stages.produce import Outcome, Product, warnings
+from tersor.stages.outcome import Outcome, Product, warnings
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:

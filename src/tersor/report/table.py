@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.stages.produce import Outcome, Product
+from tersor.stages.outcome import Outcome, Product
 
 
 def outcome_table(outcome: Outcome) -> Table:

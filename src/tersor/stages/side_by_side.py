@@ -18,7 +18,7 @@ from tersor.runtimes.profile import Profile, profile
 from tersor.stages.benchmark import ROUNDS, Timing, benchmark
 from tersor.stages.compare import real_outputs, taken_at_once
 from tersor.stages.evaluate import Score, as_sample
-from tersor.stages.produce import random_samples
+from tersor.stages.measure import random_samples
 from tersor.stages.repair.figures import Figures, classes_of
 from tersor.stages.search.gauge import gzip_bytes, peak_memory
 from tersor.stages.search.held import Held

@@ -24,9 +24,10 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.load_data import dataset_of
+from tersor.stages.outcome import Options, Outcome
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import Options, Outcome, prepared, produce, refuse_outputs
+from tersor.stages.produce import prepared, produce, refuse_outputs
 from tersor.stages.repair.climb import Climb, Step
 from tersor.stages.repair.figures import Figures, Reference, compared
 from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop

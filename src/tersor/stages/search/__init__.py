@@ -20,9 +20,9 @@ from tersor.stages.evaluate import Scorer
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.load_data import dataset_of
 from tersor.stages.optimize import optimize
+from tersor.stages.outcome import Options
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import Options
 from tersor.stages.repair.goal import goal_of
 from tersor.stages.search.conditions import conditions_of
 from tersor.stages.search.course import Course, Standing

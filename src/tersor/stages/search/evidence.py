@@ -11,8 +11,8 @@ from tersor.data.dataset import Dataset
 from tersor.ir.graph import Model
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import as_sample
+from tersor.stages.outcome import Options
 from tersor.stages.prepare import Progress
-from tersor.stages.produce import Options
 from tersor.stages.repair.figures import Reference
 from tersor.stages.repair.goal import Goal, goal_of
 from tersor.stages.repair.samples import LEAST, Samples, divided

@@ -24,8 +24,8 @@ from tersor.stages.analyze import peak_activation_bytes
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.compare import real_outputs, taken_at_once
 from tersor.stages.load import runs_as_it_is, tensorflow_ops
+from tersor.stages.measure import random_samples
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import random_samples
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic
 from tersor.stages.search.evidence import Evidence

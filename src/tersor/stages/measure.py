@@ -1,0 +1,191 @@
+"""Files that were written -> what each costs: beside the float model, on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from tersor.data.batch import stacked
+from tersor.data.dataset import Dataset
+from tersor.data.feed import fit
+from tersor.errors import DataError, RuntimeFailure
+from tersor.ir.graph import Array, Model
+from tersor.recipe import Recipe
+from tersor.runtimes.engine import Engine, Handle, available_threads
+from tersor.stages.benchmark import Timing, benchmark
+from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
+from tersor.stages.correct import Corrected
+from tersor.stages.evaluate import Change, Score, Scorer, as_sample
+from tersor.stages.load import runs_as_it_is
+from tersor.stages.outcome import Options, Product
+from tersor.stages.prepare import Progress
+from tersor.stages.verify import SAMPLES, verify_against
+from tersor.stages.widen import Wide
+
+
+class Measurement:
+    """Verifies and measures what was made of one model.
+
+    Args:
+        model: the float model.
+        float_path: its file.
+        outputs: for each recipe the name that its file will have.
+        options: how many samples to measure on, and what.
+        progress: told what is going on.
+        engine: the process to run in.
+        wide: the network for several samples at once, where that is what was written.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        float_path: Path,
+        outputs: Mapping[Recipe, Path],
+        options: Options,
+        progress: Progress | None,
+        engine: Engine,
+        wide: Wide | None,
+    ) -> None:
+        self._model = model
+        self._float_path = float_path
+        self._outputs = outputs
+        self._options = options
+        self._progress = progress
+        self._engine = engine
+        self._wide = wide
+
+    def products(
+        self, drafts: Mapping[Recipe, Corrected], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
+    ) -> tuple[Product, tuple[Product, ...], int]:
+        """The float model itself, a product per file, and how many samples the figures come from.
+
+        Args:
+            drafts: what each file was made of.
+            files: where each lies now.
+            data: samples to measure on; without any, what is random is run, and no figure comes of it.
+            disjoint: whether these are other samples than ranges come from.
+
+        Raises VerificationError, RuntimeFailure, DataError.
+        """
+        reference = self._engine.open(str(self._float_path), copies=available_threads())
+        few = first_samples(data, SAMPLES) if data is not None else random_samples(reference)
+        if data is not None and not few:
+            raise DataError(f"{data.what}: no samples to measure on")
+        wanted = list(real_outputs(reference, few))
+        reference.close()
+        seen = {recipe: verify_against(path, wanted, few, self._engine) for recipe, path in files.items()}
+        if self._wide is not None:
+            for recipe, path in files.items():
+                self._wide.require_alike(drafts[recipe].model, drafts[recipe].plan, path, few)
+        scores: list[Score | None] = [None] * (len(files) + 1)
+        changes: list[Change | None] = [None] * (len(files) + 1)
+        distances: list[list[OutputDistance]] = [[] for _ in files]
+        timings: list[Timing | None] = [None] * (len(files) + 1)
+        count = 0
+        if data is not None and (disjoint or self._options.metric or as_sample(few[0]).label is not None):
+            scores, changes, distances, count = self._compare(self._open(files, self._float_path), data)
+        elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
+            distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
+        if self._options.latency:
+            timed = self._float_path if self._wide is None else self._wide.float_path
+            timings = self._time(self._open(files, timed, copies=1), few[0])
+        source = Path(self._model.source) if self._model.source else self._float_path
+        given = source if runs_as_it_is(source) else self._float_path
+        original = Product("float", None, None, given.stat().st_size, score=scores[0], timing=timings[0])
+        products = tuple(
+            Product(
+                recipe=recipe.name,
+                path=self._outputs[recipe],
+                plan=drafts[recipe].plan,
+                size_bytes=files[recipe].stat().st_size,
+                verified=seen[recipe],
+                score=scores[number],
+                distances=tuple(distances[number - 1]),
+                timing=timings[number],
+                change=changes[number],
+            )
+            for number, recipe in enumerate(files, start=1)
+        )
+        return original, products, count
+
+    def _compare(
+        self, handles: Sequence[Handle], data: Dataset
+    ) -> tuple[list[Score | None], list[Change | None], list[list[OutputDistance]], int]:
+        """One pass over the data, every model on every sample; the first model is the float one."""
+        limit = self._options.evaluation_samples
+        sums = [[Accumulator(port.name) for port in handles[0].outputs] for _ in handles[1:]]
+        scorers: list[Scorer] | None = None
+        total = None if data.size is None else min(len(data), limit)
+        report = self._report("measuring", total)
+        count = 0
+        for batch in batches(data.spread(limit), max(map(taken_at_once, handles))):
+            samples = [as_sample(item) for item in batch]
+            if scorers is None:
+                scorers = self._scorers(samples[0].label is not None, len(handles))
+            outputs = [list(real_outputs(handle, samples, count)) for handle in handles]
+            for place, own in enumerate(outputs):
+                for number, values in enumerate(own):
+                    if scorers:
+                        scorers[place].add(values, samples[number].label, samples[number].source)
+                    if place:
+                        for item, a, b in zip(sums[place - 1], outputs[0][number], values, strict=True):
+                            item.add(a, b)
+            count += len(batch)
+            report(count)
+        if not count:
+            raise DataError(f"{data.what}: no samples to measure on")
+        distances = [[item.distance() for item in own] for own in sums]
+        if not scorers:
+            return [None] * len(handles), [None] * len(handles), distances, count
+        changes = [None, *(scorer.change_from(scorers[0]) for scorer in scorers[1:])]
+        return [scorer.score() for scorer in scorers], changes, distances, count
+
+    def _open(self, files: Mapping[Recipe, Path], float_path: Path, copies: int | None = None) -> list[Handle]:
+        """The float model and the results, loaded side by side."""
+        paths = (float_path, *files.values())
+        return [self._engine.open(str(path), copies=copies or available_threads()) for path in paths]
+
+    def _scorers(self, labelled: bool, count: int) -> list[Scorer]:
+        metric = self._options.metric or ("top1" if labelled else None)
+        return [] if metric is None else [Scorer(metric) for _ in range(count)]
+
+    def _time(self, handles: Sequence[Handle], sample: object) -> list[Timing | None]:
+        timings: list[Timing | None] = [None] * len(handles)
+        with suppress(RuntimeFailure):
+            inputs = [next(stacked([fit(sample, item.inputs)], taken_at_once(item)))[0] for item in handles]
+            timings = list(benchmark(handles, inputs))
+        return timings
+
+    def _report(self, what: str, total: int | None) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            if self._progress is not None:
+                self._progress(what, done, total)
+
+        return report
+
+
+def first_samples(data: Dataset, count: int) -> list[object]:
+    """The first so many, or as many as there are."""
+    return list(islice(iter(data), count))
+
+
+def random_samples(reference: Handle) -> list[object]:
+    """Two random samples, to run a file that was made without data."""
+    generator = np.random.default_rng(0)
+    samples: list[object] = []
+    for _ in range(2):
+        arrays: list[Array] = []
+        for port in reference.inputs:
+            if port.dtype == "string":
+                raise DataError(f"input {port.name!r} takes strings; tersor runs models on numbers")
+            shape = tuple(1 if size < 0 else size for size in port.shape)
+            values: Array = generator.uniform(-1, 1, shape)
+            arrays.append(
+                values.astype(port.dtype) if np.dtype(port.dtype).kind == "f" else np.zeros(shape, port.dtype)
+            )
+        samples.append(tuple(arrays))
+    return samples
