@@ -19,10 +19,8 @@ from tersor.numerics.patches import Window, drawn, patches, taps
 _CHUNK = 128
 """Positions whose products are added up in float32, which is exact for integers of 8 bits."""
 
-_PARTS = 4
-"""Parts of the samples, where the products of a part are few."""
-
-_FEW = 1 << 20
+_PARTS = 2
+"""Parts of the samples, a multiple of the folds: with more, threads of one processor empty each other's caches."""
 
 
 def covariance(
@@ -40,10 +38,10 @@ def covariance(
     places = drawn(samples, window, -(-positions // len(samples)))
     found: _Sums | _ChannelSums
     if window.kernel is not None and window.groups == samples[0].shape[-1]:
-        whole = _in_parts(_ChannelSums, lambda n: (taps(samples[n], window, border, places[n]),), samples, window, 1)
+        whole = _in_parts(_ChannelSums, lambda n: (taps(samples[n], window, border, places[n]),), len(samples), 1)
         found = whole[0]
     else:
-        found = _in_parts(_Sums, lambda n: (patches(samples[n], window, border, places[n]),), samples, window, 1)[0]
+        found = _in_parts(_Sums, lambda n: (patches(samples[n], window, border, places[n]),), len(samples), 1)[0]
     unit = 1.0 if params is None else params.scale
     return found.covariances()[0] * unit**2
 
@@ -77,7 +75,7 @@ def covariances(
         own = patches(samples[number], window, border, places[number])
         return own, patches(others[number], window, 0, places[number])
 
-    found = _in_parts(_Sums, both, samples, window, folds)
+    found = _in_parts(_Sums, both, len(samples), folds)
     unit = 1.0 if params is None else params.scale
     own, crossed, floats = (np.stack(found) for found in zip(*(item.covariances() for item in found), strict=True))
     return own * unit**2, crossed * unit, floats
@@ -160,8 +158,7 @@ _Part = TypeVar("_Part", _Sums, _ChannelSums)
 def _in_parts(
     new: type[_Part],
     values_of: Callable[[int], tuple[Array, ...]],
-    samples: Sequence[Array],
-    window: Window,
+    samples: int,
     folds: int,
 ) -> list[_Part]:
     """What is added up of each fold of the samples, parts of it in threads of their own."""
@@ -172,12 +169,9 @@ def _in_parts(
             sums.add(*values_of(number))
         return sums
 
-    channels = samples[0].shape[-1] // window.groups
-    fan_in = window.inputs if window.kernel is None else window.kernel[0] * window.kernel[1] * channels
-    each = max(_PARTS // folds, 1) if window.groups * fan_in**2 <= _FEW else 1
-    count = min(each * folds, len(samples))
+    count = min(max(_PARTS, folds), samples)
     with ThreadPoolExecutor(count) as pool:
-        found = list(pool.map(part, [range(first, len(samples), count) for first in range(count)]))
+        found = list(pool.map(part, [range(first, samples, count) for first in range(count)]))
     for number, other in enumerate(found[folds:]):
         found[number % folds].merge(other)
     return found[:folds]

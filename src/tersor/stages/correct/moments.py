@@ -46,7 +46,8 @@ class InputMoments:
         layer: the layer.
         samples: how many there are.
         fan_in_limit: the largest K for which a covariance is computed.
-        float_means: gives means in the float network by operator, as far as they are known without a walk through it.
+        float_means: gives the means of ``W x + b`` in the float network, [channels], by operator, as far as they are
+            known without a walk through it.
         spread: the covariance of what was averaged to its input, [1, K, K]; None if it is no average, or well known.
     """
 
@@ -73,11 +74,12 @@ class InputMoments:
     def mean(self) -> Array:
         return self._mean
 
-    def float_mean(self) -> Array:
+    def float_response(self) -> Array:
         found = self._float_means().get(self._layer.op.name)
         if found is None:
-            found = self._store.reduce(mean_patch, self._float_input, self._layer.window)
-        return np.asarray(found)
+            mean = self._store.reduce(mean_patch, self._float_input, self._layer.window)
+            return np.asarray(np.einsum("gok,gk->go", self._layer.matrices, mean))
+        return found.reshape(self._layer.shape[:2]) - self._layer.biases
 
     def covariance(self) -> Array | None:
         if "_folds" in self.__dict__:  # known already, and a third of the cost
