@@ -69,7 +69,7 @@ def test_refit_keeps_the_size_of_outputs_under_noise(noise: float) -> None:
     layer, _ = layer_of(0, groups=1, outputs=3, inputs=4)
     floats = (layer.moments.rows() or (np.zeros(0), np.zeros(0)))[1]
     own = floats + noise * floats.std() * np.random.default_rng(1).normal(size=floats.shape) * np.arange(4)
-    found = least_squares_refit.apply(replace(layer, moments=type(layer.moments)(own, floats)))  # type: ignore[call-arg]
+    found = least_squares_refit.apply(replace(layer, moments=type(layer.moments)(layer.weights, own, floats)))  # type: ignore[call-arg]
     assert found.target is not layer.target
 
     def outputs(weights: Array, values: Array) -> Array:
@@ -86,7 +86,7 @@ def test_refit_leaves_alone_what_it_would_only_learn_by_heart() -> None:
     layer, _ = layer_of(0, groups=1, outputs=3, inputs=60)
     own, floats = (rows[:, :80] for rows in layer.moments.rows() or ())
     noise = np.random.default_rng(1).normal(size=floats.shape) * 0.01
-    moments = type(layer.moments)(floats + noise, floats)  # type: ignore[call-arg]
+    moments = type(layer.moments)(layer.weights, floats + noise, floats)  # type: ignore[call-arg]
     alone = replace(layer, moments=moments)
     assert least_squares_refit.apply(alone) is alone
     assert own.shape == floats.shape
@@ -99,7 +99,7 @@ def test_nothing_is_wrong_with_inputs_that_stay_as_they_are(name: str, limit: in
     """Exact, constant and nearly constant inputs: no warnings of NumPy, no NaN."""
     layer, _ = layer_of(0, limit=limit)
     x = 1 + size * (layer.moments.rows() or (np.zeros(0),))[0]
-    found = registry.plugin("algorithms", name).apply(replace(layer, moments=type(layer.moments)(x, x)))  # type: ignore[call-arg]
+    found = registry.plugin("algorithms", name).apply(replace(layer, moments=type(layer.moments)(layer.weights, x, x)))  # type: ignore[call-arg]
     assert np.isfinite(found.rounded).all()
     assert np.isfinite(found.shifted).all()
     assert np.abs(found.rounded - layer.weights).max() <= 2 * found.scales.max()
@@ -159,7 +159,7 @@ def test_scales_pass_over_a_large_weight_that_does_not_matter(one_scale: bool) -
         layer,
         **fields,
         rounded=nearest(weights, scales, layer.limit),
-        moments=type(layer.moments)(own, floats),  # type: ignore[call-arg]
+        moments=type(layer.moments)(layer.weights, own, floats),  # type: ignore[call-arg]
         one_scale=one_scale,
     )
     found = fit_scales.apply(large)
