@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tersor.ir.graph import Array
-from tersor.ir.quant import QuantParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +72,15 @@ def spread_out(values: Array, window: Window, zero: float = 0) -> Array:
     return found
 
 
-def rows(samples: Sequence[Array], window: Window, params: QuantParams | None = None, positions: int = 4096) -> Array:
-    """What the weights are multiplied with at some positions, [G, positions, K] in float32.
+def rows(samples: Sequence[Array], window: Window, border: int = 0, positions: int = 4096) -> Array:
+    """What the weights are multiplied with at some positions, [G, positions, K], integers as they are stored.
 
-    For the arguments see `covariances.covariance`.
+    For the arguments see `covariances.covariance` and `patches`.
     """
-    border = 0 if params is None else params.zero_point
     places = drawn(samples, window, -(-positions // len(samples)))
-    parts = [patches(values, window, border, own) for values, own in zip(samples, places, strict=True)]
-    found = np.concatenate(parts, axis=1)
-    return found if params is None else np.asarray((found - border) * np.float32(params.scale))
+    return np.concatenate(
+        [_windows(values, window, border, own) for values, own in zip(samples, places, strict=True)], axis=1
+    )
 
 
 def drawn(samples: Sequence[Array], window: Window, positions: int) -> list[Array]:
@@ -100,9 +98,13 @@ def patches(values: Array, window: Window, border: int, places: Array) -> Array:
         border: what stands for 0.
         places: the positions.
     """
+    return _windows(values, window, border, places).astype(np.float32)
+
+
+def _windows(values: Array, window: Window, border: int, places: Array) -> Array:
     if window.kernel is None:
-        return np.asarray(values.reshape(-1, window.inputs)[places][None].astype(np.float32))
-    return grouped(taps(values, window, border, places).transpose(1, 0, 2), window.groups).astype(np.float32)
+        return np.asarray(values.reshape(-1, window.inputs)[places][None])
+    return grouped(taps(values, window, border, places).transpose(1, 0, 2), window.groups)
 
 
 def taps(values: Array, window: Window, border: int, places: Array) -> Array:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from tersor.ir.graph import Array
+from tersor.ir.quant import QuantParams
 from tersor.numerics.covariances import covariance, covariances
 from tersor.numerics.patch_sums import mean_patch
 from tersor.numerics.patches import rows
@@ -19,7 +20,7 @@ _POSITIONS_PER_INPUT = 32
 """Positions to know a covariance of K inputs from, as a multiple of K."""
 
 _FEWEST_POSITIONS = 1024
-"""Of 4096 or 1024, for the 9 inputs of depthwise layers, int8 of MobileNetV1 0.25 and of a keyword DS-CNN is as good."""
+"""With as few for 9 inputs, int8 of MobileNetV1 0.25 and of a keyword DS-CNN is as good as with 4096."""
 
 _COARSE, _FEWEST_COARSE = 4, 16384
 """Times as many where steps of the weights are large: 0.5 dB on MobileNetV1 0.25 with 4-bit weights."""
@@ -127,8 +128,11 @@ class InputMoments:
         if positions < _FEWEST_ROWS:
             return None
         name, params = self._input
-        own = self._store.reduce(rows, name, self._layer.window, params, positions)
-        return own, self._store.reduce(rows, self._float_input, self._layer.window, None, positions)
+        border = 0 if params is None else params.zero_point
+        own = self._store.reduce(rows, name, self._layer.window, border, positions)
+        if params is not None:  # which travel as bytes, and become four times as many here
+            own = (own.astype(np.float32) - np.float32(border)) * np.float32(params.scale)
+        return own, self._store.reduce(rows, self._float_input, self._layer.window, 0, positions)
 
     @property
     def _float_input(self) -> str:
@@ -139,7 +143,7 @@ class InputMoments:
         return floats.key(name)
 
     @property
-    def _input(self) -> tuple[str, object]:
+    def _input(self) -> tuple[str, QuantParams | None]:
         """Where the quantized input is kept, and its numbers."""
         name = self._integers.op(self._layer.op.name).inputs[self._layer.operands.data]
         assert name is not None
