@@ -550,3 +550,30 @@ def test_a_runtime_that_refuses_the_extremes_leaves_the_network_as_it_is(
     answer = cli("quantize", "net.tflite", "--data", "x.npy", "--per-tensor")
     assert answer.code == 0
     assert "warning: int8: not rewritten by zero_dead_channels, cross_layer_equalization: the xnnpack" in answer.err
+
+
+@pytest.mark.parametrize("inputs", [9, 70])
+def test_rounding_in_blocks_with_several_scales_is_that_of_column_by_column(inputs: int) -> None:
+    generator = np.random.default_rng(inputs)
+    weights = generator.normal(size=(2, 5, inputs))
+    x = generator.normal(size=(2, 4 * inputs, inputs)) * generator.uniform(0.1, 2, inputs)
+    covariance = x.transpose(0, 2, 1) @ x / x.shape[1]
+    scales = np.abs(weights).max(-1) / 7 * np.array([1.0, 0.8, 0.6])[:, None, None]
+    found = gptq.rounded_with_each(weights, scales, 7, covariance)
+    for own, steps in zip(found, scales, strict=True):
+        assert np.allclose(own, column_by_column(weights, steps, 7, covariance))
+
+
+def column_by_column(weights: Array, scales: Array, limit: int, covariance: Array) -> Array:
+    """GPTQ as it is written: each column's error goes to all columns that are not rounded yet."""
+    found = np.empty_like(weights)
+    for group, own in enumerate(weights):
+        order = np.argsort(-np.diagonal(covariance[group]), kind="stable")
+        factor = np.linalg.cholesky(np.linalg.inv(covariance[group][np.ix_(order, order)])).T
+        left = own[:, order]
+        for place, column in enumerate(order):
+            steps = scales[group]
+            found[group][:, column] = np.clip(np.rint(left[:, place] / steps), -limit, limit) * steps
+            error = (left[:, place] - found[group][:, column]) / factor[place, place]
+            left[:, place + 1 :] -= error[:, None] * factor[place, place + 1 :]
+    return found

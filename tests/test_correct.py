@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from conftest import Cli, Run
 from small_nets import classifier, images, random, shared_file, through_file
 from tersor import registry
 from tersor.algorithms._contract import Layer, nearest
+from tersor.data.dataset import from_iterable
 from tersor.errors import RecipeError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
@@ -43,6 +45,7 @@ from tersor.stages.correct.windows import averaging_of
 from tersor.stages.load import load
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
+from tersor.stages.prepare import Preparation
 from tersor.stages.quantize import quantize
 
 NAMES = [name for name in registry.names("algorithms") if hasattr(registry.plugin("algorithms", name), "apply")]
@@ -249,6 +252,29 @@ def test_means_that_one_run_does_not_show_come_from_the_walk(engine: Engine, mon
             other = walked.model.graph.tensors[name].data
             assert other is not None
             assert np.allclose(tensor.data, other, rtol=1e-4, atol=1e-6)
+
+
+def test_recipes_share_the_means_of_the_float_network(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those that calibration has seen are not measured again, others are measured once."""
+    asked = []
+
+    def noted(*given: Any) -> dict[str, Array]:
+        asked.append(given)
+        return float_means(*given)
+
+    monkeypatch.setattr("tersor.stages.prepare.float_means", noted)
+    model = optimize(network())
+    tflite.write(model, tmp_path / "float.tflite")
+    preparation = Preparation(model, tmp_path / "float.tflite", from_iterable(samples(40)), engine)
+    recipe = load_recipe("int8")
+    preparation.corrected(recipe)
+    assert not asked
+    for limit in (500, 600):  # which ask for more samples
+        found = preparation.corrected(replace(recipe, fan_in_limit=limit))
+    assert len(asked) == 1
+    assert found.samples == 40
 
 
 def unfolded(values: Array, window: Window) -> Array:
