@@ -87,7 +87,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names in a model need not fit the terminal's encoding
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")  # as in the child; NumPy is imported later
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")  # before NumPy: its idle threads are to sleep soon
     gc.set_threshold(_GARBAGE)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what is unfinished is cleaned away
     sys.exit(_exit_code())
