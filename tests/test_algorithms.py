@@ -69,7 +69,7 @@ def test_refit_keeps_the_size_of_outputs_under_noise(noise: float) -> None:
     layer, _ = layer_of(0, groups=1, outputs=3, inputs=4)
     floats = (layer.moments.rows() or (np.zeros(0), np.zeros(0)))[1]
     own = floats + noise * floats.std() * np.random.default_rng(1).normal(size=floats.shape) * np.arange(4)
-    found = least_squares_refit.apply(replace(layer, moments=type(layer.moments)(own, floats)))  # type: ignore[call-arg]
+    found = least_squares_refit.apply(replace(layer, moments=type(layer.moments)(layer.weights, own, floats)))  # type: ignore[call-arg]
     assert found.target is not layer.target
 
     def outputs(weights: Array, values: Array) -> Array:
@@ -86,7 +86,7 @@ def test_refit_leaves_alone_what_it_would_only_learn_by_heart() -> None:
     layer, _ = layer_of(0, groups=1, outputs=3, inputs=60)
     own, floats = (rows[:, :80] for rows in layer.moments.rows() or ())
     noise = np.random.default_rng(1).normal(size=floats.shape) * 0.01
-    moments = type(layer.moments)(floats + noise, floats)  # type: ignore[call-arg]
+    moments = type(layer.moments)(layer.weights, floats + noise, floats)  # type: ignore[call-arg]
     alone = replace(layer, moments=moments)
     assert least_squares_refit.apply(alone) is alone
     assert own.shape == floats.shape
@@ -99,7 +99,7 @@ def test_nothing_is_wrong_with_inputs_that_stay_as_they_are(name: str, limit: in
     """Exact, constant and nearly constant inputs: no warnings of NumPy, no NaN."""
     layer, _ = layer_of(0, limit=limit)
     x = 1 + size * (layer.moments.rows() or (np.zeros(0),))[0]
-    found = registry.plugin("algorithms", name).apply(replace(layer, moments=type(layer.moments)(x, x)))  # type: ignore[call-arg]
+    found = registry.plugin("algorithms", name).apply(replace(layer, moments=type(layer.moments)(layer.weights, x, x)))  # type: ignore[call-arg]
     assert np.isfinite(found.rounded).all()
     assert np.isfinite(found.shifted).all()
     assert np.abs(found.rounded - layer.weights).max() <= 2 * found.scales.max()
@@ -159,7 +159,7 @@ def test_scales_pass_over_a_large_weight_that_does_not_matter(one_scale: bool) -
         layer,
         **fields,
         rounded=nearest(weights, scales, layer.limit),
-        moments=type(layer.moments)(own, floats),  # type: ignore[call-arg]
+        moments=type(layer.moments)(layer.weights, own, floats),  # type: ignore[call-arg]
         one_scale=one_scale,
     )
     found = fit_scales.apply(large)
@@ -559,3 +559,30 @@ def test_a_runtime_that_refuses_the_extremes_leaves_the_network_as_it_is(
     answer = cli("quantize", "net.tflite", "--data", "x.npy", "--per-tensor")
     assert answer.code == 0
     assert "warning: int8: not rewritten by zero_dead_channels, cross_layer_equalization: the xnnpack" in answer.err
+
+
+@pytest.mark.parametrize("inputs", [9, 70])
+def test_rounding_in_blocks_with_several_scales_is_that_of_column_by_column(inputs: int) -> None:
+    generator = np.random.default_rng(inputs)
+    weights = generator.normal(size=(2, 5, inputs))
+    x = generator.normal(size=(2, 4 * inputs, inputs)) * generator.uniform(0.1, 2, inputs)
+    covariance = x.transpose(0, 2, 1) @ x / x.shape[1]
+    scales = np.abs(weights).max(-1) / 7 * np.array([1.0, 0.8, 0.6])[:, None, None]
+    found = gptq.rounded_with_each(weights, scales, 7, covariance)
+    for own, steps in zip(found, scales, strict=True):
+        assert np.allclose(own, column_by_column(weights, steps, 7, covariance))
+
+
+def column_by_column(weights: Array, scales: Array, limit: int, covariance: Array) -> Array:
+    """GPTQ as it is written: each column's error goes to all columns that are not rounded yet."""
+    found = np.empty_like(weights)
+    for group, own in enumerate(weights):
+        order = np.argsort(-np.diagonal(covariance[group]), kind="stable")
+        factor = np.linalg.cholesky(np.linalg.inv(covariance[group][np.ix_(order, order)])).T
+        left = own[:, order]
+        for place, column in enumerate(order):
+            steps = scales[group]
+            found[group][:, column] = np.clip(np.rint(left[:, place] / steps), -limit, limit) * steps
+            error = (left[:, place] - found[group][:, column]) / factor[place, place]
+            left[:, place + 1 :] -= error[:, None] * factor[place, place + 1 :]
+    return found

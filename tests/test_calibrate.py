@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from conftest import Run
 from small_nets import classifier, images, random, through_file
 from tersor.data.feed import Sample
 from tersor.errors import DataError, RecipeError, RuntimeFailure
@@ -179,3 +180,14 @@ def test_values_that_share_a_scale_are_ranged_together() -> None:
 def observer_of(low: float, high: float) -> Observer:
     """A min/max observer that saw one sample."""
     return Observer(Extremes(low, high, samples=1))
+
+
+def test_outputs_of_the_first_samples_are_kept_if_wanted(engine: Engine, run: Run) -> None:
+    data = images(7)
+    found = calibrate(classifier(), data, engine=engine, threads=3, keep_outputs=3)
+    assert len(found.outputs) == 3
+    for own, sample in zip(found.outputs, data, strict=False):
+        (wanted,) = run(classifier(), [sample[None]])
+        assert np.array_equal(own[0], wanted)
+    assert not calibrate(classifier(), data, engine=engine).outputs
+    assert len(calibrate(classifier(), data, engine=engine, keep_outputs=99).outputs) == 7

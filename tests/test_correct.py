@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from conftest import Cli, Run
 from small_nets import classifier, images, random, shared_file, through_file
 from tersor import registry
 from tersor.algorithms._contract import Layer, nearest
+from tersor.data.dataset import from_iterable
 from tersor.errors import RecipeError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
@@ -27,14 +29,15 @@ from tersor.ir.plan import Plan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, dequantize
 from tersor.numerics.affine import quantize as to_integers
+from tersor.numerics.covariances import covariance, covariances
 from tersor.numerics.metrics import sqnr_db
-from tersor.numerics.patch_sums import PatchObserver, mean_patch
-from tersor.numerics.patches import Window, covariance, covariances, rows, same_padding
+from tersor.numerics.patch_sums import mean_patch
+from tersor.numerics.patches import Window, rows, same_padding
 from tersor.recipe import Recipe, adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import Corrected, correct
-from tersor.stages.correct.float_means import float_means
+from tersor.stages.correct.float_means import averaged, float_means
 from tersor.stages.correct.layers import correctable, with_biases
 from tersor.stages.correct.moments import InputMoments
 from tersor.stages.correct.walk import Walk
@@ -42,6 +45,7 @@ from tersor.stages.correct.windows import averaging_of
 from tersor.stages.load import load
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
+from tersor.stages.prepare import Preparation
 from tersor.stages.quantize import quantize
 
 NAMES = [name for name in registry.names("algorithms") if hasattr(registry.plugin("algorithms", name), "apply")]
@@ -50,17 +54,18 @@ BOTH = ("coordinate_descent", "bias_correction")
 
 
 class Known:
-    """Moments of made-up inputs x [G, n, K] in the quantized and the float network."""
+    """Moments of made-up inputs x [G, n, K] of weights [G, O, K] in the quantized and the float network."""
 
-    def __init__(self, quantized: Array, floats: Array) -> None:
+    def __init__(self, weights: Array, quantized: Array, floats: Array) -> None:
+        self._weights = weights
         self._quantized = quantized
         self._floats = floats
 
     def mean(self) -> Array:
         return np.asarray(self._quantized.mean(1))
 
-    def float_mean(self) -> Array:
-        return np.asarray(self._floats.mean(1))
+    def float_response(self) -> Array:
+        return np.asarray(np.einsum("gok,gk->go", self._weights, self._floats.mean(1)))
 
     def covariance(self) -> Array | None:
         return np.asarray(self.folds()[0].mean(0))
@@ -106,7 +111,7 @@ def layer_of(
         target=weights,
         rounded=nearest(weights, scales, limit),
         shifted=bias,
-        moments=Known(quantized, floats),
+        moments=Known(weights, quantized, floats),
         smallest_scales=0.3 * scales,
         clamp=(0.0, 6.0),
         one_scale=one_scale,
@@ -138,7 +143,7 @@ def test_every_algorithm_keeps_the_contract(name: str, seed: int, one_scale: boo
 def test_bias_correction_moves_the_means_to_where_they_were() -> None:
     layer, quantized = layer_of(0)
     found = registry.plugin("algorithms", "bias_correction").apply(layer)
-    wanted = np.einsum("gok,gk->go", layer.weights, layer.moments.float_mean()) + layer.bias
+    wanted = layer.moments.float_response() + layer.bias
     means = (np.einsum("gok,gnk->gno", found.rounded, quantized) + found.shifted[:, None]).mean(1)
     assert np.allclose(means, wanted)
     uncorrected = (np.einsum("gok,gnk->gno", layer.rounded, quantized) + layer.bias[:, None]).mean(1)
@@ -198,13 +203,8 @@ def test_sums_of_long_axes_and_of_several_samples(same: bool) -> None:
     samples = [1e3 + random([2, 300, 7, 3], seed) for seed in range(3)]
     rows = [sliding_window_view(pad(values, window), (3, 2), axis=(1, 2))[:, ::2] for values in samples]
     wanted = np.mean([row.astype(np.float64).mean((0, 1, 2)) for row in rows], axis=0)
-    first, second = (PatchObserver([window]) for _ in range(2))
-    first.observe(samples[0])
-    for values in samples[1:]:
-        second.observe(values)
-    first.merge(second)
-    for found in (mean_patch(samples, window), first.sums[window].mean()):
-        assert np.allclose(found.reshape(3, 2, 3), wanted.transpose(1, 2, 0), rtol=1e-6)
+    found = mean_patch(samples, window)
+    assert np.allclose(found.reshape(3, 2, 3), wanted.transpose(1, 2, 0), rtol=1e-6)
 
 
 def pad(values: Array, window: Window) -> Array:
@@ -225,21 +225,23 @@ def test_sums_of_many_samples_of_integers() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_float_means_of_one_run_are_those_of_the_walk(kind: str, engine: Engine, tmp_path: Path) -> None:
+def test_float_means_of_one_run_and_of_calibration_are_those_of_the_walk(kind: str, engine: Engine) -> None:
     model = optimize(network(kind=kind))
     prepared, completed = with_biases(model, planned(model, load_recipe("int8"), engine))
     layers = correctable(prepared.graph, completed)
     given = samples(5)
     store = engine.store()
     walk = Walk(prepared.graph, store, "", {prepared.graph.inputs[0]: given}, threads=2)
-    path = tmp_path / "float.tflite"
-    tflite.write(model, path)
-    for found in (float_means(source, layers, [[x] for x in given], engine) for source in (prepared, path)):
+    one_run = float_means(model, [[x] for x in given], engine)
+    seen = calibrate(model, [*given, *samples(9)[5:]], engine=engine, keep_means=5)
+    for found in (one_run, averaged(seen.means, 5)):
         assert found.keys() == {layer.op.name for layer in layers}
     for layer in layers:
         walk.up_to(layer.op.name)
-        wanted = store.reduce(mean_patch, layer.op.inputs[layer.operands.data] or "", layer.window)
-        assert np.allclose(found[layer.op.name], wanted, rtol=1e-5, atol=1e-6)
+        mean = store.reduce(mean_patch, layer.op.inputs[layer.operands.data] or "", layer.window)
+        wanted = np.einsum("gok,gk->go", layer.matrices, mean) + layer.biases
+        for found in (one_run, averaged(seen.means, 5)):
+            assert np.allclose(found[layer.op.name].reshape(wanted.shape), wanted, rtol=1e-5, atol=1e-5)
     store.close()
 
 
@@ -254,6 +256,29 @@ def test_means_that_one_run_does_not_show_come_from_the_walk(engine: Engine, mon
             other = walked.model.graph.tensors[name].data
             assert other is not None
             assert np.allclose(tensor.data, other, rtol=1e-4, atol=1e-6)
+
+
+def test_recipes_share_the_means_of_the_float_network(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those that calibration has seen are not measured again, others are measured once."""
+    asked = []
+
+    def noted(*given: Any) -> dict[str, Array]:
+        asked.append(given)
+        return float_means(*given)
+
+    monkeypatch.setattr("tersor.stages.prepare.float_means", noted)
+    model = optimize(network())
+    tflite.write(model, tmp_path / "float.tflite")
+    preparation = Preparation(model, tmp_path / "float.tflite", from_iterable(samples(40)), engine)
+    recipe = load_recipe("int8")
+    preparation.corrected(recipe)
+    assert not asked
+    for limit in (500, 600):  # which ask for more samples
+        found = preparation.corrected(replace(recipe, fan_in_limit=limit))
+    assert len(asked) == 1
+    assert found.samples == 40
 
 
 def unfolded(values: Array, window: Window) -> Array:
@@ -403,7 +428,7 @@ def test_transposed_convolution_is_its_matrix_on_its_windows(
     decided = plan(model, load_recipe("int8"), calibrate(model, given, engine=engine))
     (layer,) = correctable(model.graph, decided)
     seen = rows(given, layer.window, positions=10**6)
-    described = layer.described(Known(seen, seen))
+    described = layer.described(Known(layer.matrices, seen, seen))
     found = (seen @ described.weights.transpose(0, 2, 1) + described.bias[:, None]).reshape(4, *sizes, 3)
     wanted = np.concatenate([run(model, [item])[0] for item in given])
     assert np.allclose(found, wanted, atol=1e-5)

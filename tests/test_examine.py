@@ -54,6 +54,17 @@ def test_copies_are_counted_and_one_pair_is_named(tmp_path: Path) -> None:
     assert "x.npz[5] is " in remark
 
 
+def test_samples_that_differ_at_their_borders_only_are_no_copies(tmp_path: Path) -> None:
+    """What is looked at first is the middle of a sample."""
+    x = np.zeros((3, 8, 64, 64), np.float32) + np.arange(8, dtype=np.float32)[:, None, None]
+    x[1, 0, 0, 0], x[2, 0, 0, 0] = 9, 10
+    assert examine(saved(tmp_path, "x.npz", x), None, classifier()) == ()
+    x[2, 0, 0, 0] = 9
+    (remark,) = examine(saved(tmp_path, "y.npz", x), None, classifier())
+    assert "1 of 3 calibration samples is a copy of others" in remark
+    assert "y.npz[2] is " in remark
+
+
 def test_leak_between_calibration_and_evaluation(tmp_path: Path) -> None:
     one = of_pictures(tmp_path / "one", {"a": 1, "b": 2})
     other = of_pictures(tmp_path / "other", {"x": 2, "y": 3, "z": 4})

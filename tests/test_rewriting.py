@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.numerics.metrics import sqnr_db
-from tersor.passes import expose_extremes, restore_float_weights
+from tersor.passes import expose_extremes, expose_means, restore_float_weights
 from tersor.recipe import adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate, observable
@@ -173,6 +174,34 @@ def test_exposed_extremes_leave_the_outputs_as_they_are(run: Run) -> None:
     assert (outputs[low], outputs[high]) == (outputs[0].min(), outputs[0].max())
     low, high = places["x"]
     assert (outputs[low], outputs[high]) == (sample.min(), sample.max())
+
+
+def test_means_of_layers_are_those_before_their_activation_function(run: Run) -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 5, 5, 2])
+    weights, bias = builder.constant("w", random([3, 1, 1, 2], 1)), builder.constant("b", random([3], 2))
+    options = {"padding": 0, "stride_w": 1, "stride_h": 1, "dilation_w_factor": 1, "dilation_h_factor": 1}
+    y = builder.op("CONV_2D", [x, weights, bias], [1, 5, 5, 3], options | {"fused_activation_function": 1}, name="y")
+    model = through_file(builder.model([y]))
+    graph, places = expose_means.apply(model.graph)
+    sample = random([1, 5, 5, 2], 3)
+    outputs = run(model.with_graph(graph), [sample])
+    assert np.array_equal(outputs[0], run(model, [sample])[0])
+    free = sample.reshape(-1, 2) @ random([3, 1, 1, 2], 1).reshape(3, 2).T + random([3], 2)
+    assert free.min() < 0
+    assert np.allclose(outputs[places["y"]], free.mean(0), atol=1e-6)
+
+
+def test_means_that_cannot_be_shown_say_why() -> None:
+    graph = classifier().graph
+    reasons = [expose_means.refusal(graph, op) for op in graph.ops]
+    assert set(reasons) == {None, "it is no layer with weights"}
+    conv = next(op for op in graph.ops if op.kind == "CONV_2D")
+    assert conv.options is not None
+    bent = replace(conv, options=conv.options.with_fields(fused_activation_function=4))
+    changed = graph.edit(replace_ops={conv.name: [bent]})
+    assert "no operator for its activation" in (expose_means.refusal(changed, bent) or "")
+    assert conv.name not in expose_means.apply(changed)[1]
 
 
 def test_model_without_small_weights_is_left_alone() -> None:

@@ -35,8 +35,8 @@ class Moments(Protocol):
     def mean(self) -> Array:
         """The mean in the quantized network, [G, K]."""
 
-    def float_mean(self) -> Array:
-        """The mean in the float network, [G, K]."""
+    def float_response(self) -> Array:
+        """The mean of ``W x`` in the float network, [G, O]."""
 
     def covariance(self) -> Array | None:
         """The covariance in the quantized network, [G, K, K]; None where K is larger than the recipe's limit."""

@@ -16,18 +16,12 @@ from __future__ import annotations
 import numpy as np
 
 from tersor.algorithms._contract import Layer
-from tersor.ir.graph import Array
 
 
 def apply(layer: Layer) -> Layer:
     """The layer with its bias corrected."""
-    wanted = _response(layer.weights, layer.moments.float_mean())
-    shift = wanted - _response(layer.rounded, layer.moments.mean())
+    wanted = layer.moments.float_response()
+    shift = wanted - np.einsum("gok,gk->go", layer.rounded, layer.moments.mean())
     size, of = float(np.abs(shift).max()), float(np.abs(wanted + layer.bias).max())
     share = f", {size / of:.2g} of the largest mean" if of else ""
     return layer.with_shifted(layer.bias + shift, f"bias corrected by up to {size:.3g}{share}")
-
-
-def _response(weights: Array, mean: Array) -> Array:
-    """The mean of the outputs without the bias, [G, O]."""
-    return np.asarray(np.einsum("gok,gk->go", weights, mean))

@@ -41,21 +41,29 @@ def apply(layer: Layer) -> Layer:
 
 
 def _descended(layer: Layer, covariance: Array) -> Array:
+    groups, outputs, inputs = layer.rounded.shape
     steps = layer.scales[..., None]
-    integers = np.rint(layer.rounded / steps)
-    slope = (layer.rounded - layer.target) @ covariance
+    start = np.rint(layer.rounded / steps)
+    slope = ((layer.rounded - layer.target) @ covariance).reshape(-1, inputs)
     widths = np.diagonal(covariance, axis1=1, axis2=2)[:, None] * steps  # the slope over a step, [G, O, K]
+    widths = np.where(widths > 0, widths, np.inf)
+    by_input = np.ascontiguousarray(start.reshape(-1, inputs).T), np.ascontiguousarray(widths.reshape(-1, inputs).T)
+    group = np.repeat(np.arange(groups), outputs)
+    scales = layer.scales.reshape(-1)
     for _ in range(_SWEEPS):
         moves = 0
-        for place in range(integers.shape[-1]):
-            width = widths[..., place]
-            wish = np.rint(np.divide(-slope[..., place], width, out=np.zeros_like(width), where=width > 0))
-            move = np.clip(integers[..., place] + wish, -layer.limit, layer.limit) - integers[..., place]
-            if not move.any():
+        for place, (own, width) in enumerate(zip(*by_input, strict=True)):
+            wish = np.rint(slope[:, place] / width)
+            if not wish.any():
                 continue
-            moves += int(np.count_nonzero(move))
-            integers[..., place] += move
-            slope += (move * layer.scales)[..., None] * covariance[:, place][:, None, :]
+            found = np.clip(own - wish, -layer.limit, layer.limit)
+            (moved,) = np.nonzero(found != own)
+            if not len(moved):
+                continue
+            moves += len(moved)
+            move = (found - own)[moved] * scales[moved]
+            own[:] = found
+            slope[moved] += move[:, None] * covariance[group[moved], place]
         if not moves:
             break
-    return np.asarray(integers * steps)
+    return np.ascontiguousarray(by_input[0].T).reshape(layer.rounded.shape) * steps

@@ -15,12 +15,15 @@ from __future__ import annotations
 import numpy as np
 
 from tersor.algorithms._contract import Layer, damped, output_error
-from tersor.algorithms.gptq import rounded
+from tersor.algorithms.gptq import rounded_with_each
 from tersor.numerics.metrics import decibel
 
 _FACTORS = tuple(np.geomspace(1, 0.4, 10))
 _FINE = tuple(np.geomspace(1.25, 0.4, 60))
 """Tried, as shares of the scale that covers all weights; more of them where layers are small."""
+
+_VALUES = 1 << 20
+"""Weights that are rounded at a time, with several scales together."""
 
 _DAMPING = 1e-2
 """As in `gptq`, for rounding and for judging; with less, scales clip weights whose inputs vary more in other data."""
@@ -40,13 +43,16 @@ def apply(layer: Layer) -> Layer:
     least = output_error(layer.rounded - layer.target, covariance) * varies
     before = least.sum()
     chosen, values = layer.scales, layer.rounded
-    for factor in _FINE if layer.target.shape[-1] <= 64 else _FACTORS:
-        own = np.maximum(scales * factor, layer.smallest_scales)
-        found = rounded(layer.target, own, layer.limit, covariance)
-        error = output_error(found - layer.target, covariance) * varies
-        better = np.broadcast_to(error.sum() < least.sum(), error.shape) if layer.one_scale else error < least
-        chosen, least = np.where(better, own, chosen), np.where(better, error, least)
-        values = np.where(better[..., None], found, values)
+    factors = _FINE if layer.target.shape[-1] <= 64 else _FACTORS
+    at_once = max(_VALUES // layer.target.size, 1)
+    for first in range(0, len(factors), at_once):
+        each = np.array(factors[first : first + at_once])[:, None, None]
+        tried = np.maximum(scales * each, layer.smallest_scales)
+        for own, found in zip(tried, rounded_with_each(layer.target, tried, layer.limit, covariance), strict=True):
+            error = output_error(found - layer.target, covariance) * varies
+            better = np.broadcast_to(error.sum() < least.sum(), error.shape) if layer.one_scale else error < least
+            chosen, least = np.where(better, own, chosen), np.where(better, error, least)
+            values = np.where(better[..., None], found, values)
     if not least.sum() < before:
         return layer
     gain = decibel(before, least.sum())

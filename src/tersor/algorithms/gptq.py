@@ -20,6 +20,9 @@ from tersor.numerics.metrics import decibel
 _DAMPING = 1e-2
 """Share of the mean variance that is added to every variance; GPTQ's own value."""
 
+_BLOCK = 32
+"""Columns that are rounded before their errors are spread over all others; GPTQ takes 128."""
+
 
 def apply(layer: Layer) -> Layer:
     """The layer with its weights rounded anew; as it is where the covariance is not known, or this is no better."""
@@ -37,19 +40,37 @@ def apply(layer: Layer) -> Layer:
 
 def rounded(weights: Array, scales: Array, limit: int, covariance: Array) -> Array:
     """Weights [G, O, K] as integers times their scales [G, O], rounded with a covariance [G, K, K] of full rank."""
+    return np.asarray(rounded_with_each(weights, scales[None], limit, covariance)[0])
+
+
+def rounded_with_each(weights: Array, scales: Array, limit: int, covariance: Array) -> Array:
+    """`rounded` with each of several scales [N, G, O]: [N, G, O, K].
+
+    Columns are taken in blocks: within one, each spreads its error at once; over the columns behind it, a block does so
+    as a whole, as a matrix product (GPTQ's lazy batches).
+    """
     order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
     groups = np.arange(len(order))[:, None]
-    ordered = covariance[groups[..., None], order[:, :, None], order[:, None, :]]
-    factor = _factor(ordered)
-    left = np.take_along_axis(weights, order[:, None, :], axis=2)
+    factor = _factor(covariance[groups[..., None], order[:, :, None], order[:, None, :]])
+    count, (_, outputs, inputs) = len(scales), weights.shape
+    ordered = np.take_along_axis(weights, order[:, None, :], axis=2)
+    left = np.tile(ordered.transpose(2, 0, 1), (1, 1, count))  # [K, G, N x O]
+    steps = scales.transpose(1, 0, 2).reshape(len(order), count * outputs)
     found = np.empty_like(left)
-    for place in range(left.shape[2]):
-        own = left[..., place]
-        found[..., place] = np.clip(np.rint(own / scales), -limit, limit) * scales
-        error = (own - found[..., place]) / factor[:, place, place][:, None]
-        left[..., place + 1 :] -= error[..., None] * factor[:, place, place + 1 :][:, None, :]
+    for first in range(0, inputs, _BLOCK):
+        last = min(first + _BLOCK, inputs)
+        errors = np.empty_like(left[first:last])
+        for place in range(first, last):
+            own = left[place]
+            found[place] = np.clip(np.rint(own / steps), -limit, limit) * steps
+            errors[place - first] = (own - found[place]) / factor[:, place, place][:, None]
+            spread = factor[:, place, place + 1 : last].T[..., None]
+            left[place + 1 : last] -= errors[place - first] * spread
+        behind = factor[:, first:last, last:].transpose(0, 2, 1)
+        left[last:] -= (behind @ errors.transpose(1, 0, 2)).transpose(1, 0, 2)
+    in_place = found.reshape(inputs, len(order), count, outputs).transpose(2, 1, 3, 0)
     back = np.argsort(order, axis=1)
-    return np.take_along_axis(found, back[:, None, :], axis=2)
+    return np.take_along_axis(in_place, back[None, :, None, :], axis=3)
 
 
 def _factor(covariance: Array) -> Array:

@@ -42,39 +42,56 @@ def apply(layer: Layer) -> Layer:
     found = layer.moments.folds()
     if found is None or len(found[0]) < 2:
         return layer
-    own, crossed, floats = found
-    before = sum(_error(layer.weights, layer.weights, *fold) for fold in zip(own, crossed, floats, strict=True))
-    unseen = [_unseen(layer.weights, own, crossed, floats, ridge) for ridge in _RIDGES]
+    folds = [_Fit(layer.weights, *fold) for fold in zip(*found, strict=True)]
+    others = [_Fit(layer.weights, *_without(found, place)) for place in range(len(folds))]
+    before = sum(fold.error(layer.weights) for fold in folds)
+    unseen = [
+        sum(fold.error(other.refit(ridge)) for fold, other in zip(folds, others, strict=True)) for ridge in _RIDGES
+    ]
     best = int(np.argmin(unseen))
-    exact = _EXACT * sum(float((layer.weights @ fold * layer.weights).sum()) for fold in floats)
+    exact = _EXACT * sum(fold.power for fold in folds)
     if before <= exact or not unseen[best] < (1 - _WORTH) * before:
         return layer
-    target = _refit(layer.weights, own.mean(0), crossed.mean(0), floats.mean(0), _RIDGES[best])
+    target = _Fit(layer.weights, *(part.mean(0) for part in found)).refit(_RIDGES[best])
     gain = decibel(before, max(unseen[best], exact))
     return layer.with_target(target, f"weights refit to what reaches them, error {gain:.1f} dB lower on other samples")
 
 
-def _refit(weights: Array, own: Array, crossed: Array, floats: Array, ridge: float) -> Array:
-    """S W* with C = `own`, E[x x'^T] = `crossed` and E[x x^T] = `floats`, each [G, K, K]."""
-    missed = weights @ (crossed - own)
-    found = weights + np.linalg.solve(damped(own, ridge), missed.transpose(0, 2, 1)).transpose(0, 2, 1)
-    wanted, given = output_error(weights, floats), output_error(found, own)
-    known = (wanted > 0) & (given > 0)
-    factors = np.sqrt(np.divide(wanted, given, out=np.ones_like(wanted), where=known))
-    return np.asarray(found * factors[..., None])
+def _without(found: tuple[Array, Array, Array], place: int) -> tuple[Array, ...]:
+    """The covariances of all folds but one."""
+    return tuple(np.delete(part, place, axis=0).mean(0) for part in found)
 
 
-def _unseen(weights: Array, own: Array, crossed: Array, floats: Array, ridge: float) -> float:
-    """The error of a fit to all folds but one on that one, summed over the folds."""
-    total = 0.0
-    for place in range(len(own)):
-        others = [fold for fold in range(len(own)) if fold != place]
-        target = _refit(weights, own[others].mean(0), crossed[others].mean(0), floats[others].mean(0), ridge)
-        total += _error(target, weights, own[place], crossed[place], floats[place])
-    return total
+class _Fit:
+    """Weights W [G, O, K] with what reaches them; what does not depend on the fit is computed once.
 
+    Args:
+        weights: W.
+        own: C.
+        crossed: E[x x'^T].
+        floats: E[x x^T]; all three [G, K, K].
+    """
 
-def _error(target: Array, weights: Array, own: Array, crossed: Array, floats: Array) -> float:
-    """``E|W x - V x'|^2`` over all outputs, with V = `target`: ``V C V^T - 2 W E[x x'^T] V^T + W E[x x^T] W^T``."""
-    parts = (target @ own * target).sum() - 2 * (weights @ crossed * target).sum() + (weights @ floats * weights).sum()
-    return float(parts)
+    def __init__(self, weights: Array, own: Array, crossed: Array, floats: Array) -> None:
+        self._weights = weights
+        self._own = own
+        self._crossed = weights @ crossed
+        self._missed = (weights @ (crossed - own)).transpose(0, 2, 1)
+        self._wanted = output_error(weights, floats)
+
+    @property
+    def power(self) -> float:
+        """The variance of the float outputs, summed over them."""
+        return float(self._wanted.sum())
+
+    def refit(self, ridge: float) -> Array:
+        """S W*, [G, O, K]."""
+        found = self._weights + np.linalg.solve(damped(self._own, ridge), self._missed).transpose(0, 2, 1)
+        wanted, given = self._wanted, output_error(found, self._own)
+        known = (wanted > 0) & (given > 0)
+        factors = np.sqrt(np.divide(wanted, given, out=np.ones_like(wanted), where=known))
+        return np.asarray(found * factors[..., None])
+
+    def error(self, target: Array) -> float:
+        """``E|W x - V x'|^2`` over all outputs, V = `target`: ``V C V^T - 2 W E[x x'^T] V^T + W E[x x^T] W^T``."""
+        return float(((target @ self._own - 2 * self._crossed) * target).sum() + self._wanted.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -74,6 +75,9 @@ def _options(
 _USAGE_ERRORS = typer.BadParameter.__mro__[-4]
 """What Typer raises for wrong arguments, which it gives no public name: the base of those below `Exception`."""
 
+_GARBAGE = 50_000
+"""New objects between two searches for cycles: those of a model live to the end, and are many."""
+
 _INTERRUPTED, _TERMINATED = 130, 143
 """128 + SIGINT and + SIGTERM, as shells have it."""
 
@@ -83,7 +87,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names in a model need not fit the terminal's encoding
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")  # as in the child; NumPy is imported later
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")  # before NumPy: its idle threads are to sleep soon
+    gc.set_threshold(_GARBAGE)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what is unfinished is cleaned away
     sys.exit(_exit_code())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tersor.data.dataset import Dataset, Glimpse
-from tersor.data.digest import digest_of_arrays
+from tersor.data.digest import digest_of_arrays, sketch_of_arrays
 from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
 from tersor.data.reading import Reading
@@ -44,9 +44,11 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Rea
 
     def peek(place: int) -> Glimpse:
         label = None if labels is None else labels[place]
-        return Glimpse(
-            label, f"{spec}[{place}]", lambda: digest_of_arrays([values[place] for values in inputs.values()])
-        )
+
+        def rows() -> list[Array]:
+            return [values[place] for values in inputs.values()]
+
+        return Glimpse(label, f"{spec}[{place}]", lambda: digest_of_arrays(rows()), lambda: sketch_of_arrays(rows()))
 
     in_bytes = [np.dtype(values.dtype) == np.uint8 for values in inputs.values()]
     pixels = preprocess.is_identity and any(in_bytes)

@@ -15,7 +15,7 @@ import numpy as np
 
 from tersor.data.classes import classes_of_folders
 from tersor.data.dataset import Dataset, Glimpse
-from tersor.data.digest import digest_of_file
+from tersor.data.digest import digest_of_file, sketch_of_file
 from tersor.data.features import FrontEnd, parse
 from tersor.data.feed import Sample
 from tersor.data.image_folder import IMAGE_SUFFIXES
@@ -91,7 +91,8 @@ def recordings(
             yield Sample(preprocess.apply(values), labels[place], str(files[place]))
 
     def peek(place: int) -> Glimpse:
-        return Glimpse(labels[place], str(files[place]), lambda: digest_of_file(files[place]))
+        path = files[place]
+        return Glimpse(labels[place], str(path), lambda: digest_of_file(path), lambda: sketch_of_file(path))
 
     notes = [f"sound is of 16 bits at {rate} Hz" + (f", {length} samples a clip" if length else "")]
     notes.append("it goes in as numbers in [-1, 1)" if front_end is None else f"it goes in as {front_end}")

@@ -17,11 +17,13 @@ class Glimpse:
         label: as in `Sample`.
         source: likewise.
         digest: computes a value that only samples of the same content share.
+        sketch: finds a value, in much less time, that samples of the same content share, and hardly any others.
     """
 
     label: object
     source: str
     digest: Callable[[], bytes]
+    sketch: Callable[[], bytes]
 
 
 @dataclass(frozen=True)

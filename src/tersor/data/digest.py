@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,9 @@ from tersor.ir.graph import Array
 
 _SIZE = 16
 """Bytes of a digest: enough that two samples do not share one by chance."""
+
+_GLANCE = 4096
+"""Bytes of a sketch: from the middle, where neither headers nor borders are."""
 
 
 def digest_of_file(path: Path) -> bytes:
@@ -29,3 +34,25 @@ def digest_of_arrays(arrays: list[Array]) -> bytes:
         total.update(f"{values.dtype}{values.shape}".encode())
         total.update(np.ascontiguousarray(values).data)
     return total.digest()
+
+
+def sketch_of_file(path: Path) -> bytes:
+    """Some bytes of a file: files of the same content have the same. Of one that cannot be read, its name."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - _GLANCE, 0) // 2)
+            return size.to_bytes(8, "little") + file.read(_GLANCE)
+    except OSError:
+        return str(path).encode()
+
+
+def sketch_of_arrays(arrays: Iterable[Array]) -> bytes:
+    """Some bytes of arrays: those of the same content have the same."""
+    return b"".join(_middle(np.asarray(values)) for values in arrays)
+
+
+def _middle(values: Array) -> bytes:
+    flat, count = values.reshape(-1), max(_GLANCE // max(values.itemsize, 1), 1)
+    start = max(flat.size - count, 0) // 2
+    return flat[start : start + count].tobytes()

@@ -12,7 +12,7 @@ import numpy as np
 
 from tersor.data.classes import classes_of_folders
 from tersor.data.dataset import Dataset, Glimpse
-from tersor.data.digest import digest_of_file
+from tersor.data.digest import digest_of_file, sketch_of_file
 from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
 from tersor.data.reading import Reading, Skipped, read_ahead
@@ -73,7 +73,8 @@ def images(
             yield Sample(preprocess.apply(pixels), labels[place], str(files[place]))
 
     def peek(place: int) -> Glimpse:
-        return Glimpse(labels[place], str(files[place]), lambda: digest_of_file(files[place]))
+        path = files[place]
+        return Glimpse(labels[place], str(path), lambda: digest_of_file(path), lambda: sketch_of_file(path))
 
     notes = [] if not preprocess.is_identity else ["pixels go in as 0..255 (no --rescale, no --mean and --std)"]
     first = _first_size(files, skipped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -58,37 +58,6 @@ class PatchSums:
         """The mean, [G, K] in float64."""
         mean = np.asarray(self._sums / self._count)
         return mean[None] if self._window.kernel is None else grouped(mean[None], self._window.groups)[:, 0]
-
-
-class PatchObserver:
-    """Sums of an activation for all windows that move over it; what `Handle.observe` asks of an observer."""
-
-    def __init__(self, windows: Sequence[Window]) -> None:
-        self.sums = {window: PatchSums(window) for window in windows}
-
-    def observe(self, values: Array) -> None:
-        """A sample."""
-        for own in self.sums.values():
-            own.add(values)
-
-    def merge(self, other: PatchObserver) -> None:
-        """Take over what `other` has seen."""
-        for window, own in other.sums.items():
-            self.sums[window].merge(own)
-
-
-@dataclass(frozen=True)
-class PatchObservers:
-    """Makes an observer for each of some activations.
-
-    Attributes:
-        windows: that move over them.
-    """
-
-    windows: Mapping[str, Sequence[Window]]
-
-    def __call__(self, name: str) -> PatchObserver:
-        return PatchObserver(self.windows[name])
 
 
 def mean_patch(samples: Sequence[Array], window: Window, params: QuantParams | None = None) -> Array:

@@ -56,16 +56,16 @@ class Watch:
         extremes: by activation, the places of its smallest and its largest value among the model's outputs.
         strides: of which activations with `extremes` values are looked at too: every how many-th; the model must be
             loaded with `keep_all`.
-        whole: activations of which every value is looked at; the model must be loaded with `keep_all`.
         outputs: by activation, its own place among the model's outputs.
         derived: what is computed from outputs, and from other activations where the model is loaded with `keep_all`.
+        kept: for places among the outputs, of how many runs, from the first, they are kept.
     """
 
     extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     strides: Mapping[str, int] = field(default_factory=dict)
-    whole: tuple[str, ...] = ()
     outputs: Mapping[str, int] = field(default_factory=dict)
     derived: tuple[Derived, ...] = ()
+    kept: Mapping[int, int] = field(default_factory=dict)
 
 
 class Engine:
@@ -202,8 +202,8 @@ class Handle:
         samples: Iterable[Sequence[Array]],
         watch: Watch,
         new_observer: Callable[[str], Any],
-    ) -> dict[str, Any]:
-        """One pass over the data: what an observer per tensor has seen.
+    ) -> tuple[dict[str, Any], dict[int, list[Array]]]:
+        """One pass over the data: what an observer per tensor has seen, and the outputs to keep, run by run.
 
         Args:
             samples: inputs of each sample.
@@ -216,7 +216,7 @@ class Handle:
             for sample in samples:
                 self._worker.send(list(sample))
             end()
-            answer: dict[str, Any] = self._worker.receive()
+            answer: tuple[dict[str, Any], dict[int, list[Array]]] = self._worker.receive()
         return answer
 
     def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:

@@ -29,11 +29,12 @@ from tersor.tensorflow_python import child_command, child_environment
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<Q")
-_THRIFT = {"OPENBLAS_THREAD_TIMEOUT": "12", "MALLOC_ARENA_MAX": "1"}
+_THRIFT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 """For libraries in the child, unless the user says otherwise.
 
-NumPy's idle threads sleep after 2**12 clock ticks, and do not take the runtime's processors for 2**26; glibc keeps one
-heap, of which what is freed can be returned, and not one per thread.
+NumPy multiplies matrices in the thread that asks: what the child computes with it runs in threads of its own, and
+OpenBLAS's would keep the runtime's processors busy while they wait. glibc keeps one heap, of which what is freed can be
+returned, and not one per thread.
 """
 
 _NUMPY_INSIDE = ("numpy.core.", "numpy._core.")

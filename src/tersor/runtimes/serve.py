@@ -129,16 +129,21 @@ def _observe(
     channel: Channel, inbox: _Inbox, sessions: list[Session], watch: Watch, new_observer: Callable[[str], Any]
 ) -> None:
     """Every session takes samples as they come; observers merge to the same result whoever took which."""
-    samples: queue.Queue[list[Array] | None] = queue.Queue(maxsize=len(sessions))
+    samples: queue.Queue[tuple[int, list[Array]] | None] = queue.Queue(maxsize=len(sessions))
     parts: list[dict[str, Any]] = [{} for _ in sessions]
+    kept: dict[int, dict[int, Array]] = {place: {} for place in watch.kept}
     failures: list[Exception] = []
 
     def work(session: Session, part: dict[str, Any]) -> None:
-        while (sample := samples.get()) is not None:
+        while (item := samples.get()) is not None:
             if failures:
                 continue
             try:
+                number, sample = item
                 outputs = session.run(sample)
+                for place, runs in watch.kept.items():
+                    if number < runs:
+                        kept[place][number] = outputs[place]
                 for name, values, *known in _values(session, outputs, watch):
                     if name not in part:
                         part[name] = new_observer(name)
@@ -150,13 +155,14 @@ def _observe(
     threads = [threading.Thread(target=work, args=pair) for pair in zip(sessions, parts, strict=True)]
     for thread in threads:
         thread.start()
-    for sample in inbox.stream():
-        samples.put(sample)
+    for item in enumerate(inbox.stream()):
+        samples.put(item)
     for _ in threads:
         samples.put(None)
     for thread in threads:
         thread.join()
-    channel.send(("error", _sendable(failures[0])) if failures else ("ok", _merged(parts)))
+    in_order = {place: [own[number] for number in sorted(own)] for place, own in kept.items()}
+    channel.send(("error", _sendable(failures[0])) if failures else ("ok", (_merged(parts), in_order)))
     channel.send(("end", None))
 
 
@@ -183,11 +189,6 @@ def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tu
         part = pair[:0] if values is None else values.reshape(-1)[stride // 2 :: stride]
         yield name, part, (float(pair[0]), float(pair[1])), stride
         del values, part
-    for name in watch.whole:
-        values = _view(session, name)
-        if values is not None:
-            yield name, values
-        del values
     for item in watch.derived:
         sources = [outputs[watch.outputs[n]] if n in watch.outputs else _view(session, n) for n in item.sources]
         if all(source is not None for source in sources):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tersor import registry
@@ -22,7 +22,7 @@ from tersor.observers import min_max
 from tersor.observers._choice import Choice
 from tersor.observers._contract import Observer
 from tersor.observers._extremes import Extremes
-from tersor.passes import expose_extremes
+from tersor.passes import expose_extremes, expose_means
 from tersor.runtimes.engine import Engine, Handle, Watch, available_threads
 from tersor.stages.derive import derive
 from tersor.stages.load import admit_tensorflow_ops
@@ -36,10 +36,20 @@ _COUNTED = 4096
 
 @dataclass(frozen=True)
 class Statistics:
-    """What calibration saw: an observer per activation, and how many samples there were."""
+    """What calibration saw.
+
+    Attributes:
+        observers: of each activation.
+        samples: how many there were.
+        outputs: what the model answered to the first samples, as many as were asked for.
+        means: for each of the first samples, as many as were asked for, the mean of ``W x + b`` over all positions,
+            [channels], by layer; without layers whose mean the runtime cannot show.
+    """
 
     observers: Mapping[str, Observer]
     samples: int
+    outputs: Sequence[Sequence[Array]] = ()
+    means: Mapping[str, Sequence[Array]] = field(default_factory=dict)
     _ranges: dict[tuple[frozenset[str], DType], tuple[float, float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -80,6 +90,8 @@ def calibrate(
     engine: Engine | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
+    keep_outputs: int = 0,
+    keep_means: int = 0,
 ) -> Statistics:
     """Run the float model on every sample and observe its activations.
 
@@ -90,6 +102,10 @@ def calibrate(
         engine: the process to run in; by default one of its own.
         threads: samples to run at the same time; by default one per processor.
         progress: called with the number of samples done.
+        keep_outputs: how many samples' outputs are kept, so that they are not computed again.
+        keep_means: how many samples' `Statistics.means` are taken.
+
+    Models that take several samples at once keep nothing.
 
     Raises:
         DataError: no samples; a sample that does not fit the model or is not finite; an activation that becomes NaN or
@@ -101,18 +117,27 @@ def calibrate(
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-"))) / "model.tflite"
-        graph, watch = _watched(model.graph, extremes_suffice=new_observer.extremes_suffice)
+        size = batch_of(model.graph.tensors[name].shape for name in (*model.graph.inputs, *model.graph.outputs))
+        shown, means = expose_means.apply(model.graph) if keep_means and size == 1 else (model.graph, {})
+        graph, watch = _watched(model.graph, shown, extremes_suffice=new_observer.extremes_suffice)
+        if size == 1:
+            kept = dict.fromkeys(range(len(model.graph.outputs)), keep_outputs)
+            watch = replace(watch, kept=kept | dict.fromkeys(means.values(), keep_means))
         tflite.write(model.with_graph(graph), path)
         handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.strides))
-        size = batch_of(model.graph.tensors[name].shape for name in (*model.graph.inputs, *model.graph.outputs))
         feed = _Feed(handle, samples, size, progress)
-        observers = handle.observe(feed, watch, Choice(new_observer, frozenset(watch.strides)))
+        observers, firsts = handle.observe(feed, watch, Choice(new_observer, frozenset(watch.strides)))
         handle.close()
     if not feed.count:
         raise DataError("the calibration data has no samples")
     _require_finite(observers)
     _require_life(feed)
-    return Statistics(_folded(observers, model.graph, samples), feed.count)
+    return Statistics(
+        _folded(observers, model.graph, samples),
+        feed.count,
+        [list(own) for own in zip(*(firsts.get(place, []) for place in range(len(model.graph.outputs))), strict=True)],
+        {name: firsts[place] for name, place in means.items()},
+    )
 
 
 def _folded(observers: Mapping[str, Observer], graph: Graph, samples: Iterable[object]) -> Mapping[str, Observer]:
@@ -139,12 +164,18 @@ def _is_activation(tensor: Tensor) -> bool:
     return tensor.dtype is DType.FLOAT32 and not tensor.is_constant and tensor.elements > 0
 
 
-def _watched(graph: Graph, *, extremes_suffice: bool) -> tuple[Graph, Watch]:
-    """The graph to run and what to look at: extremes that it computes itself, some values where they are wanted."""
+def _watched(graph: Graph, shown: Graph, *, extremes_suffice: bool) -> tuple[Graph, Watch]:
+    """The graph to run and what to look at: extremes that it computes itself, some values where they are wanted.
+
+    Args:
+        graph: the float graph.
+        shown: the same with more outputs.
+        extremes_suffice: whether no values are wanted.
+    """
     derived = tuple(derive(graph))
     names = observable(graph)
     sources = dict.fromkeys(name for item in derived for name in item.sources if name not in graph.outputs)
-    shown = graph.edit(outputs=(*graph.outputs, *sources)) if sources else graph
+    shown = shown.edit(outputs=(*shown.outputs, *sources)) if sources else shown
     exposed, extremes = expose_extremes.apply(shown, names)
     outputs = {name: place for place, name in enumerate(shown.outputs)}
     strides = {} if extremes_suffice else {name: _stride(graph, name) for name in names if _may_clip(graph, name)}

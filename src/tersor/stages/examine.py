@@ -44,22 +44,32 @@ def examine(calibration: Dataset, evaluation: Dataset | None, model: Model, most
     Samples are told apart by the digests of their files (or array rows); data without them is not compared.
     """
     own = list(calibration.glimpses(_MOST))
-    digests = [item.digest() for item in own]
-    found = _twins(own, digests)
-    if evaluation is not None:
-        found += _leak(own, digests, list(evaluation.glimpses(most)))
+    others = [] if evaluation is None else list(evaluation.glimpses(most))
+    contents = _contents([*own, *others])
+    found = _twins(own, contents[: len(own)])
+    found += _leak(own, others, contents)
     found += _lopsided([item.label for item in own], calibration.classes)
     return (*found, *_normalized(calibration, model))
 
 
-def _twins(own: Sequence[Glimpse], digests: Sequence[bytes]) -> list[str]:
+def _contents(items: Sequence[Glimpse]) -> list[bytes]:
+    """What only samples of the same content have in common: of those with a sketch of their own that, else a digest."""
+    sketches = [item.sketch() for item in items]
+    counts = Counter(sketches)
+    return [
+        b"alone" + sketch if counts[sketch] == 1 else item.digest()
+        for item, sketch in zip(items, sketches, strict=True)
+    ]
+
+
+def _twins(own: Sequence[Glimpse], contents: Sequence[bytes]) -> list[str]:
     """Samples of the same content: they count twice for nothing."""
     first: dict[bytes, Glimpse] = {}
     pairs = []
-    for item, digest in zip(own, digests, strict=True):
-        if digest in first:
-            pairs.append((item, first[digest]))
-        first.setdefault(digest, item)
+    for item, content in zip(own, contents, strict=True):
+        if content in first:
+            pairs.append((item, first[content]))
+        first.setdefault(content, item)
     if not pairs:
         return []
     copy, original = pairs[0]
@@ -69,10 +79,11 @@ def _twins(own: Sequence[Glimpse], digests: Sequence[bytes]) -> list[str]:
     ]
 
 
-def _leak(own: Sequence[Glimpse], digests: Sequence[bytes], others: Sequence[Glimpse]) -> list[str]:
+def _leak(own: Sequence[Glimpse], others: Sequence[Glimpse], contents: Sequence[bytes]) -> list[str]:
     """Samples that ranges come from, among those that are measured on."""
-    known = dict(zip(digests, own, strict=True))
-    shared = [(item, known[digest]) for item in others if (digest := item.digest()) in known]
+    known = dict(zip(contents, own, strict=False))
+    theirs = contents[len(own) :]
+    shared = [(item, known[content]) for item, content in zip(others, theirs, strict=True) if content in known]
     if not shared:
         return []
     item, twin = shared[0]

@@ -59,7 +59,13 @@ class Measurement:
         self._wide = wide
 
     def products(
-        self, drafts: Mapping[Recipe, Corrected], files: Mapping[Recipe, Path], data: Dataset | None, *, disjoint: bool
+        self,
+        drafts: Mapping[Recipe, Corrected],
+        files: Mapping[Recipe, Path],
+        data: Dataset | None,
+        *,
+        disjoint: bool,
+        known: Sequence[Sequence[Array]] = (),
     ) -> tuple[Product, tuple[Product, ...], int]:
         """The float model itself, a product per file, and how many samples the figures come from.
 
@@ -68,15 +74,11 @@ class Measurement:
             files: where each lies now.
             data: samples to measure on; without any, what is random is run, and no figure comes of it.
             disjoint: whether these are other samples than ranges come from.
+            known: what the float model answers to the first of the data, as far as that is known.
 
         Raises VerificationError, RuntimeFailure, DataError.
         """
-        reference = self._engine.open(str(self._float_path), copies=available_threads())
-        few = first_samples(data, SAMPLES) if data is not None else random_samples(reference)
-        if data is not None and not few:
-            raise DataError(f"{data.what}: no samples to measure on")
-        wanted = list(real_outputs(reference, few))
-        reference.close()
+        few, wanted = self._references(data, known)
         seen = {recipe: verify_against(path, wanted, few, self._engine) for recipe, path in files.items()}
         if self._wide is not None:
             for recipe, path in files.items():
@@ -111,6 +113,21 @@ class Measurement:
             for number, recipe in enumerate(files, start=1)
         )
         return original, products, count
+
+    def _references(
+        self, data: Dataset | None, known: Sequence[Sequence[Array]]
+    ) -> tuple[list[object], list[Sequence[Array]]]:
+        """Samples to verify on, and the float model's answers to them."""
+        few = [] if data is None else first_samples(data, SAMPLES)
+        if data is not None and not few:
+            raise DataError(f"{data.what}: no samples to measure on")
+        if few and len(known) >= len(few):
+            return few, list(known[: len(few)])
+        reference = self._engine.open(str(self._float_path), copies=available_threads())
+        few = few or random_samples(reference)
+        wanted: list[Sequence[Array]] = list(real_outputs(reference, few))
+        reference.close()
+        return few, wanted
 
     def _compare(
         self, handles: Sequence[Handle], data: Dataset

@@ -6,24 +6,28 @@ sometimes the whole result but for the door. `Preparation` does each of these on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
-from tersor.ir.graph import Model
+from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Scheme
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
-from tersor.stages.correct import Corrected, correct, rewrite, split_kinds
+from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
 from tersor.stages.plan import plan
+from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many samples are done, and how many there are (None if unknown)."""
 
+
+_MEMORY = 64 << 20
+"""Bytes of outputs that are kept."""
 
 _UNCORRECTED = (
     "without --data, rounding is not corrected: the model states no statistics of batch normalizations "
@@ -58,6 +62,7 @@ class Preparation:
         self._progress = progress
         self._rewritten: dict[tuple[tuple[str, ...], Scheme], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
+        self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
         self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
 
@@ -66,6 +71,11 @@ class Preparation:
         """How many samples ranges, or else corrections, were taken from; 0 if none were needed."""
         seen = [item.samples for item in self._statistics.values()]
         return max(seen or [found.samples for _, found in self._found.values()], default=0)
+
+    @property
+    def outputs(self) -> Sequence[Sequence[Array]]:
+        """What the model answers to the first samples, as far as calibration has kept it."""
+        return next((found.outputs for (key, _), found in self._statistics.items() if key == id(self.model)), ())
 
     def drafted(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
         """The float model as the recipe's algorithms rewrite it, its ranges, and its plan without corrections.
@@ -85,7 +95,7 @@ class Preparation:
             model = self._rewrite(names, recipe.scheme)
         except RuntimeFailure as error:
             model, refused = self.model, (f"not rewritten by {', '.join(names)}: {error}",)
-        statistics = self._calibrate(model, recipe.observer)
+        statistics = self._calibrate(model, recipe)
         decided = self._with_copies(model, plan(model, recipe, statistics))
         return model, statistics, Corrected(model, replace(decided, warnings=(*decided.warnings, *refused)))
 
@@ -129,16 +139,37 @@ class Preparation:
                 told[name] = replace(planned, why=planned.why + note)
         return replace(decided, tensors={**decided.tensors, **told}) if told else decided
 
-    def _calibrate(self, model: Model, observer: str) -> Statistics:
+    def _calibrate(self, model: Model, recipe: Recipe) -> Statistics:
         if self._calibration is None:
             raise PlanError("these flavours need representative data: give --data")
-        key = id(model), observer  # models are kept in `_rewritten`, so that no other takes the place of one
+        key = id(model), recipe.observer  # models are kept in `_rewritten`, so that no other takes the place of one
         if key not in self._statistics:
             total = None if self._calibration.size is None else len(self._calibration)
             report = self._report("calibrating", total)
-            found = calibrate(model, self._calibration, observer, engine=self._engine, progress=report)
-            self._statistics[key] = found
+            answer = sum(model.graph.tensors[name].byte_size for name in model.graph.outputs)
+            self._statistics[key] = calibrate(
+                model,
+                self._calibration,
+                recipe.observer,
+                engine=self._engine,
+                progress=report,
+                keep_outputs=VERIFICATION_SAMPLES if VERIFICATION_SAMPLES * answer <= _MEMORY else 0,
+                keep_means=most_samples(recipe.fan_in_limit) if split_kinds(recipe.algorithms)[1] else 0,
+            )
         return self._statistics[key]
+
+    def _means_of(self, model: Model, inputs: Sequence[Sequence[Array]]) -> Mapping[str, Array]:
+        """The `float_means` of a model over the first samples to correct on, from calibration if it has taken them."""
+        key = id(model), len(inputs)
+        if key not in self._means:
+            taken = (found.means for (other, _), found in self._statistics.items() if other == id(model))
+            known = [item for item in taken if item and min(map(len, item.values())) >= len(inputs)]
+            data = self._calibration
+            are_first = data is not None and (data.size is None or len(data) <= CORRECTION_SAMPLES)
+            self._means[key] = (
+                averaged(known[0], len(inputs)) if known and are_first else float_means(model, inputs, self._engine)
+            )
+        return self._means[key]
 
     def _correct(self, recipe: Recipe, draft: Corrected, calibration: Dataset) -> Corrected:
         try:
@@ -149,7 +180,7 @@ class Preparation:
                 recipe.algorithms,
                 fan_in_limit=recipe.fan_in_limit,
                 engine=self._engine,
-                written=self.written if draft.model is self.model else None,
+                means=lambda inputs: self._means_of(draft.model, inputs),
                 progress=self._report(f"correcting {recipe.name}", None),
             )
         except RuntimeFailure as error:

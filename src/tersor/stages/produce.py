@@ -134,7 +134,10 @@ class _Production:
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
         with self._written(drafts) as temporary:
-            reference, products, count = self._measurement.products(drafts, temporary, measured_on, disjoint=disjoint)
+            known = () if disjoint else preparation.outputs
+            reference, products, count = self._measurement.products(
+                drafts, temporary, measured_on, disjoint=disjoint, known=known
+            )
         calibrated = preparation.samples
         batch = 1 if self._wide is None else self._wide.batch
         remarks = self._remarks(calibration, measured_on if disjoint else None) if calibrated else ()

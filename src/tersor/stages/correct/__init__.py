@@ -7,12 +7,11 @@ made of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -22,13 +21,14 @@ from tersor.data.feed import fit
 from tersor.ir.graph import Array, Graph, Model, Tensor
 from tersor.ir.plan import INTEGER, Plan
 from tersor.numerics.affine import quantize as to_integers
-from tersor.numerics.patches import Window, covariance
+from tersor.numerics.covariances import covariance
+from tersor.numerics.patches import Window
 from tersor.runtimes.engine import Engine, available_threads
 from tersor.runtimes.litert import Port
 from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.correct.equations import Expected
 from tersor.stages.correct.expectations import expected_values
-from tersor.stages.correct.float_means import float_means
+from tersor.stages.correct.float_means import averaged, float_means
 from tersor.stages.correct.layers import Correctable, correctable, with_biases
 from tersor.stages.correct.moments import InputMoments, positions_wanted
 from tersor.stages.correct.rewriting import rewrite, split_kinds
@@ -38,7 +38,7 @@ from tersor.stages.correct.without_samples import corrected_without_samples
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.quantize import quantize, stored
 
-__all__ = ["SAMPLES", "Corrected", "correct", "rewrite", "split_kinds"]
+__all__ = ["SAMPLES", "Corrected", "averaged", "correct", "float_means", "most_samples", "rewrite", "split_kinds"]
 
 SAMPLES = 100
 """Samples to correct on, at most: covariances of many inputs need many positions."""
@@ -79,7 +79,7 @@ def correct(
     *,
     fan_in_limit: int = 64,
     engine: Engine | None = None,
-    written: Path | None = None,
+    means: Callable[[Sequence[Sequence[Array]]], Mapping[str, Array]] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Corrected:
     """Apply algorithms to every layer with integer weights, in the order in which the network computes them.
@@ -96,7 +96,7 @@ def correct(
         algorithms: names from `algorithms`, applied to each layer in this order; those that `rewrite` are passed over.
         fan_in_limit: algorithms that need the covariance of a layer's inputs leave layers with more inputs alone.
         engine: the process to run in; by default one of its own.
-        written: the float model's `.tflite` file, where there is one; it is not written again then.
+        means: gives the `float_means` of the model over so many samples as its inputs, where somebody may know them.
         progress: called with the number of layers done.
 
     Raises:
@@ -113,14 +113,15 @@ def correct(
         )
     prepared, completed = with_biases(model, plan)
     layers = correctable(prepared.graph, completed)
-    most = _FEW if fan_in_limit <= _SMALL else SAMPLES
-    drawn = drawn_inputs(prepared.graph, samples, most) if steps and layers and len(model.graphs) == 1 else []
+    worth = bool(steps and layers) and len(model.graphs) == 1
+    drawn = drawn_inputs(prepared.graph, samples, most_samples(fan_in_limit)) if worth else []
     if not drawn:
         return Corrected(model, plan)
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
-        walker = _Walker(prepared, completed, layers, drawn, runner, fan_in_limit, written)
+        known = means or (lambda inputs: float_means(model, inputs, runner))
+        walker = _Walker(prepared, completed, layers, drawn, runner, fan_in_limit, known)
         stack.callback(walker.close)
         for number, layer in enumerate(layers, start=1):
             walker.correct(layer, steps)
@@ -130,6 +131,11 @@ def correct(
         del walker
     return_freed_memory()
     return found
+
+
+def most_samples(fan_in_limit: int) -> int:
+    """How many samples layers are corrected on, at most."""
+    return _FEW if fan_in_limit <= _SMALL else SAMPLES
 
 
 def drawn_inputs(graph: Graph, samples: Iterable[object], most: int) -> list[list[Array]]:
@@ -158,15 +164,13 @@ class _Walker:
         samples: Sequence[Sequence[Array]],
         engine: Engine,
         fan_in_limit: int,
-        written: Path | None,
+        means: Callable[[Sequence[Sequence[Array]]], Mapping[str, Array]],
     ) -> None:
         self._model = model
         self._plan = plan
-        self._layers = layers
         self._samples = samples
-        self._engine = engine
         self._fan_in_limit = fan_in_limit
-        self._written = written
+        self._means = means
         self._store = engine.store()
         self._in_float = not any(op.compute == INTEGER for op in plan.ops.values())
         integers = _with_rounded_weights(model.graph, layers) if self._in_float else quantize(model, plan).graph
@@ -221,8 +225,8 @@ class _Walker:
         return Walk(graph, self._store, "float/", _inputs(graph, self._samples), available_threads())
 
     @cached_property
-    def _float_means(self) -> dict[str, Array]:
-        return float_means(self._written or self._model, self._layers, self._samples, self._engine)
+    def _float_means(self) -> Mapping[str, Array]:
+        return self._means(self._samples)
 
     @cached_property
     def _stated(self) -> dict[str, Expected]:

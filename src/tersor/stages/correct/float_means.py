@@ -1,44 +1,40 @@
-"""The means of what reaches layers in the float network: one run of it over the samples, of which nothing is kept."""
+"""What layers compute on average in the float network: one run over the samples, of which only means are kept."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
-from tersor.numerics.patch_sums import PatchObservers
-from tersor.numerics.patches import Window
-from tersor.runtimes.engine import Engine, Watch, available_threads
-from tersor.stages.correct.layers import Correctable
+from tersor.passes import expose_means
+from tersor.runtimes.engine import Engine, available_threads
 
 
-def float_means(
-    model: Model | Path, layers: Iterable[Correctable], samples: Iterable[Sequence[Array]], engine: Engine
-) -> dict[str, Array]:
-    """The mean of each layer's input, [G, K], by the operator's name; without layers whose input is not shown.
+def float_means(model: Model, samples: Sequence[Sequence[Array]], engine: Engine) -> dict[str, Array]:
+    """The means of ``W x + b`` over samples and positions, [channels], by layer; without those that are not shown.
 
     Args:
-        model: the float network, or its `.tflite` file.
-        layers: of it.
+        model: the float network.
         samples: its inputs in each sample.
         engine: the process to run in.
 
-    One copy of the network sees all samples in order, so that sums do not depend on the number of processors.
-
     Raises RuntimeFailure if the runtime refuses the network.
     """
-    read = {layer.op.name: (layer.op.inputs[layer.operands.data] or "", layer.window) for layer in layers}
-    windows: dict[str, set[Window]] = {}
-    for name, window in read.values():
-        windows.setdefault(name, set()).add(window)
+    graph, places = expose_means.apply(model.graph)
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
-        path = model if isinstance(model, Path) else Path(folder) / "float.tflite"
-        if isinstance(model, Model):
-            tflite.write(model, path)
-        handle = engine.open(str(path), threads=available_threads(), keep_all=True)
-        new_observer = PatchObservers({name: tuple(own) for name, own in windows.items()})
-        found = handle.observe(samples, Watch(whole=tuple(windows)), new_observer)
+        path = Path(folder) / "float.tflite"
+        tflite.write(model.with_graph(graph), path)
+        handle = engine.open(str(path), copies=available_threads())
+        first = len(model.graph.outputs)
+        found = [outputs[first:] for outputs in handle.run_all(samples)]
         handle.close()
-    return {op: found[name].sums[window].mean() for op, (name, window) in read.items() if name in found}
+    return averaged({name: [own[place - first] for own in found] for name, place in places.items()}, len(samples))
+
+
+def averaged(means: Mapping[str, Sequence[Array]], samples: int) -> dict[str, Array]:
+    """The mean over the first so many samples, in float64, of what each shows on average."""
+    return {name: np.asarray(np.mean(own[:samples], axis=0, dtype=np.float64)) for name, own in means.items()}

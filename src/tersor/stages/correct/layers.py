@@ -62,7 +62,7 @@ class Correctable:
     def described(self, moments: Moments) -> Layer:
         """The layer as algorithms see it, its weights rounded to the nearest integers."""
         limit = self.params.dtype.integer_range[1]
-        weights, bias = self._matrices(), values_of(self.bias).astype(np.float64).reshape(self.shape[:2])
+        weights, bias = self.matrices, self.biases
         least = replace(self.params, scales=(SMALLEST_SCALE,) * len(self.params.scales))
         if self.input_scale is not None:
             least, _ = fit_bias(bias, self.input_scale, least)
@@ -85,7 +85,7 @@ class Correctable:
     def nearest(self) -> Array:
         """The weights rounded to the nearest integers times their scales, in float32 as the operator has them."""
         steps = self._per_output(self.params)
-        return self.restored(nearest(self._matrices(), steps, self.params.dtype.integer_range[1])).astype(np.float32)
+        return self.restored(nearest(self.matrices, steps, self.params.dtype.integer_range[1])).astype(np.float32)
 
     def scaled(self, scales: Array, operands: Operands) -> Operands:
         """The plan of the weights and of the bias with other scales [G, O] of the weights."""
@@ -107,7 +107,13 @@ class Correctable:
         values = matrices.reshape(shape)
         return np.ascontiguousarray(turned(values)) if self.op.kind == "TRANSPOSE_CONV" else values
 
-    def _matrices(self) -> Array:
+    @property
+    def biases(self) -> Array:
+        """The bias, [G, O] in float64."""
+        return values_of(self.bias).astype(np.float64).reshape(self.shape[:2])
+
+    @property
+    def matrices(self) -> Array:
         """The weights, [G, O, K] in float64."""
         values = values_of(self.weights).astype(np.float64)
         if self.op.kind == "DEPTHWISE_CONV_2D":
