@@ -80,7 +80,7 @@ class Known:
         return self._quantized, self._floats
 
     def expected(self, weights: Array) -> tuple[Array, Array] | None:
-        found = np.einsum("gok,gk->go", weights, self.float_mean())
+        found = np.einsum("gok,gk->go", weights, self._floats.mean(1))
         return found, 0.01 * np.abs(found)
 
 

@@ -25,13 +25,14 @@ class StatedMoments:
         self._mean, self._doubt = (
             mean_patch([np.broadcast_to(values, shape)], layer.window) for values in (known.mean, known.doubt)
         )
+        self._weights = layer.matrices
         self._taps = 1 if layer.window.kernel is None else int(np.prod(layer.window.kernel))
 
     def mean(self) -> Array:
         return self._mean
 
-    def float_mean(self) -> Array:
-        return self._mean
+    def float_response(self) -> Array:
+        return np.asarray(np.einsum("gok,gk->go", self._weights, self._mean))
 
     def covariance(self) -> Array | None:
         return None
