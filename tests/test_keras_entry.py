@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
-import shlex
-import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +29,6 @@ from tersor.stages.produce import produce
 from test_keras import DENSE, FITTING, Layer, assert_close, layer, nest, replace_member, written
 
 DEMO = Path(__file__).parents[1] / "demo"
-HOW_TO = Path(__file__).parents[1] / "docs" / "how-to" / "keras.md"
 WEIGHTS_ONLY = Path(__file__).parent / "keras_layers" / "weights_only.zip"
 LAYOUTS = {"three": "three.weights.h5", "two": "two.h5"}
 
@@ -573,54 +569,3 @@ def test_zip_without_members(tmp_path: Path) -> None:
         archive.writestr("metadata.json", "{}")
     with pytest.raises(FormatError, match=r"the archive has no config\.json"):
         load(path)
-
-
-# -- the how-to says what works
-
-
-def blocks(language: str) -> list[str]:
-    """The code blocks of the how-to in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL)
-
-
-@pytest.fixture
-def how_to(place: Path) -> Path:
-    """The files that the how-to speaks of, in the working folder."""
-    for name in ("fashion_mnist.keras", "fashion_mnist_calibration.npz"):
-        shutil.copy(DEMO / name, place)
-    with zipfile.ZipFile(WEIGHTS_ONLY) as archive:
-        (place / "net.weights.h5").write_bytes(archive.read("three.weights.h5"))
-        (place / "config.json").write_bytes(archive.read("three.json"))
-    written(place / "open.keras", layer("ReLU"), shape=(None, None, None, 3))
-    return place
-
-
-@pytest.mark.parametrize("number", range(len(blocks("console"))))
-def test_commands_of_the_how_to(number: int, how_to: Path, cli: Cli) -> None:
-    code = blocks("console")[number]
-    for line in code.splitlines():
-        prompt, command, *arguments = shlex.split(line)
-        assert (prompt, command) == ("$", "tersor")
-        answer = cli(*arguments)
-        assert answer.code == 0, answer.err
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_programs_of_the_how_to(number: int, how_to: Path) -> None:
-    code = blocks("python")[number]
-    if "import keras" in code:
-        library("keras")
-    exec(compile(code, str(HOW_TO), "exec"), {"__name__": "how_to"})
-    assert list(how_to.glob("*8.tflite")) or "import keras" in code
-
-
-def test_library_example_of_the_readme(how_to: Path) -> None:
-    text = (DEMO.parent / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (how_to / "demo").mkdir()
-    for name in ("fashion_mnist.keras", "fashion_mnist_calibration.npz"):
-        shutil.move(how_to / name, how_to / "demo" / name)
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-    assert tflite.read(how_to / "out/model.int8.tflite").graph.outputs == ("probabilities",)
