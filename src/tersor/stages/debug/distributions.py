@@ -36,6 +36,11 @@ class Distribution:
     counts: tuple[int, ...]
     stored: str
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Where the first bar begins and the last one ends."""
+        return min(self.low, self.smallest), max(self.high, self.largest)
+
 
 def of_counts(histogram: Histogram, smallest: float, largest: float, params: QuantParams) -> Distribution | None:
     """Of activations counted while samples passed; None if there were none, or one was not finite."""
