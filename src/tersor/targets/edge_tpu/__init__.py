@@ -1,0 +1,122 @@
+"""Google Coral's Edge TPU, as its compiler 16.0 places operators.
+
+The compiler is closed. What is known of it is Coral's table of operations, logs in public reports, and models before and
+after it: each rule says which. It compiles one piece of a network: the first that runs without a break. Operators that
+wait for one that does not map stay on the CPU even if they would map; with `--multiple-subgraphs` (the compiler's `-a`)
+they are mapped, too.
+"""
+
+from __future__ import annotations
+
+from tersor.ir.graph import Graph, Model
+from tersor.ir.placement import CPU, OpPlacement, Placement
+from tersor.ir.work import macs
+from tersor.targets._partition import pieces
+from tersor.targets._rules import Rule, broken
+from tersor.targets.edge_tpu import every, kinds, memory, statuses
+from tersor.targets.edge_tpu.refusals import refusal
+
+NAME = "edge_tpu"
+DEVICE = "Edge TPU"
+COMPILED = "edgetpu-custom-op"
+"""The custom operator that holds what was compiled."""
+
+RULES: tuple[Rule, ...] = (*every.RULES, *kinds.RULES)
+
+
+def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
+    """Where the operators of the main graph run.
+
+    Args:
+        model: quantized to 8 bits; a float model's operators all stay on the CPU.
+        multiple_subgraphs: as with the compiler's option `-a`: every piece that maps is mapped, not only the first.
+    """
+    graph = model.graph
+    if any(op.custom_code == COMPILED for op in graph.ops):
+        return _compiled(graph)
+    refused = refusal(model)
+    if refused is not None:
+        operators = tuple(
+            _placed(graph, place, CPU, statuses.NOT_COMPILED, refused, "see above") for place in range(len(graph.ops))
+        )
+        return Placement(NAME, DEVICE, operators, refusal=refused)
+    found = [broken(RULES, op, graph) for op in graph.ops]
+    cut = [piece for piece in pieces(graph, [item is None for item in found]) if piece.taken]
+    taken = cut if multiple_subgraphs else cut[:1]
+    mapped = {place for piece in taken for place in piece.members}
+    blockers = _blockers(graph, found)
+    operators = tuple(
+        _placed(graph, place, NAME, statuses.MAPPED)
+        if place in mapped
+        else _left(graph, place, found[place], blockers[place])
+        for place in range(len(graph.ops))
+    )
+    estimate = memory.forecast([graph.ops[place] for place in sorted(mapped)], graph) if mapped else None
+    return Placement(NAME, DEVICE, operators, parts=len(taken), memory=estimate, notes=_notes(model))
+
+
+def _placed(
+    graph: Graph, place: int, on: str, status: str, reason: str | None = None, remedy: str | None = None
+) -> OpPlacement:
+    op = graph.ops[place]
+    constants = [graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant]
+    return OpPlacement(
+        place, op.label, op.name, on, status, reason, remedy, macs(graph, op), sum(constants), op.kind
+    )
+
+
+def _left(graph: Graph, place: int, found: tuple[Rule, str] | None, blocker: int | None) -> OpPlacement:
+    op = graph.ops[place]
+    if found is not None:
+        rule, seen = found
+        remedy = rule.remedy or every.advice(op)
+        return _placed(graph, place, CPU, rule.status, f"{rule.statement} Here: {seen}.", remedy)
+    reason = "waits for what the CPU computes"
+    remedy = "--multiple-subgraphs (the compiler's -a) maps it in a piece of its own"
+    if blocker is not None:
+        cause = graph.ops[blocker]
+        reason += f": it comes after operator {blocker} ({cause.label}), which does not map"
+        remedy = f"change operator {blocker} ({cause.label}); or {remedy}"
+    return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, reason, remedy)
+
+
+def _blockers(graph: Graph, found: list[tuple[Rule, str] | None]) -> list[int | None]:
+    """For each operator the last one before it, on a way to it, that breaks a rule."""
+    latest: dict[str, int] = {}
+    blockers: list[int | None] = []
+    for place, op in enumerate(graph.ops):
+        before = max((latest[name] for name in op.present_inputs if name in latest), default=None)
+        blockers.append(before)
+        mine = place if found[place] is not None else before
+        if mine is not None:
+            latest.update(dict.fromkeys(op.outputs, mine))
+    return blockers
+
+
+def _compiled(graph: Graph) -> Placement:
+    """A file that the compiler wrote: what it mapped is inside the custom operator."""
+    reason = "the compiler left it on the CPU; its log says why"
+    operators = tuple(
+        _placed(graph, place, NAME, statuses.MAPPED)
+        if op.custom_code == COMPILED
+        else _placed(graph, place, CPU, "left by the compiler", reason, "place the file from before the compiler")
+        for place, op in enumerate(graph.ops)
+    )
+    count = sum(op.custom_code == COMPILED for op in graph.ops)
+    note = f"this file is already compiled for the Edge TPU ({count} piece{'s' if count > 1 else ''})"
+    return Placement(NAME, DEVICE, operators, parts=count, notes=(note,))
+
+
+def _notes(model: Model) -> tuple[str, ...]:
+    """What a forecast of the main graph leaves open."""
+    notes = []
+    if len(model.graphs) > 1:
+        notes.append(f"the model has {len(model.graphs)} graphs; only the main one can run on the Edge TPU")
+    for name in model.graph.inputs:
+        shape = model.graph.tensors[name].open_shape
+        if shape is not None and any(size < 0 for size in shape[1:]):
+            sizes = ",".join("?" if size < 0 else str(size) for size in shape)
+            notes.append(f"input {name} is [{sizes}]: judged with the sizes that the file states; fix them first")
+    return tuple(notes)
+
+
