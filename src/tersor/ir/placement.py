@@ -20,7 +20,8 @@ class OpPlacement:
         name: its name.
         on: the target's name, or `CPU`.
         status: what the target's own compiler says of it.
-        reason: why it runs on the CPU: the rule, and what was seen; None for what the target takes.
+        reason: why it runs on the CPU: what was seen; None for what the target takes.
+        rule: the rule that this breaks, None where none is broken.
         remedy: what to change; None where there is nothing to change.
         macs: multiply-accumulates of one run.
         parameter_bytes: bytes of its constants as the file holds them.
@@ -33,6 +34,7 @@ class OpPlacement:
     on: str
     status: str
     reason: str | None = None
+    rule: str | None = None
     remedy: str | None = None
     macs: int = 0
     parameter_bytes: int = 0

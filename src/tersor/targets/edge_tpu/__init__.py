@@ -37,14 +37,14 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
     refused = refusal(model)
     if refused is not None:
         operators = tuple(
-            _placed(graph, place, CPU, statuses.NOT_COMPILED, refused, "see above") for place in range(len(graph.ops))
+            _placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops))
         )
         return Placement(NAME, DEVICE, operators, refusal=refused)
     found = [broken(RULES, op, graph) for op in graph.ops]
-    cut = [piece for piece in pieces(graph, [item is None for item in found]) if piece.taken]
-    taken = cut if multiple_subgraphs else cut[:1]
+    cut = pieces(graph, [item is None for item in found])
+    taken = [piece for piece in cut if piece.taken][: None if multiple_subgraphs else 1]
     mapped = {place for piece in taken for place in piece.members}
-    blockers = _blockers(graph, found)
+    blockers = _blockers(graph, found, mapped)
     operators = tuple(
         _placed(graph, place, NAME, statuses.MAPPED)
         if place in mapped
@@ -56,40 +56,50 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
 
 
 def _placed(
-    graph: Graph, place: int, on: str, status: str, reason: str | None = None, remedy: str | None = None
+    graph: Graph,
+    place: int,
+    on: str,
+    status: str,
+    reason: str | None = None,
+    rule: str | None = None,
+    remedy: str | None = None,
 ) -> OpPlacement:
     op = graph.ops[place]
-    constants = [graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant]
-    return OpPlacement(
-        place, op.label, op.name, on, status, reason, remedy, macs(graph, op), sum(constants), op.kind
-    )
+    constants = sum(graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant)
+    work = macs(graph, op)
+    return OpPlacement(place, op.label, op.name, on, status, reason, rule, remedy, work, constants, op.kind)
 
 
 def _left(graph: Graph, place: int, found: tuple[Rule, str] | None, blocker: int | None) -> OpPlacement:
-    op = graph.ops[place]
     if found is not None:
         rule, seen = found
-        remedy = rule.remedy or every.advice(op)
-        return _placed(graph, place, CPU, rule.status, f"{rule.statement} Here: {seen}.", remedy)
-    reason = "waits for what the CPU computes"
-    remedy = "--multiple-subgraphs (the compiler's -a) maps it in a piece of its own"
-    if blocker is not None:
-        cause = graph.ops[blocker]
-        reason += f": it comes after operator {blocker} ({cause.label}), which does not map"
-        remedy = f"change operator {blocker} ({cause.label}); or {remedy}"
-    return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, reason, remedy)
+        remedy = rule.remedy or every.advice(graph.ops[place], graph)
+        return _placed(graph, place, CPU, rule.status, seen, rule.statement, remedy)
+    option = "--multiple-subgraphs (the compiler's -a) maps it in a piece of its own"
+    if blocker is None:
+        return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, "not in the first piece", remedy=option)
+    cause = f"operator {blocker} ({graph.ops[blocker].label})"
+    remedy = f"change {cause}; or {option}"
+    return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, f"comes after {cause}", remedy=remedy)
 
 
-def _blockers(graph: Graph, found: list[tuple[Rule, str] | None]) -> list[int | None]:
-    """For each operator the last one before it, on a way to it, that breaks a rule."""
-    latest: dict[str, int] = {}
+def _blockers(graph: Graph, found: list[tuple[Rule, str] | None], mapped: set[int]) -> list[int | None]:
+    """For each operator the first one behind the cut, on a way to it, that breaks a rule.
+
+    Behind the cut is what reads a mapped operator's result, or what such an operator computed.
+    """
+    behind: set[str] = set()
+    first: dict[str, int] = {}
     blockers: list[int | None] = []
     for place, op in enumerate(graph.ops):
-        before = max((latest[name] for name in op.present_inputs if name in latest), default=None)
+        before = min((first[name] for name in op.present_inputs if name in first), default=None)
         blockers.append(before)
-        mine = place if found[place] is not None else before
+        is_behind = place in mapped or any(name in behind for name in op.present_inputs)
+        if is_behind:
+            behind.update(op.outputs)
+        mine = place if before is None and is_behind and found[place] is not None else before
         if mine is not None:
-            latest.update(dict.fromkeys(op.outputs, mine))
+            first.update(dict.fromkeys(op.outputs, mine))
     return blockers
 
 
@@ -99,7 +109,7 @@ def _compiled(graph: Graph) -> Placement:
     operators = tuple(
         _placed(graph, place, NAME, statuses.MAPPED)
         if op.custom_code == COMPILED
-        else _placed(graph, place, CPU, "left by the compiler", reason, "place the file from before the compiler")
+        else _placed(graph, place, CPU, statuses.LEFT, reason, remedy="place the file from before the compiler")
         for place, op in enumerate(graph.ops)
     )
     count = sum(op.custom_code == COMPILED for op in graph.ops)

@@ -50,10 +50,17 @@ def described(tensor: Tensor) -> str:
     return f"{tensor.dtype}[{','.join(map(str, tensor.shape))}]"
 
 
-def advice(op: Op) -> str:
-    """What to put in place of an operator that the Edge TPU does not know."""
-    instead = _INSTEAD.get(op.kind, "use an operator of the table, or move it to the end of the network")
-    return instead if op.kind != "CUSTOM" else "run it after the network: everything before it is not touched"
+def advice(op: Op, graph: Graph) -> str:
+    """What to put in place of an operator that the Edge TPU does not know, or whose numbers it does not."""
+    if op.kind == "CUSTOM":
+        return "nothing, if it ends the network: all before it is mapped"
+    if op.kind in _INSTEAD:
+        return _INSTEAD[op.kind]
+    if any(tensor.dtype.is_float for tensor in moving(op, graph)):
+        return "quantize the whole model: tersor quantize MODEL --as int8"
+    if any(tensor.dtype in (DType.INT32, DType.INT64, DType.BOOL) for tensor in moving(op, graph)):
+        return "compute indices and conditions in the program, after the network"
+    return "compute it in the program, after the network, or of operators that the Edge TPU knows"
 
 
 @rule(statuses.RANK, "run one sample at a time, and reshape so that at most three dimensions are more than 1", LOGS)
@@ -77,7 +84,7 @@ def quantize_from_integers(op: Op, graph: Graph) -> str | None:
     return None if source is None or not source.dtype.is_float else f"reads {described(source)}"
 
 
-@rule(statuses.DATA_TYPE, "quantize the whole model to int8 or uint8: tersor quantize MODEL --recipe int8", PAIRS)
+@rule(statuses.DATA_TYPE, "", PAIRS)
 def eight_bits(op: Op, graph: Graph) -> str | None:
     """Values are int8 or uint8. Float, 16-bit, 32-bit and boolean values stay on the CPU, and so do 4-bit weights."""
     for tensor in moving(op, graph):
@@ -92,8 +99,8 @@ def eight_bits(op: Op, graph: Graph) -> str | None:
 
 @rule(statuses.NOT_SUPPORTED, "", DOCUMENTED)
 def known_operator(op: Op, graph: Graph) -> str | None:
-    """The operator is one of the table below."""
-    return None if op.kind in KINDS else f"{op.label} is not one of them"
+    """The operator is one of those that the Edge TPU knows."""
+    return None if op.kind in KINDS else f"the Edge TPU has no {op.label}"
 
 
 VERSIONS = {"FULLY_CONNECTED": 8}
