@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tersor import registry
+from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
-from tersor.ir.placement import Placement
+from tersor.ir.placement import Memory, Placement
 from tersor.observers._extremes import Extremes
 from tersor.observers.min_max import Observer
 from tersor.recipe import load_recipe
@@ -16,8 +17,10 @@ from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
 
-TARGETS = ("edge_tpu",)
-"""Targets whose placement is forecast."""
+_AS_INT8 = (
+    "a float model: this is where its operators would run after quantization to int8 (tersor quantize --as int8); "
+    "indices count the operators of that model"
+)
 
 
 def place(model: Model, target: str = "edge_tpu", *, multiple_subgraphs: bool = False) -> Placement:
@@ -29,25 +32,33 @@ def place(model: Model, target: str = "edge_tpu", *, multiple_subgraphs: bool = 
         target: a plugin of the rib `targets`.
         multiple_subgraphs: whether the compiler is asked for several pieces, where it has that option.
 
-    Raises RecipeError for an unknown target, UnsupportedError or PlanError for a float model that cannot be planned.
+    Raises RecipeError for an unknown target, UnsupportedError or PlanError for a float model that cannot be planned,
+    and FormatError for a damaged compiled file.
     """
     module = registry.plugin("targets", target)
     notes: tuple[str, ...] = ()
     if is_float(model):
         model = as_int8(model)
-        notes = (
-            "a float model: this is where its operators would run after quantization to int8 (tersor quantize --as "
-            "int8); indices count the operators of that model",
-        )
+        notes = (_AS_INT8,)
     placement: Placement = module.place(model, multiple_subgraphs=multiple_subgraphs)
-    return replace(placement, notes=(*notes, *placement.notes))
+    compiled = compiled_memory(model)
+    return replace(placement, notes=(*notes, *placement.notes), memory=compiled or placement.memory)
+
+
+def compiled_memory(model: Model) -> Memory | None:
+    """Parameters of a file that the Edge TPU compiler wrote; None for others. Raises FormatError if it is damaged."""
+    packages = [read_package(op.custom_options or b"") for op in model.graph.ops if op.custom_code == OPERATOR]
+    if not packages:
+        return None
+    cached, streamed = sum(item.cached for item in packages), sum(item.streamed for item in packages)
+    return Memory(cached + streamed, cached, streamed, is_estimate=False)
 
 
 def is_float(model: Model) -> bool:
     """Whether activations are real numbers throughout: float32, float16 weights, or dynamic range."""
     graph = model.graph
     values = [graph.tensors[name] for op in graph.ops for name in op.outputs]
-    if any(op.custom_code == "edgetpu-custom-op" for op in graph.ops):
+    if any(op.custom_code == OPERATOR for op in graph.ops):
         return False
     quantized = any(tensor.quant is not None and not tensor.dtype.is_float for tensor in values)
     return not quantized and any(tensor.dtype is DType.FLOAT32 for tensor in values)

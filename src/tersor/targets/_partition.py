@@ -1,8 +1,8 @@
 """How LiteRT cuts a network between a delegate and the CPU.
 
-Operators are taken in turns: all that one side can run with what is already computed, then all that the other can, and
-so on; the first operator that is ready says which side begins. A piece therefore ends where nothing more is ready, not at
-the first operator that stays behind: branches beside that one go on.
+Operators are taken in turns: all that one side can run with what is already computed, then all that the other can,
+and so on; the first operator that is ready says which side begins. A piece therefore ends where nothing more is ready,
+not at the first operator that stays behind: branches beside that one go on.
 Source: the behaviour of LiteRT (`tflite/graph_info.h`, "PartitionGraphIntoIndependentNodeSubsets").
 """
 

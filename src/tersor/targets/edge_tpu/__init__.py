@@ -1,12 +1,14 @@
 """Google Coral's Edge TPU, as its compiler 16.0 places operators.
 
-The compiler is closed. What is known of it is Coral's table of operations, logs in public reports, and models before and
-after it: each rule says which. It compiles one piece of a network: the first that runs without a break. Operators that
-wait for one that does not map stay on the CPU even if they would map; with `--multiple-subgraphs` (the compiler's `-a`)
-they are mapped, too.
+The compiler is closed. What is known of it is Coral's table of operations, logs in public reports, and models before
+and after it: each rule says which. It compiles one piece of a network: the first that runs without a break. Operators
+that wait for one that does not map stay on the CPU even if they would map; with `--multiple-subgraphs` (the compiler's
+`-a`) they are mapped, too.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from tersor.ir.graph import Graph, Model
 from tersor.ir.placement import CPU, OpPlacement, Placement
@@ -36,9 +38,7 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
         return _compiled(graph)
     refused = refusal(model)
     if refused is not None:
-        operators = tuple(
-            _placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops))
-        )
+        operators = tuple(_placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops)))
         return Placement(NAME, DEVICE, operators, refusal=refused)
     found = [broken(RULES, op, graph) for op in graph.ops]
     cut = pieces(graph, [item is None for item in found])
@@ -112,6 +112,7 @@ def _compiled(graph: Graph) -> Placement:
         else _placed(graph, place, CPU, statuses.LEFT, reason, remedy="place the file from before the compiler")
         for place, op in enumerate(graph.ops)
     )
+    operators = tuple(replace(item, macs=0) for item in operators)  # of what was compiled nobody knows them
     count = sum(op.custom_code == COMPILED for op in graph.ops)
     note = f"this file is already compiled for the Edge TPU ({count} piece{'s' if count > 1 else ''})"
     return Placement(NAME, DEVICE, operators, parts=count, notes=(note,))
@@ -128,5 +129,3 @@ def _notes(model: Model) -> tuple[str, ...]:
             sizes = ",".join("?" if size < 0 else str(size) for size in shape)
             notes.append(f"input {name} is [{sizes}]: judged with the sizes that the file states; fix them first")
     return tuple(notes)
-
-

@@ -17,10 +17,49 @@ ESTIMATE = "an estimate: the limit lies between sizes that are known to be taken
 _INTEGERS = (DType.INT8, DType.UINT8)
 
 KINDS = frozenset(
-    """ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED L2_NORMALIZATION LOGISTIC
-    MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE
-    RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUARED_DIFFERENCE SQUEEZE
-    STRIDED_SLICE SUB SUM TANH TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK""".split()
+    {
+        "ADD",
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "EXPAND_DIMS",
+        "FULLY_CONNECTED",
+        "L2_NORMALIZATION",
+        "LOGISTIC",
+        "MAXIMUM",
+        "MAX_POOL_2D",
+        "MEAN",
+        "MINIMUM",
+        "MUL",
+        "PACK",
+        "PAD",
+        "PRELU",
+        "QUANTIZE",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "RELU",
+        "RELU6",
+        "RELU_N1_TO_1",
+        "RESHAPE",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "RSQRT",
+        "SLICE",
+        "SOFTMAX",
+        "SPACE_TO_DEPTH",
+        "SPLIT",
+        "SQUARED_DIFFERENCE",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "SUB",
+        "SUM",
+        "TANH",
+        "TRANSPOSE",
+        "TRANSPOSE_CONV",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "UNPACK",
+    }
 )
 """The operators that the Edge TPU knows (compiler 16)."""
 
@@ -98,7 +137,7 @@ def eight_bits(op: Op, graph: Graph) -> str | None:
 
 
 @rule(statuses.NOT_SUPPORTED, "", DOCUMENTED)
-def known_operator(op: Op, graph: Graph) -> str | None:
+def known_operator(op: Op, _graph: Graph) -> str | None:
     """The operator is one of those that the Edge TPU knows."""
     return None if op.kind in KINDS else f"the Edge TPU has no {op.label}"
 
@@ -113,7 +152,7 @@ VERSIONS = {"FULLY_CONNECTED": 8}
     LOGS,
     VERSIONS,
 )
-def known_version(op: Op, graph: Graph) -> str | None:
+def known_version(op: Op, _graph: Graph) -> str | None:
     """FULLY_CONNECTED up to version 8: version 9 keeps dimensions of its input."""
     limit = VERSIONS[op.kind]
     return None if op.version <= limit else f"version {op.version}"

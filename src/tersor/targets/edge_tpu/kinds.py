@@ -25,7 +25,7 @@ _SPLIT = "do it in parts (SPLIT before, CONCATENATION after), or make the input 
     DOCUMENTED,
     ["AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION"],
 )
-def no_fused_activation(op: Op, graph: Graph) -> str | None:
+def no_fused_activation(op: Op, _graph: Graph) -> str | None:
     """AVERAGE_POOL_2D, MAX_POOL_2D, CONCATENATION: no fused activation."""
     code = op.option("fused_activation_function", 0)
     names = {1: "ReLU", 2: "ReLU-1-to-1", 3: "ReLU6", 4: "tanh", 5: "sign"}
@@ -57,7 +57,7 @@ def constants_in_concatenation(op: Op, graph: Graph) -> str | None:
     DOCUMENTED,
     ["CONV_2D", "DEPTHWISE_CONV_2D"],
 )
-def even_dilation(op: Op, graph: Graph) -> str | None:
+def even_dilation(op: Op, _graph: Graph) -> str | None:
     """CONV_2D, DEPTHWISE_CONV_2D: the same dilation in x and y."""
     across, down = op.option("dilation_w_factor", 1), op.option("dilation_h_factor", 1)
     return None if across == down else f"dilation {across} in x and {down} in y"
@@ -69,7 +69,7 @@ def even_dilation(op: Op, graph: Graph) -> str | None:
     DOCUMENTED,
     ["FULLY_CONNECTED"],
 )
-def plain_weights(op: Op, graph: Graph) -> str | None:
+def plain_weights(op: Op, _graph: Graph) -> str | None:
     """FULLY_CONNECTED: weights in the default format."""
     return "shuffled weights" if op.option("weights_format", 0) else None
 
@@ -127,15 +127,6 @@ def small_mean(op: Op, graph: Graph) -> str | None:
         return None
     count = math.prod(data.shape[axis] for axis in _axes(op, graph))
     return None if count <= MOST_AVERAGED else f"{count:,} values"
-
-
-@rule(UNSPECIFIED, _NOT_BATCH, DOCUMENTED, ["PAD"])
-def pad_within_sample(op: Op, graph: Graph) -> str | None:
-    """PAD: not in the batch dimension."""
-    widths = graph.operand(op, 1)
-    if widths is None or widths.data is None or len(widths.data) < 4:
-        return None
-    return "pads the batch" if widths.data[0].any() else None
 
 
 @rule(UNSPECIFIED, _NOT_BATCH, DOCUMENTED, ["PACK", "UNPACK", "SPLIT"])
@@ -239,7 +230,6 @@ RULES = (
     reduce_within_sample,
     channels_by_four,
     small_mean,
-    pad_within_sample,
     pack_within_sample,
     alpha_per_channel,
     moderate_upscaling,

@@ -50,10 +50,20 @@ def forecast(ops: Iterable[Op], graph: Graph) -> Memory:
 
 def _widest(ops: Iterable[Op], graph: Graph) -> int:
     """The most bytes that one operator reads and writes: they lie where parameters could."""
-    return max(
-        (sum(graph.tensors[n].byte_size for n in {*op.present_inputs, *op.outputs} if not graph.tensors[n].is_constant))
-        for op in ops
-    ) if ops else 0
+    return (
+        max(
+            (
+                sum(
+                    graph.tensors[n].byte_size
+                    for n in {*op.present_inputs, *op.outputs}
+                    if not graph.tensors[n].is_constant
+                )
+            )
+            for op in ops
+        )
+        if ops
+        else 0
+    )
 
 
 def _spread(channels: int) -> int:
