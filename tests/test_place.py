@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import json
 import math
@@ -27,7 +28,7 @@ from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
 from tersor.ir.placement import CPU, Placement
-from tersor.ir.quant import PerTensor, QuantParams
+from tersor.ir.quant import PerChannel, PerTensor, QuantParams
 from tersor.report.placement import headline, placement_to_dict
 from tersor.stages.place import is_float, place
 from tersor.targets import edge_tpu
@@ -519,6 +520,23 @@ def test_benchmark_names_pairs_that_it_cannot_read(tmp_path: Path) -> None:
         [sys.executable, str(script), str(tmp_path / "none")], capture_output=True, text=True, timeout=120, check=False
     )
     assert "no pair of" in empty.stderr
+
+
+def test_page_of_rules_is_what_the_rules_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    sections = importlib.import_module("placement_sections")
+    text = sections.PAGE.read_text("utf-8")
+    assert sections.filled(text) == text
+    assert all(rule.statement in text for rule in edge_tpu.RULES)
+
+
+def test_scales_per_channel_of_a_dense_layer_are_noted() -> None:
+    model = dense().model()
+    params = QuantParams((1.0, 2.0, 3.0, 4.0), (0, 0, 0, 0), DType.INT8, PerChannel(0))
+    weights = replace(model.graph.tensors["c0"], quant=params)
+    notes = edge_tpu.place(model.with_graph(model.graph.edit(tensors=[weights]))).notes
+    assert notes[0].startswith("FULLY_CONNECTED (operator 0) has a scale per channel")
+    assert edge_tpu.place(model).notes == ()
 
 
 def test_limits_are_those_that_the_rules_state() -> None:

@@ -11,9 +11,10 @@ from tersor.ir.graph import Model
 from tersor.ir.placement import Memory, Placement
 from tersor.observers._extremes import Extremes
 from tersor.observers.min_max import Observer
+from tersor.passes import deduplicate_constants
 from tersor.recipe import load_recipe
 from tersor.stages.calibrate import Statistics
-from tersor.stages.optimize import optimize
+from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
 
@@ -69,10 +70,12 @@ def as_int8(model: Model) -> Model:
 
     Operators without an integer kernel stay in float. Raises what `plan` does.
     """
-    prepared = optimize(model)
+    prepared = optimize(model, [apply for apply in PASSES if apply is not deduplicate_constants.apply])
     graph = prepared.graph
     names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
     floats = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
     made_up = Statistics({name: Observer(Extremes(-1.0, 1.0, samples=1)) for name in floats}, 1)
-    recipe = replace(load_recipe("int8"), float_fallback=True, algorithms=())
+    recipe = load_recipe("int8")
+    scheme = replace(recipe.scheme, granularity="per_tensor")  # quicker, and no rule asks for it
+    recipe = replace(recipe, scheme=scheme, float_fallback=True, algorithms=())
     return quantize(prepared, plan(prepared, recipe, made_up))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tersor.ir.graph import Graph, Model
+from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.ir.work import macs
 from tersor.targets._partition import pieces
@@ -123,9 +123,25 @@ def _notes(model: Model) -> tuple[str, ...]:
     notes = []
     if len(model.graphs) > 1:
         notes.append(f"the model has {len(model.graphs)} graphs; only the main one can run on the Edge TPU")
+    scaled = [place for place, op in enumerate(model.graph.ops) if _per_channel_dense(op, model.graph)]
+    if scaled:
+        notes.append(
+            f"FULLY_CONNECTED (operator {scaled[0]}) has a scale per channel, for which there was no kernel when the "
+            "compiler was made; what it does with them is not known: one scale is safe (tersor quantize --per-tensor)"
+        )
     for name in model.graph.inputs:
         shape = model.graph.tensors[name].open_shape
         if shape is not None and any(size < 0 for size in shape[1:]):
             sizes = ",".join("?" if size < 0 else str(size) for size in shape)
             notes.append(f"input {name} is [{sizes}]: judged with the sizes that the file states; fix them first")
     return tuple(notes)
+
+
+def _per_channel_dense(op: Op, graph: Graph) -> bool:
+    weights = graph.operand(op, 1)
+    return (
+        op.kind == "FULLY_CONNECTED"
+        and weights is not None
+        and weights.quant is not None
+        and len(weights.quant.scales) > 1
+    )
