@@ -397,6 +397,30 @@ def test_unknown_custom_operator_stays_behind() -> None:
     assert ("CUSTOM", statuses.NOT_SUPPORTED) in placement.counts()
 
 
+def test_detections_in_float_stay_behind_as_in_the_compilers_log() -> None:
+    """Logs of detection networks have it as an unsupported data type, though no custom operator is supported."""
+    builder = Builder("detection")
+    scores = builder.op("LOGISTIC", [builder.input("x", [1, 4], DType.INT8)], [1, 4], dtype=DType.INT8)
+    boxes = builder.op("CUSTOM", [scores], [1, 4], dtype=DType.FLOAT32)
+    model = builder.model([boxes])
+    graph = model.graph
+    found = replace(graph.ops[1], custom_code="TFLite_Detection_PostProcess")
+    placement = edge_tpu.place(model.with_graph(graph.edit(replace_ops={graph.ops[1].name: [found]})))
+    assert [item.status for item in placement.operators] == [statuses.MAPPED, statuses.DATA_TYPE]
+    assert placement.operators[1].op == "TFLite_Detection_PostProcess"
+    assert placement.operators[1].remedy == "nothing, if it ends the network: all before it is mapped"
+
+
+def test_stacking_beyond_three_dimensions_ends_the_piece() -> None:
+    """Upsampling by PACK and RESHAPE, as some detection networks have it."""
+    builder = Builder("stacked")
+    x = builder.op("RELU", [builder.input("x", [1, 4, 4, 8], DType.INT8)], [1, 4, 4, 8], dtype=DType.INT8)
+    twice = builder.op("PACK", [x, x], [1, 4, 4, 2, 8], {"axis": 3, "values_count": 2}, dtype=DType.INT8)
+    wide = builder.op("RESHAPE", [twice, builder.constant("s", ints(1, 4, 8, 8))], [1, 4, 8, 8], dtype=DType.INT8)
+    placement = edge_tpu.place(builder.model([wide]))
+    assert [item.status for item in placement.operators] == [statuses.MAPPED, statuses.RANK, statuses.RANK]
+
+
 def test_open_sizes_and_several_graphs_are_noted() -> None:
     model = chain("RELU")
     graph = model.graph.edit(tensors=[replace(model.graph.tensors["x"], open_shape=(-1, -1))])
