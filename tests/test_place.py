@@ -34,7 +34,7 @@ from tersor.stages.place import is_float, place
 from tersor.targets import edge_tpu
 from tersor.targets._partition import pieces
 from tersor.targets._rules import Rule
-from tersor.targets.edge_tpu import every, kinds, statuses
+from tersor.targets.edge_tpu import every, layers, shapes, statuses
 
 ROOT = Path(__file__).parents[1]
 PAIRS = "edge_tpu_pairs"
@@ -564,9 +564,9 @@ def test_scales_per_channel_of_a_dense_layer_are_noted() -> None:
 
 
 def test_limits_are_those_that_the_rules_state() -> None:
-    stated = {rule.name: rule.statement for rule in kinds.RULES}
-    assert f"{kinds.MOST_SOFTMAX:,}" in stated["short_softmax"]
-    assert f"{kinds.MOST_TRANSPOSED:,}" in stated["small_transpose"]
-    assert f"{kinds.MOST_AVERAGED:,}" in stated["small_mean"]
-    assert f"{kinds.MOST_RESIZED:,}" in stated["small_resize"]
-    assert f"at most {kinds.MOST_UPSCALING} times" in stated["moderate_upscaling"]
+    stated = {rule.name: rule.statement for rule in edge_tpu.RULES}
+    assert f"{layers.MOST_SOFTMAX:,}" in stated["short_softmax"]
+    assert f"{shapes.MOST_TRANSPOSED:,}" in stated["small_transpose"]
+    assert f"{shapes.MOST_AVERAGED:,}" in stated["small_mean"]
+    assert f"{shapes.MOST_RESIZED:,}" in stated["small_resize"]
+    assert f"at most {shapes.MOST_UPSCALING} times" in stated["moderate_upscaling"]

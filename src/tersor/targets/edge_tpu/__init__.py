@@ -15,7 +15,7 @@ from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.ir.work import macs
 from tersor.targets._partition import pieces
 from tersor.targets._rules import Rule, broken
-from tersor.targets.edge_tpu import every, kinds, memory, statuses
+from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
 from tersor.targets.edge_tpu.refusals import refusal
 
 NAME = "edge_tpu"
@@ -23,7 +23,7 @@ DEVICE = "Edge TPU"
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""
 
-RULES: tuple[Rule, ...] = (*every.RULES, *kinds.RULES)
+RULES: tuple[Rule, ...] = (*every.RULES, *layers.RULES, *shapes.RULES)
 
 
 def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
