@@ -37,6 +37,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "sensitivity": ("sensitivity", "net.tflite", "--data", "x.npy", "--jobs", "1"),
     "run": ("run", "net.tflite", "x.npy"),
     "inspect": ("inspect", "net.tflite"),
+    "place": ("place", "net.tflite"),
     "params": ("params", "q.tflite", "list"),
     "export": ("export", "q.tflite", "--to", "archive"),
     "cache": ("cache",),

@@ -27,6 +27,7 @@ _HOMES = {
     "Model": "tersor.ir.graph",
     "Options": "tersor.stages.outcome",
     "Outcome": "tersor.stages.outcome",
+    "Placement": "tersor.ir.placement",
     "Plan": "tersor.ir.plan",
     "Preprocess": "tersor.data.preprocess",
     "Recipe": "tersor.recipe",
@@ -51,6 +52,7 @@ _HOMES = {
     "load_recipe": "tersor.recipe",
     "mixtures": "tersor.stages.mixed_precision",
     "optimize": "tersor.stages.optimize",
+    "place": "tersor.stages.place",
     "plan": "tersor.stages.plan",
     "produce": "tersor.stages.produce",
     "quantize": "tersor.stages.quantize",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from tersor.errors import TersorError as TersorError
     from tersor.formats.saved_model.conversion import Conversion as Conversion
     from tersor.ir.graph import Model as Model
+    from tersor.ir.placement import Placement as Placement
     from tersor.ir.plan import Plan as Plan
     from tersor.recipe import Recipe as Recipe
     from tersor.recipe import load_recipe as load_recipe
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from tersor.stages.optimize import optimize as optimize
     from tersor.stages.outcome import Options as Options
     from tersor.stages.outcome import Outcome as Outcome
+    from tersor.stages.place import place as place
     from tersor.stages.plan import plan as plan
     from tersor.stages.produce import produce as produce
     from tersor.stages.quantize import quantize as quantize

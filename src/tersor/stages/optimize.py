@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tersor.errors import ModelError
@@ -45,17 +45,17 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
 """In this order: hard swishes are seen before activations are fused, batch norms are folded before that, too."""
 
 
-def optimize(model: Model) -> Model:
+def optimize(model: Model, passes: Sequence[Callable[[Graph], Graph]] = PASSES) -> Model:
     """Run the passes on every graph, with the invariants checked after each. Raises ModelError."""
-    graphs = tuple(_optimized(graph, model.source) for graph in model.graphs)
+    graphs = tuple(_optimized(graph, model.source, passes) for graph in model.graphs)
     if all(new is old for new, old in zip(graphs, model.graphs, strict=True)):
         return model
     return_freed_memory()
     return replace(model, graphs=graphs)
 
 
-def _optimized(graph: Graph, source: str) -> Graph:
-    for apply in PASSES:
+def _optimized(graph: Graph, source: str, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
+    for apply in passes:
         try:
             changed = apply(graph)
         except (ValueError, IndexError) as error:

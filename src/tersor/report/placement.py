@@ -1,0 +1,149 @@
+"""A placement for people and machines: where operators run, why, and what to change."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from tersor.ir.placement import CPU, Memory, OpPlacement, Placement
+from tersor.ir.text import short
+
+_MIB = 1024 * 1024
+
+
+def headline(placement: Placement) -> str:
+    """The placement in one sentence."""
+    total, mapped = len(placement.operators), len(placement.mapped)
+    device = placement.device
+    if placement.refusal is not None:
+        return f"nothing runs on the {device}, the compiler refuses the file: {placement.refusal}"
+    if mapped == total:
+        return f"{'the one operator is' if total == 1 else f'all {total} operators are'} on the {device}"
+    said = f"{mapped} of {total} operators on the {device}{_macs(placement)}"
+    cause = _cause(placement)
+    if cause is None:
+        return said
+    others = len(placement.left) - 1
+    more = f", and {_count(others, 'more stays', 'more stay')} there" if others else ""
+    return f"{said}; {cause.op} (operator {cause.index}) stays on the CPU: {cause.reason}{more}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _macs(placement: Placement) -> str:
+    share = placement.share_of_macs
+    if math.isnan(share):
+        return ""
+    shown = f"{100 * share:.1f}"
+    if share < 1 and shown == "100.0":
+        shown = "99.9"  # what is left is not nothing
+    return f", {shown} % of MACs"
+
+
+def _cause(placement: Placement) -> OpPlacement | None:
+    """The operator that ends the accelerator's piece: the first that breaks a rule behind it, else the first at all."""
+    breaking = [item for item in placement.left if item.rule is not None]
+    begin = min((item.index for item in placement.mapped), default=-1)
+    return next((item for item in breaking if item.index > begin), next(iter(breaking), None))
+
+
+def left_table(placement: Placement) -> Table:
+    """What stays on the CPU: a row for each rule that is broken, and one for all that waits."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("on the CPU", "why", "what to change"):
+        table.add_column(title, overflow="fold")
+    rows: dict[tuple[str, str], list[OpPlacement]] = {}
+    for item in placement.left:
+        remedy = item.remedy if item.rule is not None else ""
+        rows.setdefault((item.status, f"{item.rule}{remedy}"), []).append(item)
+    for items in sorted(rows.values(), key=lambda items: (items[0].rule is None, items[0].index)):
+        first = items[0]
+        kinds = ", ".join(f"{count} {op}" for op, count in Counter(item.op for item in items).most_common())
+        also = f", and {_count(len(items) - 1, 'other', 'others')}" if len(items) > 1 else ""
+        why = f"{escape(first.status)}\n[dim]operator {first.index}: {escape(first.reason or '')}{also}[/dim]"
+        table.add_row(escape(kinds), why, escape(first.remedy or ""))
+    return table
+
+
+def all_table(placement: Placement) -> Table:
+    """Every operator."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("", justify="right")
+    for title in ("operator", "on", "why"):
+        table.add_column(title, overflow="fold")
+    table.add_column("MACs", justify="right")
+    table.add_column("name", overflow="fold")
+    for item in placement.operators:
+        why = "" if item.on != CPU else f"{item.status}: {item.reason}"
+        cells = (str(item.index), item.op, item.on, why, f"{item.macs:,}", short(item.name))
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def notes(placement: Placement) -> Iterable[str]:
+    """What else is to be said."""
+    yield from placement.notes
+    if placement.memory is not None and placement.memory.parameters:
+        yield _memory(placement.memory)
+    if placement.parts > 1:
+        yield f"{placement.parts} pieces: between them values travel to the CPU and back, which often costs more time"
+
+
+def _memory(memory: Memory) -> str:
+    estimate = " (an estimate)" if memory.is_estimate else ""
+    given = f"parameters on the device: {_size(memory.parameters)}{estimate}"
+    if not memory.streamed:
+        return f"{given}, all kept on the chip between runs"
+    return f"{given}: {_size(memory.cached)} kept on the chip, {_size(memory.streamed)} sent in every run"
+
+
+def _size(count: int) -> str:
+    return f"{count / _MIB:.2f} MiB" if count >= _MIB else f"{count / 1024:.1f} KiB"
+
+
+def placement_to_dict(placement: Placement) -> dict[str, Any]:
+    """For `--json`; `index` counts the operators of the main graph in the file's order."""
+    memory = placement.memory
+    return {
+        "target": placement.target,
+        "headline": headline(placement),
+        "refusal": placement.refusal,
+        "parts": placement.parts,
+        "share_of_macs": placement.share_of_macs,
+        "operators": [_operator(item) for item in placement.operators],
+        "log": [
+            {"operator": kind, "count": count, "status": status}
+            for (kind, status), count in sorted(placement.counts().items())
+        ],
+        "memory": None
+        if memory is None
+        else {
+            "parameter_bytes": memory.parameters,
+            "cached_bytes": memory.cached,
+            "streamed_bytes": memory.streamed,
+            "is_estimate": memory.is_estimate,
+        },
+        "notes": list(placement.notes),
+    }
+
+
+def _operator(item: OpPlacement) -> dict[str, Any]:
+    return {
+        "index": item.index,
+        "op": item.op,
+        "name": item.name,
+        "on": item.on,
+        "status": item.status,
+        "reason": item.reason,
+        "rule": item.rule,
+        "remedy": item.remedy,
+        "macs": item.macs,
+        "parameter_bytes": item.parameter_bytes,
+    }

@@ -1,0 +1,147 @@
+"""Google Coral's Edge TPU, as its compiler 16.0 places operators.
+
+The compiler is closed. What is known of it is Coral's table of operations, logs in public reports, and models before
+and after it: each rule says which. It compiles one piece of a network: the first that runs without a break. Operators
+that wait for one that does not map stay on the CPU even if they would map; with `--multiple-subgraphs` (the compiler's
+`-a`) they are mapped, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tersor.ir.graph import Graph, Model, Op
+from tersor.ir.placement import CPU, OpPlacement, Placement
+from tersor.ir.work import macs
+from tersor.targets._partition import pieces
+from tersor.targets._rules import Rule, broken
+from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
+from tersor.targets.edge_tpu.refusals import refusal
+
+NAME = "edge_tpu"
+DEVICE = "Edge TPU"
+COMPILED = "edgetpu-custom-op"
+"""The custom operator that holds what was compiled."""
+
+RULES: tuple[Rule, ...] = (*every.RULES, *layers.RULES, *shapes.RULES)
+
+
+def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
+    """Where the operators of the main graph run.
+
+    Args:
+        model: quantized to 8 bits; a float model's operators all stay on the CPU.
+        multiple_subgraphs: as with the compiler's option `-a`: every piece that maps is mapped, not only the first.
+    """
+    graph = model.graph
+    if any(op.custom_code == COMPILED for op in graph.ops):
+        return _compiled(graph)
+    refused = refusal(model)
+    if refused is not None:
+        operators = tuple(_placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops)))
+        return Placement(NAME, DEVICE, operators, refusal=refused)
+    found = [broken(RULES, op, graph) for op in graph.ops]
+    cut = pieces(graph, [item is None for item in found])
+    taken = [piece for piece in cut if piece.taken][: None if multiple_subgraphs else 1]
+    mapped = {place for piece in taken for place in piece.members}
+    blockers = _blockers(graph, found, mapped)
+    operators = tuple(
+        _placed(graph, place, NAME, statuses.MAPPED)
+        if place in mapped
+        else _left(graph, place, found[place], blockers[place])
+        for place in range(len(graph.ops))
+    )
+    estimate = memory.forecast([graph.ops[place] for place in sorted(mapped)], graph) if mapped else None
+    return Placement(NAME, DEVICE, operators, parts=len(taken), memory=estimate, notes=_notes(model))
+
+
+def _placed(
+    graph: Graph,
+    place: int,
+    on: str,
+    status: str,
+    reason: str | None = None,
+    rule: str | None = None,
+    remedy: str | None = None,
+) -> OpPlacement:
+    op = graph.ops[place]
+    constants = sum(graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant)
+    work = macs(graph, op)
+    return OpPlacement(place, op.label, op.name, on, status, reason, rule, remedy, work, constants, op.kind)
+
+
+def _left(graph: Graph, place: int, found: tuple[Rule, str] | None, blocker: int | None) -> OpPlacement:
+    if found is not None:
+        rule, seen = found
+        remedy = rule.remedy or every.advice(graph.ops[place], graph)
+        return _placed(graph, place, CPU, rule.status, seen, rule.statement, remedy)
+    option = "--multiple-subgraphs (the compiler's -a) maps it in a piece of its own"
+    if blocker is None:
+        return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, "not in the first piece", remedy=option)
+    cause = f"operator {blocker} ({graph.ops[blocker].label})"
+    remedy = f"change {cause}; or {option}"
+    return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, f"comes after {cause}", remedy=remedy)
+
+
+def _blockers(graph: Graph, found: list[tuple[Rule, str] | None], mapped: set[int]) -> list[int | None]:
+    """For each operator the first one behind the cut, on a way to it, that breaks a rule.
+
+    Behind the cut is what reads a mapped operator's result, or what such an operator computed.
+    """
+    behind: set[str] = set()
+    first: dict[str, int] = {}
+    blockers: list[int | None] = []
+    for place, op in enumerate(graph.ops):
+        before = min((first[name] for name in op.present_inputs if name in first), default=None)
+        blockers.append(before)
+        is_behind = place in mapped or any(name in behind for name in op.present_inputs)
+        if is_behind:
+            behind.update(op.outputs)
+        mine = place if before is None and is_behind and found[place] is not None else before
+        if mine is not None:
+            first.update(dict.fromkeys(op.outputs, mine))
+    return blockers
+
+
+def _compiled(graph: Graph) -> Placement:
+    """A file that the compiler wrote: what it mapped is inside the custom operator."""
+    reason = "the compiler left it on the CPU; its log says why"
+    operators = tuple(
+        _placed(graph, place, NAME, statuses.MAPPED)
+        if op.custom_code == COMPILED
+        else _placed(graph, place, CPU, statuses.LEFT, reason, remedy="place the file from before the compiler")
+        for place, op in enumerate(graph.ops)
+    )
+    operators = tuple(replace(item, macs=0) for item in operators)  # of what was compiled nobody knows them
+    count = sum(op.custom_code == COMPILED for op in graph.ops)
+    note = f"this file is already compiled for the Edge TPU ({count} piece{'s' if count > 1 else ''})"
+    return Placement(NAME, DEVICE, operators, parts=count, notes=(note,))
+
+
+def _notes(model: Model) -> tuple[str, ...]:
+    """What a forecast of the main graph leaves open."""
+    notes = []
+    if len(model.graphs) > 1:
+        notes.append(f"the model has {len(model.graphs)} graphs; only the main one can run on the Edge TPU")
+    scaled = [place for place, op in enumerate(model.graph.ops) if _per_channel_dense(op, model.graph)]
+    if scaled:
+        notes.append(
+            f"FULLY_CONNECTED (operator {scaled[0]}) has a scale per channel, for which there was no kernel when the "
+            "compiler was made; what it does with them is not known: one scale is safe (tersor quantize --per-tensor)"
+        )
+    for name in model.graph.inputs:
+        shape = model.graph.tensors[name].open_shape
+        if shape is not None and any(size < 0 for size in shape[1:]):
+            sizes = ",".join("?" if size < 0 else str(size) for size in shape)
+            notes.append(f"input {name} is [{sizes}]: judged with the sizes that the file states; fix them first")
+    return tuple(notes)
+
+
+def _per_channel_dense(op: Op, graph: Graph) -> bool:
+    weights = graph.operand(op, 1)
+    return (
+        op.kind == "FULLY_CONNECTED"
+        and weights is not None
+        and weights.quant is not None
+        and len(weights.quant.scales) > 1
+    )
