@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import json
 import math
@@ -544,14 +543,6 @@ def test_benchmark_names_pairs_that_it_cannot_read(tmp_path: Path) -> None:
         [sys.executable, str(script), str(tmp_path / "none")], capture_output=True, text=True, timeout=120, check=False
     )
     assert "no pair of" in empty.stderr
-
-
-def test_page_of_rules_is_what_the_rules_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    sections = importlib.import_module("placement_sections")
-    text = sections.PAGE.read_text("utf-8")
-    assert sections.filled(text) == text
-    assert all(rule.statement in text for rule in edge_tpu.RULES)
 
 
 def test_scales_per_channel_of_a_dense_layer_are_noted() -> None:
