@@ -1,0 +1,145 @@
+"""Fixed-point arithmetic of integer kernels, on arrays: multipliers, shifts, and functions made of them.
+
+A real factor is kept as an integer multiplier of 31 bits and a power of two: ``real = multiplier / 2**31 * 2**shift``.
+Kernels multiply by it in three ways, which differ in how they round: `rescale_twice`, `rescale_once`, `rescale_wide`.
+Sources are named as files of LiteRT's `tflite/kernels/internal` unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_ONE = 1 << 31
+_LARGEST = _ONE - 1
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """A real factor, or one per channel.
+
+    Attributes:
+        value: the mantissa, 0 or 2**30 <= value < 2**31; int64.
+        shift: the exponent; int64, of the same shape.
+    """
+
+    value: Array
+    shift: Array
+
+
+def quantize_multiplier(real: float | Array) -> Multiplier:
+    """The multiplier nearest to a factor; below 2**-32 it is 0 (`QuantizeMultiplier`, `quantization_util.cc`)."""
+    mantissa, shift = np.frexp(np.asarray(real, np.float64))
+    value = round_away(mantissa * _ONE).astype(np.int64)
+    shift = shift.astype(np.int64) + (value == _ONE)
+    value = np.where(value == _ONE, value // 2, value)
+    lost = (shift < -31) | (value == 0)
+    return Multiplier(np.where(lost, 0, value), np.where(lost, 0, shift))
+
+
+def round_away(values: Array) -> Array:
+    """To the nearest integer, halves away from zero: C's `round`, in the type of `values`."""
+    whole = np.trunc(values)
+    return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0).astype(values.dtype)
+
+
+def wrap(values: Array) -> Array:
+    """What 32 bits keep of an integer, as int64."""
+    return values.astype(np.int32).astype(np.int64)
+
+
+def doubling_high_product(values: Array, factor: Array | int) -> Array:
+    """``values * factor / 2**31``, halves up, saturated (`SaturatingRoundingDoublingHighMul`, gemmlowp `fixedpoint.h`).
+
+    Halves go up for negative products too: the nudge there is 1 - 2**30, and the division truncates.
+    """
+    return np.minimum((values * factor + (1 << 30)) >> 31, _LARGEST)
+
+
+def divide_by_power(values: Array, exponent: Array | int) -> Array:
+    """``values / 2**exponent``, halves away from zero (`RoundingDivideByPOT`, gemmlowp `fixedpoint.h`)."""
+    half = (np.left_shift(np.int64(1), exponent)) >> 1
+    return (values + half - ((values < 0) & (half > 0))) >> exponent
+
+
+def rescale_twice(values: Array, by: Multiplier) -> Array:
+    """Multiply 32-bit integers, rounding after the product and after the shift (`common.cc`, double rounding).
+
+    What does not fit 32 bits after a shift to the left wraps, as it does there.
+    """
+    left, right = np.maximum(by.shift, 0), np.maximum(-by.shift, 0)
+    shifted = wrap(values << left) if np.any(left) else values
+    return divide_by_power(doubling_high_product(shifted, by.value), right)
+
+
+def rescale_once(values: Array, by: Multiplier) -> Array:
+    """Multiply 32-bit integers, rounding once, halves up (`common.cc`, single rounding; ruy's `apply_multiplier.cc`)."""
+    total = 31 - by.shift
+    return (values * by.value + np.left_shift(np.int64(1), total - 1)) >> total
+
+
+def rescale_wide(values: Array, by: Multiplier) -> Array:
+    """Multiply integers of up to 48 bits by a multiplier cut to 15 bits, halves up (`common.cc`, the int64 form)."""
+    reduced = np.where(by.value < 0x7FFF0000, (by.value + (1 << 15)) >> 16, 0x7FFF)
+    total = 15 - by.shift
+    return (values * reduced + np.left_shift(np.int64(1), total - 1)) >> total
+
+
+def exp_on_negative(values: Array) -> Array:
+    """exp of numbers <= 0 with 5 integer bits and 26 fractional ones, as numbers of 31 fractional bits.
+
+    A polynomial on (-1/4, 0] around -1/8, times a constant for each further bit (`exp_on_negative_values`, gemmlowp
+    `fixedpoint.h`).
+    """
+    quarter = 1 << 24
+    low = (values & (quarter - 1)) - quarter
+    result = _exp_near_zero(low << 5)
+    remainder = low - values
+    for bit, factor in enumerate(_EXP_OF_BITS):
+        result = np.where(remainder & (quarter << bit), doubling_high_product(result, factor), result)
+    return np.where(values == 0, _LARGEST, result)
+
+
+_EXP_OF_BITS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
+"""exp(-1/4), exp(-1/2), exp(-1), ... exp(-16) times 2**31."""
+
+_EXP_OF_EIGHTH = 1895147668
+"""exp(-1/8) times 2**31."""
+
+_THIRD = 715827883
+"""1/3 times 2**31."""
+
+
+def _exp_near_zero(values: Array) -> Array:
+    """exp on [-1/4, 0), all with 31 fractional bits: four terms of the series around -1/8."""
+    x = values + (1 << 28)
+    square = doubling_high_product(x, x)
+    cube = doubling_high_product(square, x)
+    fourth = doubling_high_product(square, square)
+    tail = divide_by_power(doubling_high_product(divide_by_power(fourth, 2) + cube, _THIRD) + square, 1)
+    return _EXP_OF_EIGHTH + doubling_high_product(np.full_like(x, _EXP_OF_EIGHTH), x + tail)
+
+
+def reciprocal(values: Array, integer_bits: int) -> tuple[Array, Array]:
+    """1/x of 32-bit fixed-point numbers >= 1: the value with 31 fractional bits, and how often it is to be halved.
+
+    Three steps of Newton's method from 48/17 - 32/17 x (`GetReciprocal`, `common.h`; gemmlowp `fixedpoint.h`).
+    """
+    zeros = 32 - np.ceil(np.log2(values.astype(np.float64) + 1)).astype(np.int64)
+    shifted = ((values << zeros) & 0xFFFFFFFF) - _ONE
+    total = shifted + _LARGEST
+    half = (total + np.where(total >= 0, 1, -1)) // 2  # (x + 1) / 2, rounded as gemmlowp's RoundingHalfSum
+    x = 1515870810 + doubling_high_product(half, -1010580540)
+    for _ in range(3):
+        rest = (1 << 29) - doubling_high_product(half, x)
+        x = x + _saturate(doubling_high_product(x, rest) << 2)
+    return _saturate(x << 1), integer_bits - zeros
+
+
+def _saturate(values: Array) -> Array:
+    return np.clip(values, -_ONE, _LARGEST)

@@ -1,0 +1,190 @@
+"""Functions of one value: rectifiers, tables, softmax.
+
+8-bit functions that builtin reads from a table of float32 results (`LUTPopulate`, `common.h`) are computed by micro in
+fixed point (`reference/integer_ops/logistic.h`, `tanh.h`), and softmax likewise: builtin takes a table of float32
+exponentials (`optimized_ops.h`), micro gemmlowp's (`reference/softmax.h`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array
+from tersor.numerics.fixed_point import (
+    Multiplier,
+    divide_by_power,
+    doubling_high_product,
+    exp_on_negative,
+    quantize_multiplier,
+    reciprocal,
+    rescale_twice,
+    round_away,
+)
+from tersor.runtimes.reference.call import RELU, RELU6, RELU_N1_TO_1, Call, activation_range, stored
+
+_RELUS = {"RELU": RELU, "RELU6": RELU6, "RELU_N1_TO_1": RELU_N1_TO_1}
+
+_EXP_BITS = 5
+"""Integer bits of the exponent of softmax; 26 are fractional."""
+
+_SUM_BITS = 12
+"""Integer bits of a sum of exponentials."""
+
+
+def rectify(call: Call) -> list[Array]:
+    """RELU, RELU6, RELU_N1_TO_1: rescaled and clipped."""
+    limits = activation_range(call, _RELUS[call.op.kind])
+    by = quantize_multiplier(call.scale(0) / call.result_scale())
+    found = rescale_twice(call.centered(0), by) + call.result_quant().zero_point
+    return [stored(found, call.results[0].dtype, limits)]
+
+
+def leaky_rectify(call: Call) -> list[Array]:
+    """LEAKY_RELU: one factor for values from 0 on, one for the others (`reference/leaky_relu.h`)."""
+    values, alpha = call.centered(0), np.float32(call.op.option("alpha", 0.0))
+    same = quantize_multiplier(call.scale(0) / call.result_scale())
+    factor = call.scale(0) * alpha / call.result_scale()
+    damped = np.sign(factor).astype(np.int64) * rescale_twice(values, quantize_multiplier(abs(factor)))
+    found = np.where(values >= 0, rescale_twice(values, same), damped)
+    return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
+
+
+def hard_swish(call: Call) -> list[Array]:
+    """HARD_SWISH: x relu6(x + 3) / 6 in 16 bits (`reference/hard_swish.h`)."""
+    high = call.centered(0) << 7
+    fine = np.float32(1 / 128) * call.scale(0)
+    out, relu = quantize_multiplier(fine / call.result_scale()), quantize_multiplier(fine / np.float32(3 / 32768))
+    values = _high_product_16(high, _short(out))
+    gate, exponent = high, int(relu.shift)
+    if exponent > 0:
+        gate = _saturated_16(gate << (exponent - 1))
+    gate = _high_product_16(gate, _short(relu))
+    if exponent > 0:
+        gate = _saturated_16(gate << 1)
+    if exponent < 0:
+        gate = divide_by_power(gate, -exponent)
+    gate = (gate + (1 << 15)) >> 1
+    product = gate * values
+    product = np.sign(product) * (np.abs(product) >> 15)
+    found = divide_by_power(product, -int(out.shift)) + call.result_quant().zero_point
+    return [stored(found, call.results[0].dtype)]
+
+
+def logistic(call: Call) -> list[Array]:
+    """LOGISTIC of 8 bits."""
+    if call.kernels != "micro":
+        return [by_table(call, lambda x: np.float32(1) / (np.float32(1) + _exp(-x)))]
+    magnitude, radius, values = _argument(call)
+    of_positive = reciprocal((exp_on_negative(-magnitude) >> 1) + (1 << 30), 1)[0]
+    raw = np.where(values > 0, of_positive, np.where(values < 0, (1 << 31) - 1 - of_positive, 1 << 30))
+    return [_within(call, divide_by_power(raw, 23) - 128, radius)]
+
+
+def tanh(call: Call) -> list[Array]:
+    """TANH of 8 bits."""
+    if call.kernels != "micro":
+        return [by_table(call, lambda x: np.tanh(x.astype(np.float64)).astype(np.float32))]
+    magnitude, radius, values = _argument(call)
+    decayed = exp_on_negative(-np.minimum(magnitude << 1, (1 << 31) - 1))
+    raw = np.sign(values) * _ratio(decayed)
+    return [_within(call, divide_by_power(raw, 24), radius)]
+
+
+def elu(call: Call) -> list[Array]:
+    """ELU of 8 bits."""
+    return [by_table(call, lambda x: np.where(x < 0, np.expm1(x.astype(np.float64)).astype(np.float32), x))]
+
+
+def softmax(call: Call) -> list[Array]:
+    """SOFTMAX of 8 bits over the last axis."""
+    if call.tensor(0).dtype is DType.INT16:
+        raise call.refusal("16-bit softmax is not there")
+    return [_softmax_fixed(call) if call.kernels == "micro" else _softmax_float(call)]
+
+
+def by_table(call: Call, function: Callable[[Array], Array]) -> Array:
+    """A function of 8-bit values through 256 float32 results (`LUTPopulate`, `common.h`)."""
+    dtype, quant = call.tensor(0).dtype, call.quant(0)
+    if dtype not in (DType.INT8, DType.UINT8):
+        raise call.refusal(f"it has {dtype} activations, and only 8-bit ones are there")
+    low, high = dtype.integer_range
+    real = call.scale(0) * np.arange(low - quant.zero_point, high + 1 - quant.zero_point).astype(np.float32)
+    steps = round_away(function(real) * (np.float32(1) / call.result_scale()))
+    zero = np.float32(call.result_quant().zero_point)
+    table = stored((steps + zero).astype(np.int64), call.results[0].dtype)
+    return table[call.value(0).astype(np.int64) - low]
+
+
+def _softmax_float(call: Call) -> Array:
+    """A table of exp(-scale beta n), summed one by one in float32."""
+    values = call.value(0).astype(np.int64)
+    beta = np.float32(call.op.option("beta", 1.0))
+    table = _exp(-(call.scale(0)) * beta * np.arange(256).astype(np.float32))
+    powers = table[values.max(-1, keepdims=True) - values]
+    total = np.cumsum(powers, axis=-1, dtype=np.float32)[..., -1:]
+    shares = powers * (np.float32(1) / (total * call.result_scale()))
+    return stored(round_away(shares).astype(np.int64) + call.result_quant().zero_point, call.results[0].dtype)
+
+
+def _softmax_fixed(call: Call) -> Array:
+    dtype = call.results[0].dtype
+    factor = min(float(call.op.option("beta", 1.0)) * float(call.scale(0)) * (1 << (31 - _EXP_BITS)), (1 << 31) - 1.0)
+    by = quantize_multiplier(factor)
+    radius = _radius(_EXP_BITS, int(by.shift), 31)
+    values = call.value(0).astype(np.int64)
+    below = values - values.max(-1, keepdims=True)
+    near = below >= -radius
+    powers = exp_on_negative(rescale_twice(np.where(near, below, 0), by))
+    total = np.sum(np.where(near, divide_by_power(powers, _SUM_BITS), 0), axis=-1, keepdims=True)
+    inverse, halvings = reciprocal(total, _SUM_BITS)
+    bits = dtype.bits or 0
+    shares = divide_by_power(doubling_high_product(inverse, powers), halvings + 31 - bits)
+    low = dtype.integer_range[0]
+    return stored(np.where(near, shares + low, low), dtype)
+
+
+def _exp(values: Array) -> Array:
+    """exp in float32, as exact as a C library's."""
+    return np.exp(values.astype(np.float64)).astype(np.float32)
+
+
+def _radius(integer_bits: int, shift: int, bits: int) -> int:
+    """The largest input that the fixed-point form holds (`CalculateInputRadius`, `quantization_util.cc`)."""
+    return int(np.floor(((1 << integer_bits) - 1) * (1 << (bits - integer_bits)) / (1 << shift)))
+
+
+def _argument(call: Call) -> tuple[Array, int, Array]:
+    """The input's magnitude with 4 integer bits as exp takes it (5), the radius, and the signed input."""
+    by = quantize_multiplier(np.float64(call.scale(0)) * (1 << 27))
+    radius = _radius(4, int(by.shift), 31)
+    values = call.centered(0)
+    raw = rescale_twice(np.clip(values, -radius + 1, radius - 1), by)
+    return np.abs(raw), radius, raw
+
+
+def _within(call: Call, found: Array, radius: int) -> Array:
+    """Results, and the extremes of the type beyond the radius."""
+    low, high = call.results[0].dtype.integer_range
+    values = call.centered(0)
+    return stored(np.where(values <= -radius, low, np.where(values >= radius, high, found)), call.results[0].dtype)
+
+
+def _ratio(values: Array) -> Array:
+    """(1 - x) / (1 + x)."""
+    raise NotImplementedError
+
+
+def _short(by: Multiplier) -> int:
+    """A multiplier of 15 bits (`DownScaleInt32ToInt16Multiplier`, `common.h`)."""
+    return min((int(by.value) + (1 << 15)) >> 16, 0x7FFF)
+
+
+def _high_product_16(values: Array, factor: int) -> Array:
+    return np.minimum((values * factor + (1 << 14)) >> 15, 0x7FFF)
+
+
+def _saturated_16(values: Array) -> Array:
+    return np.clip(values, -(1 << 15), (1 << 15) - 1)

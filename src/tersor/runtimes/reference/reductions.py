@@ -1,0 +1,83 @@
+"""Pools and reductions.
+
+A mean is the sum times the scales' ratio, with the count divided into the multiplier (`QuantizedMeanOrSum`,
+`reference/reduce.h`), but over height and width with dimensions kept, builtin takes the factor in float32 and adds the
+zero points as a rounded number (`optimized/integer_ops/mean.h`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array
+from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_twice, round_away
+from tersor.numerics.patches import same_padding
+from tersor.runtimes.reference.call import Call, activation_range, stored
+
+_VALID = 1
+
+
+def average_pool(call: Call) -> list[Array]:
+    """AVERAGE_POOL_2D: halves away from zero, of the integers as they are."""
+    data = call.value(0).astype(np.int64)
+    sums = _pooled(call, data, 0, np.add)
+    counts = _pooled(call, np.ones_like(data[:1, :, :, :1]), 0, np.add)
+    found = np.sign(sums) * ((np.abs(sums) + counts // 2) // counts)
+    return [stored(found, call.results[0].dtype, activation_range(call))]
+
+
+def max_pool(call: Call) -> list[Array]:
+    """MAX_POOL_2D."""
+    low = call.tensor(0).dtype.integer_range[0]
+    found = _pooled(call, call.value(0).astype(np.int64), low, np.maximum)
+    return [stored(found, call.results[0].dtype, activation_range(call))]
+
+
+def mean(call: Call) -> list[Array]:
+    """MEAN."""
+    axes, kept = _axes(call), bool(call.op.option("keep_dims", False))
+    values = call.value(0).astype(np.int64)
+    sums = values.sum(axis=axes, keepdims=kept)
+    count = int(np.prod([values.shape[axis] for axis in axes]))
+    if call.kernels != "micro" and kept and values.ndim == 4 and axes == (1, 2) and call.tensor(0).dtype is DType.INT8:
+        return [_spatial_mean(call, sums, count)]
+    by = quantize_multiplier(np.float64(call.scale(0)) / np.float64(call.result_scale()))
+    shift = min(count.bit_length() - 1, 32, 31 + int(by.shift))
+    by = Multiplier((by.value << shift) // count, by.shift - shift)
+    found = rescale_twice(sums - call.quant(0).zero_point * count, by) + call.result_quant().zero_point
+    return [stored(found, call.results[0].dtype)]
+
+
+def extreme(call: Call) -> list[Array]:
+    """REDUCE_MAX and REDUCE_MIN."""
+    take = np.max if call.op.kind == "REDUCE_MAX" else np.min
+    return [take(call.value(0), axis=_axes(call), keepdims=bool(call.op.option("keep_dims", False)))]
+
+
+def _spatial_mean(call: Call, sums: Array, count: int) -> Array:
+    offset = np.float32(call.quant(0).zero_point) * call.scale(0) / call.result_scale()
+    bias = call.result_quant().zero_point - int(round_away(offset))
+    by = quantize_multiplier(call.scale(0) / (np.float32(count) * call.result_scale()))
+    return stored(rescale_twice(sums, by) + bias, call.results[0].dtype)
+
+
+def _axes(call: Call) -> tuple[int, ...]:
+    rank = call.value(0).ndim
+    return tuple(sorted({int(axis) % rank for axis in np.atleast_1d(call.value(1))}))
+
+
+def _pooled(call: Call, data: Array, fill: int, combine: np.ufunc) -> Array:
+    height, width = call.op.option("filter_height", 1), call.op.option("filter_width", 1)
+    down, across = call.op.option("stride_h", 1), call.op.option("stride_w", 1)
+    if call.op.option("padding", 0) != _VALID:
+        edges = same_padding(data.shape[1], height, down, 1), same_padding(data.shape[2], width, across, 1)
+        data = np.pad(data, ((0, 0), *edges, (0, 0)), constant_values=fill)
+    rows, columns = (data.shape[1] - height) // down + 1, (data.shape[2] - width) // across + 1
+    found: Array | None = None
+    for row in range(height):
+        for column in range(width):
+            tap = data[:, row : row + (rows - 1) * down + 1 : down, column : column + (columns - 1) * across + 1 : across]
+            found = tap.copy() if found is None else combine(found, tap)
+    assert found is not None
+    return found
