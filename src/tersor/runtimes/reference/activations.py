@@ -18,6 +18,8 @@ from tersor.numerics.fixed_point import (
     divide_by_power,
     doubling_high_product,
     exp_on_negative,
+    one_minus_over_one_plus,
+    one_over_one_plus,
     quantize_multiplier,
     reciprocal,
     rescale_twice,
@@ -35,7 +37,11 @@ _SUM_BITS = 12
 
 
 def rectify(call: Call) -> list[Array]:
-    """RELU, RELU6, RELU_N1_TO_1: rescaled and clipped."""
+    """RELU, RELU6, RELU_N1_TO_1: rescaled and clipped; micro clips RELU6 in the input's own scale and copies it."""
+    if call.kernels == "micro" and call.op.kind == "RELU6":
+        quant = call.quant(0)
+        six = quant.zero_point + int(round_away(np.float32(6) / call.scale(0)))
+        return [stored(call.value(0), call.results[0].dtype, (quant.zero_point, six))]
     limits = activation_range(call, _RELUS[call.op.kind])
     by = quantize_multiplier(call.scale(0) / call.result_scale())
     found = rescale_twice(call.centered(0), by) + call.result_quant().zero_point
@@ -43,8 +49,16 @@ def rectify(call: Call) -> list[Array]:
 
 
 def leaky_rectify(call: Call) -> list[Array]:
-    """LEAKY_RELU: one factor for values from 0 on, one for the others (`reference/leaky_relu.h`)."""
+    """LEAKY_RELU: one factor for values from 0 on, one for the others (`reference/leaky_relu.h`).
+
+    XNNPACK's factors are multiples of 1/256 (`xnn_init_qs8_lrelu_scalar_params`, `microparams-init.c`).
+    """
     values, alpha = call.centered(0), np.float32(call.op.option("alpha", 0.0))
+    if call.kernels == "xnnpack":
+        ratio = call.scale(0) / call.result_scale()
+        factors = np.where(values >= 0, np.rint(256 * ratio), np.rint(256 * (ratio * alpha))).astype(np.int64)
+        found = ((values * factors + 128) >> 8) + call.result_quant().zero_point
+        return [stored(found, call.results[0].dtype)]
     same = quantize_multiplier(call.scale(0) / call.result_scale())
     factor = call.scale(0) * alpha / call.result_scale()
     damped = np.sign(factor).astype(np.int64) * rescale_twice(values, quantize_multiplier(abs(factor)))
@@ -77,9 +91,10 @@ def logistic(call: Call) -> list[Array]:
     """LOGISTIC of 8 bits."""
     if call.kernels != "micro":
         return [by_table(call, lambda x: np.float32(1) / (np.float32(1) + _exp(-x)))]
-    magnitude, radius, values = _argument(call)
-    of_positive = reciprocal((exp_on_negative(-magnitude) >> 1) + (1 << 30), 1)[0]
-    raw = np.where(values > 0, of_positive, np.where(values < 0, (1 << 31) - 1 - of_positive, 1 << 30))
+    values, radius = _argument(call)
+    of_magnitude = one_over_one_plus(exp_on_negative(-np.abs(values), 4))
+    raw = np.where(values > 0, of_magnitude, (1 << 31) - 1 - of_magnitude)
+    raw = np.where(values == 0, 1 << 30, raw)
     return [_within(call, divide_by_power(raw, 23) - 128, radius)]
 
 
@@ -87,9 +102,9 @@ def tanh(call: Call) -> list[Array]:
     """TANH of 8 bits."""
     if call.kernels != "micro":
         return [by_table(call, lambda x: np.tanh(x.astype(np.float64)).astype(np.float32))]
-    magnitude, radius, values = _argument(call)
-    decayed = exp_on_negative(-np.minimum(magnitude << 1, (1 << 31) - 1))
-    raw = np.sign(values) * _ratio(decayed)
+    values, radius = _argument(call)
+    # the same bits read with 5 integer bits are twice the value, and tanh(x) = (1 - exp(-2x)) / (1 + exp(-2x))
+    raw = np.sign(values) * one_minus_over_one_plus(exp_on_negative(-np.abs(values)))
     return [_within(call, divide_by_power(raw, 24), radius)]
 
 
@@ -148,7 +163,8 @@ def _softmax_fixed(call: Call) -> Array:
 
 def _exp(values: Array) -> Array:
     """exp in float32, as exact as a C library's."""
-    return np.exp(values.astype(np.float64)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return np.exp(values.astype(np.float64)).astype(np.float32)
 
 
 def _radius(integer_bits: int, shift: int, bits: int) -> int:
@@ -156,13 +172,11 @@ def _radius(integer_bits: int, shift: int, bits: int) -> int:
     return int(np.floor(((1 << integer_bits) - 1) * (1 << (bits - integer_bits)) / (1 << shift)))
 
 
-def _argument(call: Call) -> tuple[Array, int, Array]:
-    """The input's magnitude with 4 integer bits as exp takes it (5), the radius, and the signed input."""
+def _argument(call: Call) -> tuple[Array, int]:
+    """The input with 4 integer bits, and the radius within which it has them."""
     by = quantize_multiplier(np.float64(call.scale(0)) * (1 << 27))
     radius = _radius(4, int(by.shift), 31)
-    values = call.centered(0)
-    raw = rescale_twice(np.clip(values, -radius + 1, radius - 1), by)
-    return np.abs(raw), radius, raw
+    return rescale_twice(np.clip(call.centered(0), 1 - radius, radius - 1), by), radius
 
 
 def _within(call: Call, found: Array, radius: int) -> Array:
@@ -170,11 +184,6 @@ def _within(call: Call, found: Array, radius: int) -> Array:
     low, high = call.results[0].dtype.integer_range
     values = call.centered(0)
     return stored(np.where(values <= -radius, low, np.where(values >= radius, high, found)), call.results[0].dtype)
-
-
-def _ratio(values: Array) -> Array:
-    """(1 - x) / (1 + x)."""
-    raise NotImplementedError
 
 
 def _short(by: Multiplier) -> int:

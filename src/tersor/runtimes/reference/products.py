@@ -2,9 +2,9 @@
 
 Sums of products are computed by BLAS on floating-point numbers that hold all of them exactly. Rounding differs:
 
-* builtin: CONV_2D and FULLY_CONNECTED are ruy's, which rounds once (`apply_multiplier.cc`); DEPTHWISE_CONV_2D rounds
-  twice (`optimized_ops.h`, `Quantize`).
-* micro: all of them round twice (`reference/integer_ops`).
+* builtin: CONV_2D and FULLY_CONNECTED are ruy's, which rounds halves up (`rescale_up`); DEPTHWISE_CONV_2D does so for
+  channels in groups of 8 and rounds those that are left as the reference does (`optimized_ops.h`, `Quantize`).
+* micro: all of them round as the reference does (`reference/integer_ops`, `rescale_twice`).
 * xnnpack: the sum as float32 times a float32 scale, to nearest even (`qs8-*-fp32-*`).
 
 With 16-bit activations sums have 64 bits and the multiplier 15 (`rescale_wide`), unless the bias has 32.
@@ -16,7 +16,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_once, rescale_twice, rescale_wide
+from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_twice, rescale_up, rescale_wide
 from tersor.numerics.patches import same_padding
 from tersor.runtimes.reference.call import Call, activation_range, stored
 
@@ -39,7 +39,7 @@ def conv_2d(call: Call) -> list[Array]:
     ]
     joined = np.concatenate(sums, axis=1) if groups > 1 else sums[0]
     joined = joined.reshape(windows.shape[0], rows, columns, outputs)
-    return [_finished(call, _with_bias(call, joined), twice=False)]
+    return [_finished(call, _with_bias(call, joined), vectors=None)]
 
 
 def depthwise_conv_2d(call: Call) -> list[Array]:
@@ -54,7 +54,7 @@ def depthwise_conv_2d(call: Call) -> list[Array]:
         for column in range(width):
             tap = windows[:, :, :, row, column]
             sums += (np.repeat(tap, repeat, axis=-1) if repeat > 1 else tap) * weights[0, row, column].astype(wide)
-    return [_finished(call, _with_bias(call, sums.astype(np.int64)), twice=True)]
+    return [_finished(call, _with_bias(call, sums.astype(np.int64)), vectors=8)]
 
 
 def fully_connected(call: Call) -> list[Array]:
@@ -62,7 +62,7 @@ def fully_connected(call: Call) -> list[Array]:
     weights = _weights(call, 1)
     rows = call.centered(0).reshape(-1, weights.shape[1])
     sums = product(rows, weights.T, call.tensor(0).dtype)
-    found = _finished(call, _with_bias(call, sums), twice=False)
+    found = _finished(call, _with_bias(call, sums), vectors=None)
     kept = bool(call.op.option("keep_num_dims", False))
     return [found.reshape(*call.value(0).shape[:-1], -1) if kept else found]
 
@@ -87,7 +87,7 @@ def transpose_conv(call: Call) -> list[Array]:
             place = sums[:, row : row + (rows - 1) * down + 1 : down, column : column + (columns - 1) * across + 1 : across]
             place += spread[..., row, column]
     sums = sums[:, top : top + shape[1], left : left + shape[2]]
-    return [_finished(call, _with_bias(call, sums, 3), twice=True, data=2)]
+    return [_finished(call, _with_bias(call, sums, 3), vectors=8, data=2)]
 
 
 def product(left: Array, right: Array, dtype: DType) -> Array:
@@ -129,8 +129,8 @@ def _with_bias(call: Call, sums: Array, index: int = 2) -> Array:
     return sums + call.value(index).astype(np.int64) if call.has(index) else sums
 
 
-def _finished(call: Call, sums: Array, *, twice: bool, data: int = 0) -> Array:
-    """Sums as integers of the result's scale."""
+def _finished(call: Call, sums: Array, *, vectors: int | None, data: int = 0) -> Array:
+    """Sums as integers of the result's scale; builtin rounds `vectors` channels at once by other rules than what is left."""
     limits, zero = activation_range(call), call.result_quant().zero_point
     weights = np.array(call.quant(1).scales, np.float32)
     if call.kernels == "xnnpack":
@@ -141,13 +141,18 @@ def _finished(call: Call, sums: Array, *, twice: bool, data: int = 0) -> Array:
     else:
         factor = np.float64(call.scale(data)) * weights.astype(np.float64) / np.float64(call.result_scale())
     by = quantize_multiplier(factor)
-    return stored(_rescaled(call, sums, by, twice=twice, data=data) + zero, call.results[0].dtype, limits)
+    return stored(_rescaled(call, sums, by, vectors=vectors, data=data) + zero, call.results[0].dtype, limits)
 
 
-def _rescaled(call: Call, sums: Array, by: Multiplier, *, twice: bool, data: int) -> Array:
+def _rescaled(call: Call, sums: Array, by: Multiplier, *, vectors: int | None, data: int) -> Array:
     if call.tensor(data).dtype is DType.INT16:
         return rescale_wide(sums, by)
-    return rescale_twice(sums, by) if twice or call.kernels == "micro" else rescale_once(sums, by)
+    if call.kernels == "micro":
+        return rescale_twice(sums, by)
+    if vectors is None or sums.shape[-1] % vectors == 0:
+        return rescale_up(sums, by)
+    first = np.arange(sums.shape[-1]) < sums.shape[-1] // vectors * vectors
+    return np.where(first, rescale_up(sums, by), rescale_twice(sums, by))
 
 
 def to_nearest(sums: Array, factor: Array | np.float32, limits: tuple[int, int], zero: int) -> Array:
