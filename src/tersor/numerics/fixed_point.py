@@ -95,6 +95,14 @@ def rescale_up(values: Array, by: Multiplier) -> Array:
     return (doubling_high_product(shifted, by.value) + half) >> right
 
 
+def rescale_in_vectors(values: Array, by: Multiplier, lanes: int) -> Array:
+    """`rescale_up` for as many groups of `lanes` as there are along the last axis, `rescale_twice` for what is left."""
+    size = values.shape[-1]
+    if size % lanes == 0:
+        return rescale_up(values, by)
+    return np.where(np.arange(size) < size // lanes * lanes, rescale_up(values, by), rescale_twice(values, by))
+
+
 def rescale_wide(values: Array, by: Multiplier) -> Array:
     """Multiply integers of up to 48 bits by a multiplier cut to 15 bits, halves up (`common.cc`, the int64 form)."""
     reduced = np.where(by.value < 0x7FFF0000, (by.value + (1 << 15)) >> 16, 0x7FFF)

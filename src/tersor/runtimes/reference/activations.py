@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
 from tersor.numerics.fixed_point import (
@@ -155,8 +156,12 @@ def _softmax_fixed(call: Call) -> Array:
     powers = exp_on_negative(rescale_twice(np.where(near, below, 0), by))
     total = np.sum(np.where(near, divide_by_power(powers, _SUM_BITS), 0), axis=-1, keepdims=True)
     inverse, halvings = reciprocal(total, _SUM_BITS)
-    bits = dtype.bits or 0
-    shares = divide_by_power(doubling_high_product(inverse, powers), halvings + 31 - bits)
+    to_shift = halvings + 31 - (dtype.bits or 0)
+    if to_shift.max() > 31:
+        raise RuntimeFailure(
+            f"TensorFlow Lite Micro aborts in {call.op.label} {call.op.name!r}: exponentials sum to 512 or more"
+        )
+    shares = divide_by_power(doubling_high_product(inverse, powers), to_shift)
     low = dtype.integer_range[0]
     return stored(np.where(near, shares + low, low), dtype)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import quantize_multiplier, rescale_twice, round_away
+from tersor.numerics.fixed_point import quantize_multiplier, rescale_in_vectors, rescale_twice, round_away
 from tersor.runtimes.reference.call import Call, stored
 
 
@@ -24,9 +24,18 @@ def quantize(call: Call) -> list[Array]:
         factor = int(np.rint(np.float32(256) * (call.scale(0) / scale)))
         return [stored(((call.centered(0) * factor + 128) >> 8) + quant.zero_point, dtype)]
     by = quantize_multiplier(np.float64(call.scale(0)) / np.float64(scale))
-    return [stored(rescale_twice(call.centered(0), by) + quant.zero_point, dtype)]
+    flat = call.centered(0).ravel()
+    found = rescale_in_vectors(flat, by, 16) if call.kernels == "builtin" and dtype.bits == 8 else rescale_twice(flat, by)
+    return [stored(found + quant.zero_point, dtype).reshape(values.shape)]
 
 
 def dequantize(call: Call) -> list[Array]:
-    """DEQUANTIZE to float32."""
-    return [(call.scale(0) * call.centered(0).astype(np.float32)).astype(np.float32)]
+    """DEQUANTIZE to float32; builtin adds the zero point after scaling, but for the last values (`optimized_ops.h`)."""
+    scale, zero = call.scale(0), call.quant(0).zero_point
+    exact = scale * call.centered(0).astype(np.float32)
+    if call.kernels != "builtin" or call.tensor(0).dtype.bits != 8:
+        return [exact]
+    flat = call.value(0).astype(np.float32).ravel()
+    joined = flat * scale + np.float32(-zero * np.float64(scale))
+    whole = flat.size // 8 * 8
+    return [np.concatenate([joined[:whole], exact.ravel()[whole:]]).reshape(exact.shape)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_twice, rescale_up, rescale_wide
+from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_in_vectors, rescale_twice, rescale_up, rescale_wide
 from tersor.numerics.patches import same_padding
 from tersor.runtimes.reference.call import Call, activation_range, stored
 
@@ -39,7 +39,7 @@ def conv_2d(call: Call) -> list[Array]:
     ]
     joined = np.concatenate(sums, axis=1) if groups > 1 else sums[0]
     joined = joined.reshape(windows.shape[0], rows, columns, outputs)
-    return [_finished(call, _with_bias(call, joined), vectors=None)]
+    return [_finished(call, _with_bias(call, joined), lanes=None)]
 
 
 def depthwise_conv_2d(call: Call) -> list[Array]:
@@ -54,7 +54,7 @@ def depthwise_conv_2d(call: Call) -> list[Array]:
         for column in range(width):
             tap = windows[:, :, :, row, column]
             sums += (np.repeat(tap, repeat, axis=-1) if repeat > 1 else tap) * weights[0, row, column].astype(wide)
-    return [_finished(call, _with_bias(call, sums.astype(np.int64)), vectors=8)]
+    return [_finished(call, _with_bias(call, sums.astype(np.int64)), lanes=8)]
 
 
 def fully_connected(call: Call) -> list[Array]:
@@ -62,7 +62,7 @@ def fully_connected(call: Call) -> list[Array]:
     weights = _weights(call, 1)
     rows = call.centered(0).reshape(-1, weights.shape[1])
     sums = product(rows, weights.T, call.tensor(0).dtype)
-    found = _finished(call, _with_bias(call, sums), vectors=None)
+    found = _finished(call, _with_bias(call, sums), lanes=None)
     kept = bool(call.op.option("keep_num_dims", False))
     return [found.reshape(*call.value(0).shape[:-1], -1) if kept else found]
 
@@ -87,7 +87,7 @@ def transpose_conv(call: Call) -> list[Array]:
             place = sums[:, row : row + (rows - 1) * down + 1 : down, column : column + (columns - 1) * across + 1 : across]
             place += spread[..., row, column]
     sums = sums[:, top : top + shape[1], left : left + shape[2]]
-    return [_finished(call, _with_bias(call, sums, 3), vectors=8, data=2)]
+    return [_finished(call, _with_bias(call, sums, 3), lanes=8, data=2)]
 
 
 def product(left: Array, right: Array, dtype: DType) -> Array:
@@ -129,8 +129,8 @@ def _with_bias(call: Call, sums: Array, index: int = 2) -> Array:
     return sums + call.value(index).astype(np.int64) if call.has(index) else sums
 
 
-def _finished(call: Call, sums: Array, *, vectors: int | None, data: int = 0) -> Array:
-    """Sums as integers of the result's scale; builtin rounds `vectors` channels at once by other rules than what is left."""
+def _finished(call: Call, sums: Array, *, lanes: int | None, data: int = 0) -> Array:
+    """Sums as integers of the result's scale; builtin rounds `lanes` channels at once by other rules than what is left."""
     limits, zero = activation_range(call), call.result_quant().zero_point
     weights = np.array(call.quant(1).scales, np.float32)
     if call.kernels == "xnnpack":
@@ -141,18 +141,15 @@ def _finished(call: Call, sums: Array, *, vectors: int | None, data: int = 0) ->
     else:
         factor = np.float64(call.scale(data)) * weights.astype(np.float64) / np.float64(call.result_scale())
     by = quantize_multiplier(factor)
-    return stored(_rescaled(call, sums, by, vectors=vectors, data=data) + zero, call.results[0].dtype, limits)
+    return stored(_rescaled(call, sums, by, lanes=lanes, data=data) + zero, call.results[0].dtype, limits)
 
 
-def _rescaled(call: Call, sums: Array, by: Multiplier, *, vectors: int | None, data: int) -> Array:
+def _rescaled(call: Call, sums: Array, by: Multiplier, *, lanes: int | None, data: int) -> Array:
     if call.tensor(data).dtype is DType.INT16:
         return rescale_wide(sums, by)
     if call.kernels == "micro":
         return rescale_twice(sums, by)
-    if vectors is None or sums.shape[-1] % vectors == 0:
-        return rescale_up(sums, by)
-    first = np.arange(sums.shape[-1]) < sums.shape[-1] // vectors * vectors
-    return np.where(first, rescale_up(sums, by), rescale_twice(sums, by))
+    return rescale_up(sums, by) if lanes is None else rescale_in_vectors(sums, by, lanes)
 
 
 def to_nearest(sums: Array, factor: Array | np.float32, limits: tuple[int, int], zero: int) -> Array:

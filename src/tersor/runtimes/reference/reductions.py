@@ -11,7 +11,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_twice, round_away
+from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_in_vectors, rescale_twice, round_away
 from tersor.numerics.patches import same_padding
 from tersor.runtimes.reference.call import Call, activation_range, stored
 
@@ -36,17 +36,32 @@ def max_pool(call: Call) -> list[Array]:
 
 def mean(call: Call) -> list[Array]:
     """MEAN."""
-    axes, kept = _axes(call), bool(call.op.option("keep_dims", False))
-    values = call.value(0).astype(np.int64)
-    sums = values.sum(axis=axes, keepdims=kept)
-    count = int(np.prod([values.shape[axis] for axis in axes]))
-    if call.kernels != "micro" and kept and values.ndim == 4 and axes == (1, 2) and call.tensor(0).dtype is DType.INT8:
+    axes, kept, sums, count = _sums(call)
+    if call.kernels == "xnnpack" and call.tensor(0).dtype is not DType.INT16:
+        return [_to_nearest(call, sums, count, np.float32(1) / np.float32(count))]
+    if call.kernels == "builtin" and kept and axes == (1, 2) and sums.ndim == 4 and call.tensor(0).dtype is DType.INT8:
         return [_spatial_mean(call, sums, count)]
     by = quantize_multiplier(np.float64(call.scale(0)) / np.float64(call.result_scale()))
     shift = min(count.bit_length() - 1, 32, 31 + int(by.shift))
     by = Multiplier((by.value << shift) // count, by.shift - shift)
     found = rescale_twice(sums - call.quant(0).zero_point * count, by) + call.result_quant().zero_point
     return [stored(found, call.results[0].dtype)]
+
+
+def total(call: Call) -> list[Array]:
+    """SUM: builtin computes it in float32 (`optimized/reduce.h`)."""
+    _, _, sums, count = _sums(call)
+    zero = call.result_quant().zero_point
+    if call.kernels == "micro":
+        by = quantize_multiplier(np.float64(call.scale(0)) / np.float64(call.result_scale()))
+        found = rescale_twice(sums - call.quant(0).zero_point * count, by)
+    elif call.kernels == "xnnpack" and call.tensor(0).dtype is not DType.INT16:
+        return [_to_nearest(call, sums, count, np.float32(1))]
+    else:
+        factor = call.scale(0) / call.result_scale()
+        bias = np.float32(-call.quant(0).zero_point) * factor * np.float32(count)
+        found = round_away(sums.astype(np.float32) * factor + bias).astype(np.int64)
+    return [stored(found + zero, call.results[0].dtype)]
 
 
 def extreme(call: Call) -> list[Array]:
@@ -59,7 +74,20 @@ def _spatial_mean(call: Call, sums: Array, count: int) -> Array:
     offset = np.float32(call.quant(0).zero_point) * call.scale(0) / call.result_scale()
     bias = call.result_quant().zero_point - int(round_away(offset))
     by = quantize_multiplier(call.scale(0) / (np.float32(count) * call.result_scale()))
-    return stored(rescale_twice(sums, by) + bias, call.results[0].dtype)
+    return stored(rescale_in_vectors(sums, by, 16) + bias, call.results[0].dtype)
+
+
+def _to_nearest(call: Call, sums: Array, count: int, share: np.float32) -> Array:
+    """Sums in float32, with the zero points joined in one number (`create_reduce_nd`, XNNPACK `reduce-nd.c`)."""
+    factor = call.scale(0) / call.result_scale() * share
+    offset = np.float32(call.result_quant().zero_point) - np.float32(count * call.quant(0).zero_point) * factor
+    return stored(np.rint(sums.astype(np.float32) * factor + offset).astype(np.int64), call.results[0].dtype)
+
+
+def _sums(call: Call) -> tuple[tuple[int, ...], bool, Array, int]:
+    """The axes, whether they are kept, the sums along them, and how many values each is of."""
+    axes, kept, values = _axes(call), bool(call.op.option("keep_dims", False)), call.value(0).astype(np.int64)
+    return axes, kept, values.sum(axis=axes, keepdims=kept), int(np.prod([values.shape[axis] for axis in axes]))
 
 
 def _axes(call: Call) -> tuple[int, ...]:

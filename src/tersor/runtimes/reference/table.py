@@ -34,6 +34,7 @@ TABLE: Mapping[str, Callable[[Call], list[Array]]] = MappingProxyType(
         "AVERAGE_POOL_2D": reductions.average_pool,
         "MAX_POOL_2D": reductions.max_pool,
         "MEAN": reductions.mean,
+        "SUM": reductions.total,
         "REDUCE_MAX": reductions.extreme,
         "REDUCE_MIN": reductions.extreme,
         "RESHAPE": movers.reshape,
