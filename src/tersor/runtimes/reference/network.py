@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tersor.errors import RecipeError, UnsupportedError
 from tersor.ir.graph import Array, Model, Tensor
 from tersor.runtimes.reference.call import Call
 from tersor.runtimes.reference.table import KERNELS, TABLE
+from tersor.runtimes.reference.xnnpack import takes
 
 
 class Reference:
@@ -40,7 +42,10 @@ class Reference:
             tensors = tuple(None if name is None else self._graph.tensor(name) for name in op.inputs)
             given = tuple(None if item is None else self._value(item, values) for item in tensors)
             results = tuple(self._graph.tensor(name) for name in op.outputs)
-            values.update(zip(op.outputs, TABLE[op.kind](Call(op, self._kernels, tensors, given, results)), strict=True))
+            call = Call(op, self._kernels, tensors, given, results)
+            if self._kernels == "xnnpack" and not takes(call):
+                call = replace(call, kernels="builtin")
+            values.update(zip(op.outputs, TABLE[op.kind](call), strict=True))
         return values
 
     @staticmethod

@@ -37,7 +37,7 @@ def max_pool(call: Call) -> list[Array]:
 def mean(call: Call) -> list[Array]:
     """MEAN."""
     axes, kept, sums, count = _sums(call)
-    if call.kernels == "xnnpack" and call.tensor(0).dtype is not DType.INT16:
+    if call.kernels == "xnnpack":
         return [_to_nearest(call, sums, count, np.float32(1) / np.float32(count))]
     if call.kernels == "builtin" and kept and axes == (1, 2) and sums.ndim == 4 and call.tensor(0).dtype is DType.INT8:
         return [_spatial_mean(call, sums, count)]
@@ -55,7 +55,7 @@ def total(call: Call) -> list[Array]:
     if call.kernels == "micro":
         by = quantize_multiplier(np.float64(call.scale(0)) / np.float64(call.result_scale()))
         found = rescale_twice(sums - call.quant(0).zero_point * count, by)
-    elif call.kernels == "xnnpack" and call.tensor(0).dtype is not DType.INT16:
+    elif call.kernels == "xnnpack":
         return [_to_nearest(call, sums, count, np.float32(1))]
     else:
         factor = call.scale(0) / call.result_scale()
