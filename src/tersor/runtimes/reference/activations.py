@@ -8,6 +8,7 @@ exponentials (`optimized_ops.h`), micro gemmlowp's (`reference/softmax.h`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def rectify(call: Call) -> list[Array]:
         six = quant.zero_point + int(round_away(np.float32(6) / call.scale(0)))
         return [stored(call.value(0), call.results[0].dtype, (quant.zero_point, six))]
     limits = activation_range(call, _RELUS[call.op.kind])
-    by = quantize_multiplier(call.scale(0) / call.result_scale())
+    by = quantize_multiplier(_ratio(call))
     found = rescale_twice(call.centered(0), by) + call.result_quant().zero_point
     return [stored(found, call.results[0].dtype, limits)]
 
@@ -60,8 +61,8 @@ def leaky_rectify(call: Call) -> list[Array]:
         factors = np.where(values >= 0, np.rint(256 * ratio), np.rint(256 * (ratio * alpha))).astype(np.int64)
         found = ((values * factors + 128) >> 8) + call.result_quant().zero_point
         return [stored(found, call.results[0].dtype)]
-    same = quantize_multiplier(call.scale(0) / call.result_scale())
-    factor = call.scale(0) * alpha / call.result_scale()
+    same = quantize_multiplier(_ratio(call))
+    factor = _ratio(call) * alpha if call.kernels == "micro" else call.scale(0) * alpha / call.result_scale()
     damped = np.sign(factor).astype(np.int64) * rescale_twice(values, quantize_multiplier(abs(factor)))
     found = np.where(values >= 0, rescale_twice(values, same), damped)
     return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
@@ -164,6 +165,13 @@ def _softmax_fixed(call: Call) -> Array:
     shares = divide_by_power(doubling_high_product(inverse, powers), to_shift)
     low = dtype.integer_range[0]
     return stored(np.where(near, shares + low, low), dtype)
+
+
+def _ratio(call: Call) -> np.floating[Any]:
+    """The input's scale over the result's: in float32, but in micro in float64, as its 16-bit values show."""
+    if call.kernels == "micro":
+        return np.float64(call.scale(0)) / np.float64(call.result_scale())
+    return call.scale(0) / call.result_scale()
 
 
 def _exp(values: Array) -> Array:

@@ -7,7 +7,8 @@ Sums of products are computed by BLAS on floating-point numbers that hold all of
 * micro: all of them round as the reference does (`reference/integer_ops`, `rescale_twice`).
 * xnnpack: the sum as float32 times a float32 scale, to nearest even (`qs8-*-fp32-*`).
 
-With 16-bit activations sums have 64 bits and the multiplier 15 (`rescale_wide`), unless the bias has 32.
+With 16-bit activations sums have 64 bits and the multiplier 15 (`rescale_wide`), but builtin's FULLY_CONNECTED
+multiplies in float64 (`reference/integer_ops/fully_connected.h`), or is ruy's where there is no bias.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_in_vectors, rescale_twice, rescale_up, rescale_wide
+from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_in_vectors, rescale_twice, rescale_up, rescale_wide, round_away
 from tersor.numerics.patches import same_padding
 from tersor.runtimes.reference.call import Call, activation_range, stored
 
@@ -140,16 +141,29 @@ def _finished(call: Call, sums: Array, *, lanes: int | None, data: int = 0) -> A
         factor = np.float64(call.scale(data) * weights[0]) / np.float64(call.result_scale())
     else:
         factor = np.float64(call.scale(data)) * weights.astype(np.float64) / np.float64(call.result_scale())
+    if call.op.kind == "FULLY_CONNECTED" and call.kernels == "builtin" and _is_wide(call, data) and call.has(2):
+        found = round_away(sums.astype(np.float64) * factor).astype(np.int64)
+        return stored(found + zero, call.results[0].dtype, limits)
     by = quantize_multiplier(factor)
     return stored(_rescaled(call, sums, by, lanes=lanes, data=data) + zero, call.results[0].dtype, limits)
 
 
 def _rescaled(call: Call, sums: Array, by: Multiplier, *, lanes: int | None, data: int) -> Array:
-    if call.tensor(data).dtype is DType.INT16:
+    if _is_wide(call, data) and not (lanes is None and call.kernels == "builtin" and not call.has(2)):
         return rescale_wide(sums, by)
     if call.kernels == "micro":
         return rescale_twice(sums, by)
     return rescale_up(sums, by) if lanes is None else rescale_in_vectors(sums, by, lanes)
+
+
+def _is_wide(call: Call, data: int) -> bool:
+    """Whether activations have 16 bits. Raises UnsupportedError for the older form of these, with a bias of 32."""
+    if call.tensor(data).dtype is not DType.INT16:
+        return False
+    bias = call.tensors[data + 1 if data else 2] if len(call.tensors) > (data + 1 if data else 2) else None
+    if bias is not None and bias.dtype is not DType.INT64:
+        raise call.refusal("16-bit activations with a 32-bit bias are not there")
+    return True
 
 
 def to_nearest(sums: Array, factor: Array | np.float32, limits: tuple[int, int], zero: int) -> Array:
