@@ -15,6 +15,8 @@ from tersor.numerics.fixed_point import quantize_multiplier, rescale_twice
 from tersor.runtimes.reference.call import Call, activation_range, stored
 from tersor.runtimes.reference.products import to_nearest
 
+_SHORT = (1 << 15) - 1
+
 _LEFT = {DType.INT8: 20, DType.UINT8: 20, DType.INT16: 15}
 """Bits that a sum is shifted to the left."""
 
@@ -38,8 +40,10 @@ def multiply(call: Call) -> list[Array]:
         return [stored(to_nearest(products, scales[0] * scales[1] / scales[2], limits, zero), dtype, limits)]
     if call.kernels == "micro":
         scales = (np.float64(scales[0]), np.float64(scales[1]), np.float64(scales[2]))  # type: ignore[assignment]
-    by = quantize_multiplier(scales[0] * scales[1] / scales[2])
-    return [stored(rescale_twice(products, by) + zero, dtype, limits)]
+    found = rescale_twice(products, quantize_multiplier(scales[0] * scales[1] / scales[2]))
+    if call.kernels == "builtin" and dtype.bits == 8 and np.abs(found).max(initial=0) > _SHORT:
+        raise call.refusal("a product leaves 16 bits, where only a part of the builtin kernel saturates")
+    return [stored(found + zero, dtype, limits)]
 
 
 def maximum(call: Call) -> list[Array]:
