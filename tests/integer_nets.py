@@ -271,6 +271,25 @@ def moved(kind: str, shape: Sequence[int], options: Mapping[str, Any], *numbers:
     return build
 
 
+def parted(kind: str, shape: Sequence[int], count: int, options: Mapping[str, Any], *first: Any) -> Build:
+    """Values of [2, 4, 6] in several results; `first` are numbers before the operand."""
+
+    def build(net: IntegerNet) -> Sequence[str]:
+        x = net.input([2, 4, 6])
+        results = [(shape, net.dtype)] * count
+        names = net.builder.op_with(kind, [*map(net.numbers, first), x], results, options)
+        return [net.scaled(name, net.of(x)) for name in names]
+
+    return build
+
+
+def padded(net: IntegerNet) -> str:
+    x = net.input([2, 4, 6, 8])
+    fill = net.scaled(net.builder.constant("fill", np.array([net.size(-128, 128)], np.int8)), net.of(x))
+    pads = net.numbers([[0, 0], [1, 2], [0, 0], [0, 1]])
+    return net.op("PADV2", [x, pads, fill], [2, 7, 6, 9], net.of(x))
+
+
 def joined(kind: str, shape: Sequence[int], axis: int) -> Build:
     def build(net: IntegerNet) -> str:
         x = net.input([2, 4, 6])
@@ -324,5 +343,8 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "SPACE_TO_DEPTH": (moved("SPACE_TO_DEPTH", [2, 2, 3, 32], {"block_size": 2}),),
     "CONCATENATION": (joined("CONCATENATION", [2, 8, 6], 1),),
     "PACK": (joined("PACK", [2, 2, 4, 6], 1),),
+    "PADV2": (padded,),
+    "SPLIT": (parted("SPLIT", [2, 2, 6], 2, {"num_splits": 2}, 1),),
+    "UNPACK": (parted("UNPACK", [2, 6], 4, {"num": 4, "axis": 1}),),
 }
 """By operator, what builds models of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -193,7 +194,7 @@ def test_micro_refuses_what_ends_its_process() -> None:
 
 
 def test_the_page_says_what_is_tested() -> None:
-    rows = [line.split("|")[1:5] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    rows = [line.split("|")[1:5] for line in PAGE.read_text().splitlines() if re.match(r"\| `[A-Z]", line)]
     found = {cells[0].strip(" `"): [cell.strip() for cell in cells[1:]] for cells in rows}
     wide = {kind for kind, dtype in CASES if dtype is DType.INT16}
     said = {}
@@ -204,5 +205,4 @@ def test_the_page_says_what_is_tested() -> None:
 
 
 def test_what_is_in_the_table_is_tested() -> None:
-    untested = set(TABLE) - set(BUILDS)
-    assert untested == {"PADV2", "SPLIT", "UNPACK"}, "several outputs, or a constant of the operand's type"
+    assert set(TABLE) == set(BUILDS)
