@@ -141,7 +141,12 @@ def conv(net: IntegerNet) -> str:
     height, width, tall, wide, stride, dilation, padding = _window(net)
     depth, outputs = net.pick(1, 3, 8, 16), net.pick(1, 5, 8, 16, 17)
     x, w = net.input([1, height, width, depth]), net.weights([outputs, tall, wide, depth], 0)
-    shape = [1, _reach(height, tall, stride, dilation, padding), _reach(width, wide, stride, dilation, padding), outputs]
+    shape = [
+        1,
+        _reach(height, tall, stride, dilation, padding),
+        _reach(width, wide, stride, dilation, padding),
+        outputs,
+    ]
     options = _window_options(net, stride, dilation, padding)
     return net.op("CONV_2D", [x, w, net.bias(x, w, outputs)], shape, net.result(x, w, 3000), options)
 
@@ -153,7 +158,12 @@ def depthwise(net: IntegerNet) -> str:
         tall = wide = 3
     outputs = depth * multiplier
     x, w = net.input([1, height, width, depth]), net.weights([1, tall, wide, outputs], 3)
-    shape = [1, _reach(height, tall, stride, dilation, padding), _reach(width, wide, stride, dilation, padding), outputs]
+    shape = [
+        1,
+        _reach(height, tall, stride, dilation, padding),
+        _reach(width, wide, stride, dilation, padding),
+        outputs,
+    ]
     options = _window_options(net, stride, dilation, padding) | {"depth_multiplier": multiplier}
     return net.op("DEPTHWISE_CONV_2D", [x, w, net.bias(x, w, outputs)], shape, net.result(x, w, 600), options)
 
@@ -336,7 +346,9 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "MIRROR_PAD": (moved("MIRROR_PAD", [2, 7, 6, 9], {"mode": 0}, [[0, 0], [1, 2], [0, 0], [0, 1]]),),
     "SLICE": (moved("SLICE", [1, 3, 2, 8], {}, [1, 0, 3, 0], [1, 3, 2, -1]),),
     "STRIDED_SLICE": (
-        moved("STRIDED_SLICE", [2, 2, 3, 3], {"begin_mask": 1, "end_mask": 1}, [1, 0, 1, 7], [1, 4, 6, 1], [1, 2, 2, -2]),
+        moved(
+            "STRIDED_SLICE", [2, 2, 3, 3], {"begin_mask": 1, "end_mask": 1}, [1, 0, 1, 7], [1, 4, 6, 1], [1, 2, 2, -2]
+        ),
         moved("STRIDED_SLICE", [4, 5, 8], {"shrink_axis_mask": 1, "end_mask": 8}, [1, 0, 1, 0], [2, 4, 6, 1], [1] * 4),
     ),
     "DEPTH_TO_SPACE": (moved("DEPTH_TO_SPACE", [2, 8, 12, 2], {"block_size": 2}),),

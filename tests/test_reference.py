@@ -16,6 +16,7 @@ from tersor.errors import RecipeError, RuntimeFailure, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
+from tersor.recipe import load_recipe
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.reference import KERNELS, TABLE, Reference
@@ -23,7 +24,6 @@ from tersor.stages.calibrate import calibrate
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize as quantized
-from tersor.recipe import load_recipe
 
 PAGE = Path(__file__).parents[1] / "docs/reference/kernels.md"
 DRAWS = 12
@@ -32,10 +32,24 @@ DRAWS = 12
 WITHOUT_MICRO = {("RELU_N1_TO_1", 8)}
 """Operators, and bits of activations, that TensorFlow Lite Micro has no kernel for."""
 
-WIDE = (
-    "CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV ADD SUB MUL RELU RELU6 LEAKY_RELU AVERAGE_POOL_2D "
-    "MAX_POOL_2D MEAN SUM QUANTIZE DEQUANTIZE"
-).split()
+WIDE = [
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "TRANSPOSE_CONV",
+    "ADD",
+    "SUB",
+    "MUL",
+    "RELU",
+    "RELU6",
+    "LEAKY_RELU",
+    "AVERAGE_POOL_2D",
+    "MAX_POOL_2D",
+    "MEAN",
+    "SUM",
+    "QUANTIZE",
+    "DEQUANTIZE",
+]
 """Operators that are run with 16-bit activations, too."""
 
 CASES = [(kind, DType.INT8) for kind in BUILDS] + [(kind, DType.INT16) for kind in WIDE]
@@ -87,7 +101,9 @@ def test_a_random_operator_is_bit_exact(kind: str, dtype: DType, kernels: str, e
 
 def _worst(mine: Sequence[Array], theirs: Sequence[Array]) -> str:
     apart = [np.abs(a.astype(np.float64) - b.astype(np.float64)) for a, b in zip(mine, theirs, strict=True)]
-    return f"{sum(int(np.sum(item > 0)) for item in apart)} values differ, by at most {max(item.max() for item in apart)}"
+    return (
+        f"{sum(int(np.sum(item > 0)) for item in apart)} values differ, by at most {max(item.max() for item in apart)}"
+    )
 
 
 def integer_network(model: Model, samples: Sequence[Array]) -> Model:
@@ -180,7 +196,7 @@ def test_what_is_not_there_is_refused_by_name() -> None:
         Reference(unknown_operator())
     with pytest.raises(RecipeError, match="unknown kernels 'cmsis': there are builtin, micro, xnnpack"):
         Reference(classifier(), "cmsis")
-    with pytest.raises(UnsupportedError, match="CONV_2D 'conv': .* is float32 without a scale"):
+    with pytest.raises(UnsupportedError, match=r"CONV_2D 'conv': .* is float32 without a scale"):
         Reference(classifier()).run([images(1)])
 
 
@@ -189,7 +205,7 @@ def test_micro_refuses_what_ends_its_process() -> None:
     net = IntegerNet(0, DType.INT8)
     x = net.input([1, 1000], (0.001, 0))
     model = tflite.read_bytes(net.file(net.op("SOFTMAX", [x], [1, 1000], (1 / 256, -128), {"beta": 1.0})))
-    with pytest.raises(RuntimeFailure, match="aborts in SOFTMAX .*: exponentials sum to 512 or more"):
+    with pytest.raises(RuntimeFailure, match=r"aborts in SOFTMAX .*: exponentials sum to 512 or more"):
         Reference(model, "micro").run([np.zeros((1, 1000), np.int8)])
 
 

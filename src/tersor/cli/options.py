@@ -137,7 +137,13 @@ Islands = Annotated[
     ),
 ]
 MaxMinutes = Annotated[float, typer.Option(min=0, help="Try nothing further after this.", rich_help_panel=_REPAIR)]
-Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin|micro", help="Kernel set to run on.")]
+Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
+AnyKernels = Annotated[
+    str,
+    typer.Option(
+        metavar="xnnpack|builtin|micro", help="Kernel set to run on; micro: a microcontroller's (tersor[micro])."
+    ),
+]
 
 DATA_HELP = (
     "A folder of images or .wav files (sub-folders are classes), a .csv of images, a .npy or .npz (x, y), or "

@@ -1,7 +1,7 @@
 """Fixed-point arithmetic of integer kernels, on arrays: multipliers, shifts, and functions made of them.
 
 A real factor is kept as an integer multiplier of 31 bits and a power of two: ``real = multiplier / 2**31 * 2**shift``.
-Kernels multiply by it in ways that differ in how they round: `rescale_twice`, `rescale_up`, `rescale_once`,
+Kernels multiply by it in ways that differ in how they round: `rescale_twice`, `rescale_up`,
 `rescale_wide`.
 Sources are named as files of LiteRT's `tflite/kernels/internal` unless said otherwise.
 """
@@ -33,7 +33,7 @@ class Multiplier:
     shift: Array
 
 
-def quantize_multiplier(real: float | Array) -> Multiplier:
+def quantize_multiplier(real: float | np.floating[Any] | Array) -> Multiplier:
     """The multiplier nearest to a factor; below 2**-32 it is 0 (`QuantizeMultiplier`, `quantization_util.cc`)."""
     mantissa, shift = np.frexp(np.asarray(real, np.float64))
     value = round_away(mantissa * _ONE).astype(np.int64)
@@ -43,10 +43,11 @@ def quantize_multiplier(real: float | Array) -> Multiplier:
     return Multiplier(np.where(lost, 0, value), np.where(lost, 0, shift))
 
 
-def round_away(values: Array) -> Array:
+def round_away(values: Array | np.floating[Any]) -> Array:
     """To the nearest integer, halves away from zero: C's `round`, in the type of `values`."""
-    whole = np.trunc(values)
-    return whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0).astype(values.dtype)
+    whole: Array = np.asarray(np.trunc(values))
+    found: Array = whole + np.where(np.abs(values - whole) >= 0.5, np.sign(values), 0).astype(whole.dtype)
+    return found
 
 
 def wrap(values: Array) -> Array:
@@ -59,13 +60,16 @@ def doubling_high_product(values: Array, factor: Array | int) -> Array:
 
     Halves go up for negative products too: the nudge there is 1 - 2**30, and the division truncates.
     """
-    return np.minimum((values * factor + (1 << 30)) >> 31, _LARGEST)
+    product: Array = values * factor + (1 << 30)
+    found: Array = np.minimum(product >> 31, _LARGEST)
+    return found
 
 
 def divide_by_power(values: Array, exponent: Array | int) -> Array:
     """``values / 2**exponent``, halves away from zero (`RoundingDivideByPOT`, gemmlowp `fixedpoint.h`)."""
     half = (np.left_shift(np.int64(1), exponent)) >> 1
-    return (values + half - ((values < 0) & (half > 0))) >> exponent
+    found: Array = (values + half - ((values < 0) & (half > 0))) >> exponent
+    return found
 
 
 def rescale_twice(values: Array, by: Multiplier) -> Array:
@@ -78,12 +82,6 @@ def rescale_twice(values: Array, by: Multiplier) -> Array:
     return divide_by_power(doubling_high_product(shifted, by.value), right)
 
 
-def rescale_once(values: Array, by: Multiplier) -> Array:
-    """Multiply 32-bit integers, rounding once, halves up (`common.cc`, single rounding; ruy's `apply_multiplier.cc`)."""
-    total = 31 - by.shift
-    return (values * by.value + np.left_shift(np.int64(1), total - 1)) >> total
-
-
 def rescale_up(values: Array, by: Multiplier) -> Array:
     """Multiply 32-bit integers, rounding after the product and after the shift, halves up both times.
 
@@ -92,7 +90,8 @@ def rescale_up(values: Array, by: Multiplier) -> Array:
     left, right = np.maximum(by.shift, 0), np.maximum(-by.shift, 0)
     shifted = wrap(values << left) if np.any(left) else values
     half = np.left_shift(np.int64(1), right) >> 1
-    return (doubling_high_product(shifted, by.value) + half) >> right
+    found: Array = (doubling_high_product(shifted, by.value) + half) >> right
+    return found
 
 
 def rescale_in_vectors(values: Array, by: Multiplier, lanes: int) -> Array:
@@ -107,11 +106,12 @@ def rescale_wide(values: Array, by: Multiplier) -> Array:
     """Multiply integers of up to 48 bits by a multiplier cut to 15 bits, halves up (`common.cc`, the int64 form)."""
     reduced = np.where(by.value < 0x7FFF0000, (by.value + (1 << 15)) >> 16, 0x7FFF)
     total = 15 - by.shift
-    return (values * reduced + np.left_shift(np.int64(1), total - 1)) >> total
+    found: Array = (values * reduced + np.left_shift(np.int64(1), total - 1)) >> total
+    return found
 
 
 def exp_on_negative(values: Array, integer_bits: int = 5) -> Array:
-    """exp of numbers <= 0, as numbers of 31 fractional bits.
+    """Exp of numbers <= 0, as numbers of 31 fractional bits.
 
     A polynomial on (-1/4, 0] around -1/8, times a constant for each further bit (`exp_on_negative_values`, gemmlowp
     `fixedpoint.h`).
@@ -140,7 +140,7 @@ _THIRD = 715827883
 
 
 def _exp_near_zero(values: Array) -> Array:
-    """exp on [-1/4, 0), all with 31 fractional bits: four terms of the series around -1/8."""
+    """Exp on [-1/4, 0), all with 31 fractional bits: four terms of the series around -1/8."""
     x = values + (1 << 28)
     square = doubling_high_product(x, x)
     cube = doubling_high_product(square, x)

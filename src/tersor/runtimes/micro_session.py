@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tersor.errors import RuntimeFailure, UnsupportedError
+from tersor.errors import RecipeError, RuntimeFailure, UnsupportedError
 from tersor.ir.graph import Array
 from tersor.runtimes import tflite_micro
-from tersor.runtimes.litert import Session
+from tersor.runtimes.litert import KERNEL_SETS, Session
 
 KERNELS = "micro"
 """The name of this kernel set."""
@@ -24,11 +23,15 @@ class MicroSession(Session):
 
     Args:
         model: the `.tflite` file's path, or its content.
+        keep_all: not to be had.
 
-    Raises UnsupportedError without the package `tflite-micro`, RuntimeFailure if its interpreter refuses the model.
+    Raises RecipeError where activations are to be kept, UnsupportedError without the package
+    `tflite-micro`, RuntimeFailure if its interpreter refuses the model.
     """
 
-    def __init__(self, model: str | bytes) -> None:
+    def __init__(self, model: str | bytes, *, keep_all: bool = False) -> None:
+        if keep_all:
+            raise RecipeError(f"the micro kernels keep no activations; there are {', '.join(KERNEL_SETS)}")
         if not tflite_micro.is_installed():
             raise UnsupportedError(f"the micro kernels need the package tflite-micro: {tflite_micro.MISSING}")
         self._interpreter = _allocated(Path(model).read_bytes() if isinstance(model, str) else model)
@@ -46,15 +49,9 @@ class MicroSession(Session):
                 return outputs
         raise RuntimeFailure(f"the micro kernels fail to run the model: {_reason(said(), trouble)}")
 
-    def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
-        """Seconds of runs on this machine; see `Session.times`. They say nothing of a microcontroller."""
-        self.run(inputs)
-        found: list[float] = []
-        while not found or sum(found) < seconds:
-            begun = time.perf_counter()
-            self.run(inputs)
-            found.append(time.perf_counter() - begun)
-        return found
+    def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:  # noqa: ARG002
+        """Raises RecipeError: what these kernels take here says nothing of a microcontroller."""
+        raise RecipeError(f"the micro kernels are not timed on this machine; there are {', '.join(KERNEL_SETS)}")
 
     def reset(self) -> None:
         """Set the state of a recurrent model back to its start."""

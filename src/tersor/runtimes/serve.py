@@ -46,7 +46,7 @@ def serve(channel: Channel, *, with_tensorflow: bool = False) -> None:
                 path, kernels, threads, copies, keep_all = arguments
                 key = len(models)
                 if kernels == KERNELS:
-                    models[key] = [MicroSession(path)]
+                    models[key] = [MicroSession(path, keep_all=keep_all)]
                 else:
                     models[key] = [new_session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
                 channel.send(("ok", (key, models[key][0].inputs, models[key][0].outputs)))

@@ -58,8 +58,8 @@ def leaky_rectify(call: Call) -> list[Array]:
     values, alpha = call.centered(0), np.float32(call.op.option("alpha", 0.0))
     if call.kernels == "xnnpack":
         ratio = call.scale(0) / call.result_scale()
-        factors = np.where(values >= 0, np.rint(256 * ratio), np.rint(256 * (ratio * alpha))).astype(np.int64)
-        found = ((values * factors + 128) >> 8) + call.result_quant().zero_point
+        same_steps, damped_steps = int(np.rint(256 * ratio)), int(np.rint(256 * (ratio * alpha)))
+        found = ((values * np.where(values >= 0, same_steps, damped_steps) + 128) >> 8) + call.result_quant().zero_point
         return [stored(found, call.results[0].dtype)]
     same = quantize_multiplier(_ratio(call))
     factor = _ratio(call) * alpha if call.kernels == "micro" else call.scale(0) * alpha / call.result_scale()
@@ -175,7 +175,7 @@ def _ratio(call: Call) -> np.floating[Any]:
 
 
 def _exp(values: Array) -> Array:
-    """exp in float32, as exact as a C library's."""
+    """Exp in float32, as exact as a C library's."""
     with np.errstate(over="ignore"):
         return np.exp(values.astype(np.float64)).astype(np.float32)
 
@@ -205,7 +205,8 @@ def _short(by: Multiplier) -> int:
 
 
 def _high_product_16(values: Array, factor: int) -> Array:
-    return np.minimum((values * factor + (1 << 14)) >> 15, 0x7FFF)
+    found: Array = np.minimum((values * factor + (1 << 14)) >> 15, 0x7FFF)
+    return found
 
 
 def _saturated_16(values: Array) -> Array:

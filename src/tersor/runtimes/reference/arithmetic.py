@@ -74,4 +74,5 @@ def _sum_once(call: Call, sign: int) -> Array:
     factors = [call.scale(index) / call.result_scale() for index in (0, 1)]
     shift = 21 - int(np.frexp(max(factors))[1])
     one, other = (int(np.rint(np.ldexp(factor, shift))) for factor in factors)
-    return (call.centered(0) * one + sign * call.centered(1) * other + (1 << (shift - 1))) >> shift
+    total: Array = call.centered(0) * one + sign * call.centered(1) * other + (1 << (shift - 1))
+    return total >> shift

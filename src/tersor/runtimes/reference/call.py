@@ -80,7 +80,9 @@ class Call:
 
     def _quant(self, tensor: Tensor) -> QuantParams:
         if tensor.quant is None or not tensor.quant.scales:
-            raise self.refusal(f"{tensor.name!r} is {tensor.dtype} without a scale; it computes quantized operators only")
+            raise self.refusal(
+                f"{tensor.name!r} is {tensor.dtype} without a scale; it computes quantized operators only"
+            )
         return tensor.quant
 
 

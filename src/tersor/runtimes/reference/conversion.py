@@ -10,24 +10,28 @@ from tersor.runtimes.reference.call import Call, stored
 
 
 def quantize(call: Call) -> list[Array]:
-    """QUANTIZE: real numbers over the scale (builtin and XNNPACK: times its inverse, halves to even), integers rescaled."""
+    """QUANTIZE: real numbers (see `_steps`), or integers rescaled."""
     quant, dtype = call.result_quant(), call.results[0].dtype
     values, scale = call.value(0), call.result_scale()
     if call.tensor(0).dtype.is_float:
         low, high = dtype.integer_range
-        steps = np.clip(_steps(call, values.ravel(), scale), low - high - 1, 2 * high + 2)  # as far as a zero point goes
+        steps = np.clip(
+            _steps(call, values.ravel(), scale), low - high - 1, 2 * high + 2
+        )  # as far as a zero point goes
         return [stored(steps.astype(np.int64) + quant.zero_point, dtype).reshape(values.shape)]
     if call.kernels == "xnnpack":
         factor = int(np.rint(np.float32(256) * (call.scale(0) / scale)))
         return [stored(((call.centered(0) * factor + 128) >> 8) + quant.zero_point, dtype)]
     by = quantize_multiplier(np.float64(call.scale(0)) / np.float64(scale))
     flat = call.centered(0).ravel()
-    found = rescale_in_vectors(flat, by, 16) if call.kernels == "builtin" and dtype.bits == 8 else rescale_twice(flat, by)
+    found = (
+        rescale_in_vectors(flat, by, 16) if call.kernels == "builtin" and dtype.bits == 8 else rescale_twice(flat, by)
+    )
     return [stored(found + quant.zero_point, dtype).reshape(values.shape)]
 
 
 def _steps(call: Call, values: Array, scale: np.float32) -> Array:
-    """Real numbers over a scale, whole, as float64."""
+    """Real numbers over a scale, whole, as float64; builtin and XNNPACK multiply by its inverse, halves to even."""
     if call.kernels == "micro":
         return round_away(values / scale).astype(np.float64)
     if call.kernels == "xnnpack":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from tersor.ir.graph import Array
@@ -26,7 +28,7 @@ def pad(call: Call) -> list[Array]:
 
 def mirror_pad(call: Call) -> list[Array]:
     """MIRROR_PAD; mode 0 leaves out the border, 1 repeats it."""
-    mode = "symmetric" if call.op.option("mode", 0) else "reflect"
+    mode: Literal["symmetric", "reflect"] = "symmetric" if call.op.option("mode", 0) else "reflect"
     return [np.pad(call.value(0), [tuple(map(int, pair)) for pair in call.value(1)], mode=mode)]
 
 

@@ -53,5 +53,7 @@ class Reference:
         if tensor.data is None:
             return values[tensor.name]
         if tensor.sparsity is not None or tensor.data.shape != tensor.shape:
-            raise UnsupportedError(f"the integer reference does not read {tensor.name!r}: its values are packed or sparse")
+            raise UnsupportedError(
+                f"the integer reference does not read {tensor.name!r}: its values are packed or sparse"
+            )
         return tensor.data

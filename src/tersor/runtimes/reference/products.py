@@ -17,7 +17,14 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_in_vectors, rescale_twice, rescale_up, rescale_wide, round_away
+from tersor.numerics.fixed_point import (
+    quantize_multiplier,
+    rescale_in_vectors,
+    rescale_twice,
+    rescale_up,
+    rescale_wide,
+    round_away,
+)
 from tersor.numerics.patches import same_padding
 from tersor.runtimes.reference.call import Call, activation_range, stored
 
@@ -82,10 +89,15 @@ def transpose_conv(call: Call) -> list[Array]:
     spread = product(data.reshape(-1, depth), weights.reshape(-1, depth).T, call.tensor(2).dtype)
     spread = spread.reshape(batch, rows, columns, outputs, height, width)
     sums = np.zeros((batch, (rows - 1) * down + height, (columns - 1) * across + width, outputs), np.int64)
-    sums = np.pad(sums, ((0, 0), (0, max(top + shape[1] - sums.shape[1], 0)), (0, max(left + shape[2] - sums.shape[2], 0)), (0, 0)))
+    sums = np.pad(
+        sums,
+        ((0, 0), (0, max(top + shape[1] - sums.shape[1], 0)), (0, max(left + shape[2] - sums.shape[2], 0)), (0, 0)),
+    )
     for row in range(height):
         for column in range(width):
-            place = sums[:, row : row + (rows - 1) * down + 1 : down, column : column + (columns - 1) * across + 1 : across]
+            place = sums[
+                :, row : row + (rows - 1) * down + 1 : down, column : column + (columns - 1) * across + 1 : across
+            ]
             place += spread[..., row, column]
     sums = sums[:, top : top + shape[1], left : left + shape[2]]
     return [_finished(call, _with_bias(call, sums, 3), lanes=8, data=2)]
@@ -99,10 +111,11 @@ def product(left: Array, right: Array, dtype: DType) -> Array:
         right: weights of 8 bits.
         dtype: of the activations.
     """
-    limit = left.shape[1] * (1 << (left.dtype.itemsize and (16 if dtype is DType.INT16 else 8))) * 128
-    real = np.float32 if limit < _EXACT32 else np.float64
+    limit = left.shape[1] * (1 << (dtype.bits or 8)) * 256
     assert limit < _EXACT64
-    return (left.astype(real) @ right.astype(real)).astype(np.int64)
+    real = np.float32 if limit < _EXACT32 else np.float64
+    found: Array = (left.astype(real) @ right.astype(real)).astype(np.int64)
+    return found
 
 
 def _weights(call: Call, index: int) -> Array:
@@ -131,37 +144,46 @@ def _with_bias(call: Call, sums: Array, index: int = 2) -> Array:
 
 
 def _finished(call: Call, sums: Array, *, lanes: int | None, data: int = 0) -> Array:
-    """Sums as integers of the result's scale; builtin rounds `lanes` channels at once by other rules than what is left."""
-    limits, zero = activation_range(call), call.result_quant().zero_point
-    weights = np.array(call.quant(1).scales, np.float32)
+    """Sums as integers of the result's scale; `lanes`: see `rescale_in_vectors`, None for ruy."""
+    limits, zero, dtype = activation_range(call), call.result_quant().zero_point, call.results[0].dtype
+    factor = _factor(call, data)
     if call.kernels == "xnnpack":
-        factor = call.scale(data) * weights / call.result_scale()
-        return stored(to_nearest(sums, factor, limits, zero), call.results[0].dtype, limits)
-    if call.op.kind == "FULLY_CONNECTED" and len(weights) == 1:
-        factor = np.float64(call.scale(data) * weights[0]) / np.float64(call.result_scale())
-    else:
-        factor = np.float64(call.scale(data)) * weights.astype(np.float64) / np.float64(call.result_scale())
-    if call.op.kind == "FULLY_CONNECTED" and call.kernels == "builtin" and _is_wide(call, data) and call.has(2):
+        return stored(to_nearest(sums, factor, limits, zero), dtype, limits)
+    dense = call.op.kind == "FULLY_CONNECTED"
+    if _is_wide(call, data) and dense and call.kernels == "builtin" and call.has(2):
         found = round_away(sums.astype(np.float64) * factor).astype(np.int64)
-        return stored(found + zero, call.results[0].dtype, limits)
-    by = quantize_multiplier(factor)
-    return stored(_rescaled(call, sums, by, lanes=lanes, data=data) + zero, call.results[0].dtype, limits)
+    elif _is_wide(call, data) and not (dense and call.kernels == "builtin"):
+        found = rescale_wide(sums, quantize_multiplier(factor))
+    elif call.kernels == "micro":
+        found = rescale_twice(sums, quantize_multiplier(factor))
+    elif lanes is None:
+        found = rescale_up(sums, quantize_multiplier(factor))
+    else:
+        found = rescale_in_vectors(sums, quantize_multiplier(factor), lanes)
+    return stored(found + zero, dtype, limits)
 
 
-def _rescaled(call: Call, sums: Array, by: Multiplier, *, lanes: int | None, data: int) -> Array:
-    if _is_wide(call, data) and not (lanes is None and call.kernels == "builtin" and not call.has(2)):
-        return rescale_wide(sums, by)
-    if call.kernels == "micro":
-        return rescale_twice(sums, by)
-    return rescale_up(sums, by) if lanes is None else rescale_in_vectors(sums, by, lanes)
+def _factor(call: Call, data: int) -> Array:
+    """Input scale times weight scales over result scale: in float32 for XNNPACK, else in float64.
+
+    A dense layer with one scale multiplies the first two in float32 (`GetQuantizedConvolutionMultipler`,
+    `kernel_util.cc`).
+    """
+    weights = np.array(call.quant(1).scales, np.float32)
+    product: Array = call.scale(data) * weights
+    if call.kernels == "xnnpack":
+        return product / call.result_scale()
+    if call.op.kind != "FULLY_CONNECTED" or len(weights) > 1:
+        product = np.float64(call.scale(data)) * weights.astype(np.float64)
+    return product.astype(np.float64) / np.float64(call.result_scale())
 
 
 def _is_wide(call: Call, data: int) -> bool:
     """Whether activations have 16 bits. Raises UnsupportedError for the older form of these, with a bias of 32."""
     if call.tensor(data).dtype is not DType.INT16:
         return False
-    bias = call.tensors[data + 1 if data else 2] if len(call.tensors) > (data + 1 if data else 2) else None
-    if bias is not None and bias.dtype is not DType.INT64:
+    bias = data + 1 if data else 2
+    if call.has(bias) and call.tensor(bias).dtype is not DType.INT64:
         raise call.refusal("16-bit activations with a 32-bit bias are not there")
     return True
 
@@ -169,4 +191,5 @@ def _is_wide(call: Call, data: int) -> bool:
 def to_nearest(sums: Array, factor: Array | np.float32, limits: tuple[int, int], zero: int) -> Array:
     """Sums times a float32 factor, halves to even, plus a zero point (XNNPACK's fp32 requantization)."""
     real = sums.astype(np.float32) * factor
-    return np.rint(np.minimum(real, np.float32(limits[1] - zero))).astype(np.int64) + zero
+    found: Array = np.rint(np.minimum(real, np.float32(limits[1] - zero))).astype(np.int64) + zero
+    return found

@@ -105,7 +105,9 @@ def _pooled(call: Call, data: Array, fill: int, combine: np.ufunc) -> Array:
     found: Array | None = None
     for row in range(height):
         for column in range(width):
-            tap = data[:, row : row + (rows - 1) * down + 1 : down, column : column + (columns - 1) * across + 1 : across]
+            tap = data[
+                :, row : row + (rows - 1) * down + 1 : down, column : column + (columns - 1) * across + 1 : across
+            ]
             found = tap.copy() if found is None else combine(found, tap)
     assert found is not None
     return found

@@ -50,7 +50,7 @@ def _transposed(call: Call) -> bool:
     if call.op.option("padding", 0) == _VALID:
         return True
     _, height, width, _ = call.tensor(1).shape
-    return height >= call.op.option("stride_h", 1) and width >= call.op.option("stride_w", 1)
+    return bool(height >= call.op.option("stride_h", 1) and width >= call.op.option("stride_w", 1))
 
 
 def _always(_: Call) -> bool:
