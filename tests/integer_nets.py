@@ -309,6 +309,17 @@ def joined(kind: str, shape: Sequence[int], axis: int) -> Build:
     return build
 
 
+def resized(kind: str) -> Build:
+    def build(net: IntegerNet) -> str:
+        height, width, depth = net.size(1, 8), net.size(1, 8), net.pick(1, 3, 8, 17)
+        sides = net.pick([2 * height, 2 * width], [net.size(1, 20), net.size(1, 20)])
+        x = net.input([1, height, width, depth])
+        options = net.pick({}, {"align_corners": True}, {"half_pixel_centers": True})
+        return net.op(kind, [x, net.numbers(sides)], [1, *sides, depth], net.of(x), options)
+
+    return build
+
+
 _UNIT = {DType.INT8: (1 / 256, -128)}
 
 BUILDS: Mapping[str, tuple[Build, ...]] = {
@@ -338,6 +349,8 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "REDUCE_MIN": (reduction("REDUCE_MIN"),),
     "QUANTIZE": (quantize, requantize),
     "DEQUANTIZE": (dequantize,),
+    "RESIZE_BILINEAR": (resized("RESIZE_BILINEAR"),),
+    "RESIZE_NEAREST_NEIGHBOR": (resized("RESIZE_NEAREST_NEIGHBOR"),),
     "RESHAPE": (moved("RESHAPE", [8, 48], {}, [8, 48]),),
     "SQUEEZE": (moved("SQUEEZE", [2, 4, 6, 8], {}),),
     "EXPAND_DIMS": (moved("EXPAND_DIMS", [2, 1, 4, 6, 8], {}, 1),),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tersor.errors import RecipeError, UnsupportedError
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model, Tensor
 from tersor.runtimes.reference.call import Call
 from tersor.runtimes.reference.table import KERNELS, TABLE
@@ -29,6 +30,10 @@ class Reference:
         missing = sorted({op.label for op in model.graph.ops if op.kind not in TABLE})
         if missing:
             raise UnsupportedError(f"the integer reference has no {', '.join(missing)}")
+        for op in model.graph.ops if kernels == "micro" else ():
+            dtypes = {model.graph.tensor(name).dtype for name in (*op.present_inputs, *op.outputs)}
+            if DType.UINT8 in dtypes and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
+                raise UnsupportedError(f"TensorFlow Lite Micro has no {op.label} for uint8 ({op.name!r})")
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for the values of the inputs, in order, of the model's own types."""

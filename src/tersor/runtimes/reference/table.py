@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from tersor.ir.graph import Array
-from tersor.runtimes.reference import activations, arithmetic, conversion, movers, products, reductions
+from tersor.runtimes.reference import activations, arithmetic, conversion, movers, products, reductions, resizing
 from tersor.runtimes.reference.call import Call
 
 KERNELS = ("builtin", "micro", "xnnpack")
@@ -52,6 +52,8 @@ TABLE: Mapping[str, Callable[[Call], list[Array]]] = MappingProxyType(
         "CONCATENATION": movers.concatenate,
         "DEPTH_TO_SPACE": movers.depth_to_space,
         "SPACE_TO_DEPTH": movers.space_to_depth,
+        "RESIZE_BILINEAR": resizing.bilinear,
+        "RESIZE_NEAREST_NEIGHBOR": resizing.nearest,
         "QUANTIZE": conversion.quantize,
         "DEQUANTIZE": conversion.dequantize,
     }

@@ -71,5 +71,6 @@ _RULES: Mapping[str, Callable[[Call], bool]] = MappingProxyType(
         "FULLY_CONNECTED": _always,
         "MEAN": _always,
         "SUM": _always,
+        "RESIZE_BILINEAR": _always,
     }
 )
