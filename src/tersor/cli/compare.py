@@ -27,7 +27,7 @@ def command(
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
     second: Annotated[
         Path | None,
-        typer.Argument(metavar="[B]", help="What is compared with it; not needed with --kernels.", show_default=False),
+        typer.Argument(metavar="B", help="What is compared with it; not needed with --kernels.", show_default=False),
     ] = None,
     metric: Annotated[str | None, typer.Option(metavar="top1|top5|mse|auc|module:function", show_default=False)] = None,
     max_drop: Annotated[
