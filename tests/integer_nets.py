@@ -320,6 +320,31 @@ def resized(kind: str) -> Build:
     return build
 
 
+def slopes(net: IntegerNet) -> str:
+    x = net.input([1, 4, 5, 16])
+    alpha = net.builder.constant("alpha", net.random.integers(-128, 128, (1, 1, 16)).astype(np.int8))
+    net.scaled(alpha, (net.factor(1e-3, 1e-2), net.zero_point()))
+    scaled = net.quant[x].scale * net.factor(0.5, 3), net.zero_point()
+    return net.op("PRELU", [x, alpha], [1, 4, 5, 16], scaled)
+
+
+def place_of(kind: str) -> Build:
+    def build(net: IntegerNet) -> Sequence[str]:
+        x = net.input([2, 5, 7])
+        options = {"output_type": 2}  # int32
+        return net.builder.op_with(kind, [x, net.numbers([2])], [([2, 5], DType.INT32)], options)
+
+    return build
+
+
+def by_sizes(net: IntegerNet) -> Sequence[str]:
+    x = net.input([2, 4, 6])
+    results = [([2, size, 6], net.dtype) for size in (1, 3)]
+    operands = [x, net.numbers([1, 3]), net.numbers(1)]
+    names = net.builder.op_with("SPLIT_V", operands, results, {"num_splits": 2})
+    return [net.scaled(name, net.of(x)) for name in names]
+
+
 _UNIT = {DType.INT8: (1 / 256, -128)}
 
 BUILDS: Mapping[str, tuple[Build, ...]] = {
@@ -368,6 +393,16 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "SPACE_TO_DEPTH": (moved("SPACE_TO_DEPTH", [2, 2, 3, 32], {"block_size": 2}),),
     "CONCATENATION": (joined("CONCATENATION", [2, 8, 6], 1),),
     "PACK": (joined("PACK", [2, 2, 4, 6], 1),),
+    "PRELU": (slopes,),
+    "ARG_MAX": (place_of("ARG_MAX"),),
+    "ARG_MIN": (place_of("ARG_MIN"),),
+    "SPLIT_V": (by_sizes,),
+    "GATHER": (moved("GATHER", [2, 4, 3, 8], {"axis": 2}, [5, 0, 5]),),
+    "TILE": (moved("TILE", [2, 8, 6, 24], {}, [1, 2, 1, 3]),),
+    "BROADCAST_TO": (moved("BROADCAST_TO", [3, 2, 4, 6, 8], {}, [3, 2, 4, 6, 8]),),
+    "REVERSE_V2": (moved("REVERSE_V2", [2, 4, 6, 8], {}, [1]),),
+    "SPACE_TO_BATCH_ND": (moved("SPACE_TO_BATCH_ND", [12, 3, 3, 8], {}, [2, 3], [[1, 1], [0, 3]]),),
+    "BATCH_TO_SPACE_ND": (moved("BATCH_TO_SPACE_ND", [1, 3, 6, 8], {}, [1, 2], [[1, 0], [2, 4]]),),
     "PADV2": (padded,),
     "SPLIT": (parted("SPLIT", [2, 2, 6], 2, {"num_splits": 2}, 1),),
     "UNPACK": (parted("UNPACK", [2, 6], 4, {"num": 4, "axis": 1}),),

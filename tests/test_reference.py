@@ -29,7 +29,7 @@ PAGE = Path(__file__).parents[1] / "docs/reference/kernels.md"
 DRAWS = 12
 """Models of each operator."""
 
-WITHOUT_MICRO = {("RELU_N1_TO_1", 8)}
+WITHOUT_MICRO = {("RELU_N1_TO_1", 8), ("TILE", 8)}
 """Operators, and bits of activations, that TensorFlow Lite Micro has no kernel for."""
 
 WIDE = [

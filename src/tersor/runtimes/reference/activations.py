@@ -68,6 +68,14 @@ def leaky_rectify(call: Call) -> list[Array]:
     return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
 
 
+def parametric_rectify(call: Call) -> list[Array]:
+    """PRELU: values below 0 times slopes of their own (`reference/prelu.h`)."""
+    values, scaled = call.centered(0), call.scale(0) * call.scale(1) / call.result_scale()
+    damped = rescale_twice(values * call.centered(1), quantize_multiplier(scaled))
+    found = np.where(values >= 0, rescale_twice(values, quantize_multiplier(_ratio(call))), damped)
+    return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
+
+
 def hard_swish(call: Call) -> list[Array]:
     """HARD_SWISH: x relu6(x + 3) / 6 in 16 bits (`reference/hard_swish.h`)."""
     high = call.centered(0) << 7

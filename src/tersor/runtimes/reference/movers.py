@@ -1,4 +1,4 @@
-"""Operators that move integers: shapes, slices, joins. All kernel sets agree."""
+"""Operators that move integers: shapes, slices, joins. Kernel sets agree, but in SPACE_TO_BATCH_ND."""
 
 from __future__ import annotations
 
@@ -93,3 +93,57 @@ def space_to_depth(call: Call) -> list[Array]:
     block, (batch, height, width, _) = call.op.option("block_size", 1), call.value(0).shape
     parts = call.value(0).reshape(batch, height // block, block, width // block, block, -1)
     return [parts.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // block, width // block, -1)]
+
+
+def split_by_sizes(call: Call) -> list[Array]:
+    """SPLIT_V: operands are the value, the sizes and the axis."""
+    ends = np.cumsum([item.shape[int(call.value(2))] for item in call.results])[:-1]
+    return np.split(call.value(0), [int(end) for end in ends], axis=int(call.value(2)))
+
+
+def gather(call: Call) -> list[Array]:
+    """GATHER along an axis."""
+    if call.op.option("batch_dims", 0):
+        raise call.refusal("it has batch dimensions")
+    return [call.value(0).take(call.value(1), axis=call.op.option("axis", 0))]
+
+
+def tile(call: Call) -> list[Array]:
+    """TILE."""
+    return [np.tile(call.value(0), [int(count) for count in call.value(1)])]
+
+
+def broadcast(call: Call) -> list[Array]:
+    """BROADCAST_TO."""
+    return [np.broadcast_to(call.value(0), [int(size) for size in call.value(1)]).copy()]
+
+
+def reverse(call: Call) -> list[Array]:
+    """REVERSE_V2."""
+    return [np.flip(call.value(0), tuple(int(axis) for axis in call.value(1)))]
+
+
+def space_to_batch(call: Call) -> list[Array]:
+    """SPACE_TO_BATCH_ND of [batch, height, width, channels]; padded with the integer of zero, by micro with 0."""
+    (tall, wide), pads = _block(call), [(0, 0), *(tuple(map(int, pair)) for pair in call.value(2)), (0, 0)]
+    fill = 0 if call.kernels == "micro" else call.result_quant().zero_point
+    data = np.pad(call.value(0), pads, constant_values=fill)
+    batch, height, width, depth = data.shape
+    parts = data.reshape(batch, height // tall, tall, width // wide, wide, depth)
+    return [parts.transpose(2, 4, 0, 1, 3, 5).reshape(-1, height // tall, width // wide, depth)]
+
+
+def batch_to_space(call: Call) -> list[Array]:
+    """BATCH_TO_SPACE_ND of [batch, height, width, channels]."""
+    (tall, wide), (batch, height, width, depth) = _block(call), call.value(0).shape
+    parts = call.value(0).reshape(tall, wide, -1, height, width, depth).transpose(2, 3, 0, 4, 1, 5)
+    whole = parts.reshape(batch // (tall * wide), height * tall, width * wide, depth)
+    (top, bottom), (left, right) = call.value(2).tolist()
+    return [whole[:, top : height * tall - bottom, left : width * wide - right]]
+
+
+def _block(call: Call) -> tuple[int, int]:
+    if call.value(0).ndim != 4:
+        raise call.refusal(f"its operand has {call.value(0).ndim} dimensions, and only 4 are there")
+    tall, wide = call.value(1).tolist()
+    return tall, wide

@@ -70,6 +70,12 @@ def extreme(call: Call) -> list[Array]:
     return [take(call.value(0), axis=_axes(call), keepdims=bool(call.op.option("keep_dims", False)))]
 
 
+def place_of_extreme(call: Call) -> list[Array]:
+    """ARG_MAX and ARG_MIN: the first of equal ones."""
+    take = np.argmax if call.op.kind == "ARG_MAX" else np.argmin
+    return [take(call.value(0), axis=int(call.value(1).item())).astype(call.results[0].dtype.numpy)]
+
+
 def _spatial_mean(call: Call, sums: Array, count: int) -> Array:
     offset = np.float32(call.quant(0).zero_point) * call.scale(0) / call.result_scale()
     bias = call.result_quant().zero_point - int(round_away(offset))
