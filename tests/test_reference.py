@@ -203,6 +203,16 @@ def test_what_is_not_there_is_refused_by_name() -> None:
         Reference(classifier()).run([images(1)])
 
 
+@pytest.mark.parametrize("kind", ["LOGISTIC", "TANH", "SOFTMAX", "HARD_SWISH", "ELU"])
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_sixteen_bits_are_refused_where_they_are_not_there(kind: str, kernels: str) -> None:
+    net = IntegerNet(0, DType.INT16)
+    x = net.input([1, 8])
+    model = tflite.read_bytes(net.file(net.op(kind, [x], [1, 8], (1 / 32768, 0))))
+    with pytest.raises(UnsupportedError, match=f"does not compute {kind}"):
+        Reference(model, kernels).run([np.zeros((1, 8), np.int16)])
+
+
 def test_micro_refuses_what_ends_its_process() -> None:
     """TensorFlow Lite Micro checks a shift and aborts where exponentials sum to 512 or more."""
     net = IntegerNet(0, DType.INT8)

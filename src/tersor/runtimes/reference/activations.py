@@ -1,8 +1,7 @@
-"""Functions of one value: rectifiers, tables, softmax.
+"""Functions of one value: rectifiers and tables.
 
 8-bit functions that builtin reads from a table of float32 results (`LUTPopulate`, `common.h`) are computed by micro in
-fixed point (`reference/integer_ops/logistic.h`, `tanh.h`), and softmax likewise: builtin takes a table of float32
-exponentials (`optimized_ops.h`), micro gemmlowp's (`reference/softmax.h`).
+fixed point (`reference/integer_ops/logistic.h`, `tanh.h`).
 """
 
 from __future__ import annotations
@@ -12,30 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
 from tersor.numerics.fixed_point import (
     Multiplier,
     divide_by_power,
-    doubling_high_product,
     exp_on_negative,
     one_minus_over_one_plus,
     one_over_one_plus,
     quantize_multiplier,
-    reciprocal,
     rescale_twice,
     round_away,
 )
 from tersor.runtimes.reference.call import RELU, RELU6, RELU_N1_TO_1, Call, activation_range, stored
 
 _RELUS = {"RELU": RELU, "RELU6": RELU6, "RELU_N1_TO_1": RELU_N1_TO_1}
-
-_EXP_BITS = 5
-"""Integer bits of the exponent of softmax; 26 are fractional."""
-
-_SUM_BITS = 12
-"""Integer bits of a sum of exponentials."""
 
 
 def rectify(call: Call) -> list[Array]:
@@ -77,7 +67,9 @@ def parametric_rectify(call: Call) -> list[Array]:
 
 
 def hard_swish(call: Call) -> list[Array]:
-    """HARD_SWISH: x relu6(x + 3) / 6 in 16 bits (`reference/hard_swish.h`)."""
+    """HARD_SWISH of 8 bits: x relu6(x + 3) / 6 in 16 bits (`reference/hard_swish.h`)."""
+    if call.tensor(0).dtype is DType.INT16:
+        raise call.refusal("no kernel has 16-bit activations")
     high = call.centered(0) << 7
     fine = np.float32(1 / 128) * call.scale(0)
     out, relu = quantize_multiplier(fine / call.result_scale()), quantize_multiplier(fine / np.float32(3 / 32768))
@@ -99,8 +91,8 @@ def hard_swish(call: Call) -> list[Array]:
 
 def logistic(call: Call) -> list[Array]:
     """LOGISTIC of 8 bits."""
-    if call.kernels != "micro":
-        return [by_table(call, lambda x: np.float32(1) / (np.float32(1) + _exp(-x)))]
+    if call.kernels != "micro" or call.tensor(0).dtype is not DType.INT8:
+        return [by_table(call, lambda x: np.float32(1) / (np.float32(1) + float_exp(-x)))]
     values, radius = _argument(call)
     of_magnitude = one_over_one_plus(exp_on_negative(-np.abs(values), 4))
     raw = np.where(values > 0, of_magnitude, (1 << 31) - 1 - of_magnitude)
@@ -110,7 +102,7 @@ def logistic(call: Call) -> list[Array]:
 
 def tanh(call: Call) -> list[Array]:
     """TANH of 8 bits."""
-    if call.kernels != "micro":
+    if call.kernels != "micro" or call.tensor(0).dtype is not DType.INT8:
         return [by_table(call, lambda x: np.tanh(x.astype(np.float64)).astype(np.float32))]
     values, radius = _argument(call)
     # the same bits read with 5 integer bits are twice the value, and tanh(x) = (1 - exp(-2x)) / (1 + exp(-2x))
@@ -121,13 +113,6 @@ def tanh(call: Call) -> list[Array]:
 def elu(call: Call) -> list[Array]:
     """ELU of 8 bits."""
     return [by_table(call, lambda x: np.where(x < 0, np.expm1(x.astype(np.float64)).astype(np.float32), x))]
-
-
-def softmax(call: Call) -> list[Array]:
-    """SOFTMAX of 8 bits over the last axis."""
-    if call.tensor(0).dtype is DType.INT16:
-        raise call.refusal("16-bit softmax is not there")
-    return [_softmax_fixed(call) if call.kernels == "micro" else _softmax_float(call)]
 
 
 def by_table(call: Call, function: Callable[[Array], Array]) -> Array:
@@ -143,38 +128,6 @@ def by_table(call: Call, function: Callable[[Array], Array]) -> Array:
     return table[call.value(0).astype(np.int64) - low]
 
 
-def _softmax_float(call: Call) -> Array:
-    """A table of exp(-scale beta n), summed one by one in float32."""
-    values = call.value(0).astype(np.int64)
-    beta = np.float32(call.op.option("beta", 1.0))
-    table = _exp(-(call.scale(0)) * beta * np.arange(256).astype(np.float32))
-    powers = table[values.max(-1, keepdims=True) - values]
-    total = np.cumsum(powers, axis=-1, dtype=np.float32)[..., -1:]
-    shares = powers * (np.float32(1) / (total * call.result_scale()))
-    return stored(round_away(shares).astype(np.int64) + call.result_quant().zero_point, call.results[0].dtype)
-
-
-def _softmax_fixed(call: Call) -> Array:
-    dtype = call.results[0].dtype
-    factor = min(float(call.op.option("beta", 1.0)) * float(call.scale(0)) * (1 << (31 - _EXP_BITS)), (1 << 31) - 1.0)
-    by = quantize_multiplier(factor)
-    radius = _radius(_EXP_BITS, int(by.shift), 31)
-    values = call.value(0).astype(np.int64)
-    below = values - values.max(-1, keepdims=True)
-    near = below >= -radius
-    powers = exp_on_negative(rescale_twice(np.where(near, below, 0), by))
-    total = np.sum(np.where(near, divide_by_power(powers, _SUM_BITS), 0), axis=-1, keepdims=True)
-    inverse, halvings = reciprocal(total, _SUM_BITS)
-    to_shift = halvings + 31 - (dtype.bits or 0)
-    if to_shift.max() > 31:
-        raise RuntimeFailure(
-            f"TensorFlow Lite Micro aborts in {call.op.label} {call.op.name!r}: exponentials sum to 512 or more"
-        )
-    shares = divide_by_power(doubling_high_product(inverse, powers), to_shift)
-    low = dtype.integer_range[0]
-    return stored(np.where(near, shares + low, low), dtype)
-
-
 def _ratio(call: Call) -> np.floating[Any]:
     """The input's scale over the result's: in float32, but in micro in float64, as its 16-bit values show."""
     if call.kernels == "micro":
@@ -182,13 +135,13 @@ def _ratio(call: Call) -> np.floating[Any]:
     return call.scale(0) / call.result_scale()
 
 
-def _exp(values: Array) -> Array:
-    """Exp in float32, as exact as a C library's."""
+def float_exp(values: Array) -> Array:
+    """The exponential in float32, as exact as a C library's."""
     with np.errstate(over="ignore"):
         return np.exp(values.astype(np.float64)).astype(np.float32)
 
 
-def _radius(integer_bits: int, shift: int, bits: int) -> int:
+def radius_of(integer_bits: int, shift: int, bits: int) -> int:
     """The largest input that the fixed-point form holds (`CalculateInputRadius`, `quantization_util.cc`)."""
     return int(np.floor(((1 << integer_bits) - 1) * (1 << (bits - integer_bits)) / (1 << shift)))
 
@@ -196,7 +149,7 @@ def _radius(integer_bits: int, shift: int, bits: int) -> int:
 def _argument(call: Call) -> tuple[Array, int]:
     """The input with 4 integer bits, and the radius within which it has them."""
     by = quantize_multiplier(np.float64(call.scale(0)) * (1 << 27))
-    radius = _radius(4, int(by.shift), 31)
+    radius = radius_of(4, int(by.shift), 31)
     return rescale_twice(np.clip(call.centered(0), 1 - radius, radius - 1), by), radius
 
 

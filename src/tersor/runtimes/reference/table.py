@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from tersor.ir.graph import Array
-from tersor.runtimes.reference import activations, arithmetic, conversion, movers, products, reductions, resizing
+from tersor.runtimes.reference import (
+    activations,
+    arithmetic,
+    conversion,
+    movers,
+    products,
+    reductions,
+    resizing,
+    softmax,
+)
 from tersor.runtimes.reference.call import Call
 
 KERNELS = ("builtin", "micro", "xnnpack")
@@ -31,7 +40,7 @@ TABLE: Mapping[str, Callable[[Call], list[Array]]] = MappingProxyType(
         "HARD_SWISH": activations.hard_swish,
         "LOGISTIC": activations.logistic,
         "TANH": activations.tanh,
-        "SOFTMAX": activations.softmax,
+        "SOFTMAX": softmax.softmax,
         "AVERAGE_POOL_2D": reductions.average_pool,
         "MAX_POOL_2D": reductions.max_pool,
         "MEAN": reductions.mean,
