@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tersor.cli import groups, options
+from tersor.errors import RecipeError
 
 _MISSED = 9
 
@@ -22,8 +24,11 @@ def command(
     first: Annotated[
         Path, typer.Argument(metavar="A", help="A model of any kind, usually the float one.", show_default=False)
     ],
-    second: Annotated[Path, typer.Argument(metavar="B", help="What is compared with it.", show_default=False)],
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="B", help="What is compared with it; not needed with --kernels.", show_default=False),
+    ] = None,
     metric: options.Metric = None,
     max_drop: Annotated[
         str | None,
@@ -31,12 +36,39 @@ def command(
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples to compare on, at most.")] = 1000,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a run that is timed.")] = 1,
+    kernels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="xnnpack,builtin,micro",
+            help="Compare each file with itself on these kernel sets, and name the first layer where they part.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
     normalization: groups.Normalization,
 ) -> None:
-    """Compare two models: answers, SQNR, paired difference in accuracy with its interval, size, time, memory."""
+    """Compare two models: answers, SQNR, paired difference in accuracy with its interval, size, time, memory.
+
+    With --kernels: what several kernel sets make of one model, or of each of the two.
+    """
+    if kernels is not None:
+        if max_drop is not None:
+            raise RecipeError("--max-drop is for two models, --kernels for kernel sets: give one of them")
+        _kernel_sets(
+            [first] + ([] if second is None else [second]),
+            kernels,
+            data,
+            metric,
+            samples,
+            as_json,
+            opening,
+            normalization,
+        )
+        return
+    if second is None:
+        raise RecipeError("compare takes two models, or one with --kernels xnnpack,builtin,micro")
     from contextlib import ExitStack
     from dataclasses import replace
 
@@ -84,3 +116,36 @@ def command(
     elif verdict is not None and not as_json:
         console.err.print(f"goal {_VERDICTS[verdict.value]}: {beside_a(str(goal))}", markup=False)
     raise typer.Exit(_MISSED if verdict is Verdict.MISSED else 0)
+
+
+def _kernel_sets(
+    paths: Sequence[Path],
+    kernels: str,
+    data: str,
+    metric: str | None,
+    samples: int,
+    as_json: bool,
+    opening: groups.Opening,
+    normalization: groups.Normalization,
+) -> None:
+    from tersor.cli import console
+    from tersor.report.kernel_sets import kernels_notes, kernels_table, kernels_to_dict
+    from tersor.runtimes.engine import Engine
+    from tersor.stages.kernel_sets import names_of, on_kernel_sets
+    from tersor.stages.load import admit_tensorflow_ops, runnable
+
+    names, described = names_of(kernels), []
+    for path in paths:
+        loaded = opening.load(path)
+        dataset = normalization.load(data, loaded)
+        with runnable(loaded) as file, Engine() as engine, console.progress() as report:
+            admit_tensorflow_ops(loaded, engine)
+            found = on_kernel_sets(file, names, dataset, engine, metric=metric, samples=samples, progress=report)
+        described.append(kernels_to_dict(str(path), found))
+        if not as_json:
+            if len(paths) > 1:
+                console.out.print(str(path), markup=False)
+            console.out.print(kernels_table(found))
+            console.say(kernels_notes(found))
+    if as_json:
+        console.print_json({"files": described})

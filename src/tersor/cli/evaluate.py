@@ -13,7 +13,7 @@ def command(
     model: options.ModelPath,
     data: Annotated[str, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)],
     metric: Annotated[str, typer.Option(metavar=options.METRICS, help=options.METRIC_HELP)] = "top1",
-    kernels: options.Kernels = "xnnpack",
+    kernels: options.AnyKernels = "xnnpack",
     as_json: options.Json = False,
     *,
     opening: groups.Opening,

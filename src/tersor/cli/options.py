@@ -138,6 +138,12 @@ Islands = Annotated[
 ]
 MaxMinutes = Annotated[float, typer.Option(min=0, help="Try nothing further after this.", rich_help_panel=_REPAIR)]
 Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
+AnyKernels = Annotated[
+    str,
+    typer.Option(
+        metavar="xnnpack|builtin|micro", help="Kernel set to run on; micro: a microcontroller's (tersor[micro])."
+    ),
+]
 
 METRICS = "top1|top5|mse|auc|module:function"
 METRIC_HELP = (

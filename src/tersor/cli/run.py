@@ -18,7 +18,7 @@ def command(
         int | None,
         typer.Option(min=1, help="Samples to run at once; by default as many as the file states.", show_default=False),
     ] = None,
-    kernels: options.Kernels = "xnnpack",
+    kernels: options.AnyKernels = "xnnpack",
     top: Annotated[int, typer.Option(min=1, help="Entries of each output to print, the largest first.")] = 5,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the outputs to a .npz file.", show_default=False)

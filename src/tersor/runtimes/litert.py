@@ -68,7 +68,7 @@ class Session:
     ) -> None:
         interpreter, resolvers = _tensorflow_interpreter() if with_tensorflow else _interpreter()
         if kernels not in KERNEL_SETS:
-            raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join(KERNEL_SETS)}")
+            raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join((*KERNEL_SETS, 'micro'))}")
         resolver = {
             "xnnpack": resolvers.BUILTIN,
             "builtin": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

@@ -24,6 +24,7 @@ from tersor.runtimes.engine import AHEAD, Watch
 from tersor.runtimes.isolation import Channel
 from tersor.runtimes.litert import Session
 from tersor.runtimes.memory import return_freed_memory
+from tersor.runtimes.micro_session import KERNELS, MicroSession
 from tersor.runtimes.store import Shelves
 
 
@@ -44,7 +45,10 @@ def serve(channel: Channel, *, with_tensorflow: bool = False) -> None:
             if command == "open":
                 path, kernels, threads, copies, keep_all = arguments
                 key = len(models)
-                models[key] = [new_session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
+                if kernels == KERNELS:
+                    models[key] = [MicroSession(path, keep_all=keep_all)]
+                else:
+                    models[key] = [new_session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
                 channel.send(("ok", (key, models[key][0].inputs, models[key][0].outputs)))
             elif command == "times":
                 key, sample, seconds = arguments

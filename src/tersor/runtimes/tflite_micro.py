@@ -34,12 +34,13 @@ _STEP = 16
 _LARGEST = (64 << 20, 1 << 30)
 """Arenas to find out in whether a model runs at all."""
 
-_TOO_SMALL = re.compile(r"Failed to (allocate|resize)|[Aa]rena size is too small|missing: \d|Too many buffers")
+TOO_SMALL = re.compile(r"Failed to (allocate|resize)|[Aa]rena size is too small|missing: \d|Too many buffers")
 """What the interpreter prints where the arena is the trouble."""
 
 _USED = re.compile(r"Arena allocation total (\d+) bytes")
 
-_NOISE = re.compile(r"^$|Failed starting model allocation|AllocateTensors")
+NOISE = re.compile(r"^$|Failed starting model allocation|AllocateTensors|index \d+ out of range")
+"""Lines that say nothing of what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,15 @@ def serve(channel: Channel) -> None:
     if fits is None:
         raise RuntimeFailure(f"TensorFlow Lite Micro needs more than {_LARGEST[-1] >> 20} MiB for the model")
     arena = _least(model, samples[0], fits)
-    interpreter = _interpreter(model, arena)
-    channel.send(("arena", (arena, tuple(_outputs(interpreter, sample) for sample in samples))))
+    interpreter = interpreter_of(model, arena)
+    channel.send(("arena", (arena, tuple(run_once(interpreter, sample) for sample in samples))))
 
 
 def _least(model: bytes, sample: Sequence[Array], fits: int) -> int:
     """The least arena that suffices, near what the interpreter says it used: in a much smaller one it may crash."""
-    with _printed() as said:
-        interpreter = _interpreter(model, fits)
-        _outputs(interpreter, sample)
+    with printed() as said:
+        interpreter = interpreter_of(model, fits)
+        run_once(interpreter, sample)
         interpreter.print_allocations()
     used = _USED.search(said())
     if used is None:
@@ -113,27 +114,29 @@ def _least(model: bytes, sample: Sequence[Array], fits: int) -> int:
 
 def _runs(model: bytes, sample: Sequence[Array], arena: int) -> bool:
     """Whether an arena suffices. Raises RuntimeFailure if something else is the trouble."""
-    with _printed() as said:
+    with printed() as said:
         try:
-            _outputs(_interpreter(model, arena), sample)
+            run_once(interpreter_of(model, arena), sample)
         except (RuntimeError, ValueError) as error:
             trouble: Exception = error
         else:
             return True
     text = said()
-    if _TOO_SMALL.search(text):
+    if TOO_SMALL.search(text):
         return False
-    reasons = [line.strip() for line in text.splitlines() if not _NOISE.search(line.strip())]
+    reasons = [line.strip() for line in text.splitlines() if not NOISE.search(line.strip())]
     raise RuntimeFailure(f"TensorFlow Lite Micro refuses the model: {'; '.join(dict.fromkeys(reasons)) or trouble}")
 
 
-def _interpreter(model: bytes, arena: int) -> Any:
+def interpreter_of(model: bytes, arena: int) -> Any:
+    """The package's interpreter with a model allocated in an arena of so many bytes."""
     from tflite_micro.python.tflite_micro import runtime
 
     return runtime.Interpreter.from_bytes(model, arena_size=arena)
 
 
-def _outputs(interpreter: Any, sample: Sequence[Array]) -> tuple[Array, ...]:
+def run_once(interpreter: Any, sample: Sequence[Array]) -> tuple[Array, ...]:
+    """Outputs for one sample, from fresh state."""
     interpreter.reset()
     for place, values in enumerate(sample):
         interpreter.set_input(values, place)
@@ -147,7 +150,7 @@ def _outputs(interpreter: Any, sample: Sequence[Array]) -> tuple[Array, ...]:
 
 
 @contextmanager
-def _printed() -> Iterator[Any]:
+def printed() -> Iterator[Any]:
     """What native code writes to standard error in the block; read it afterwards."""
     with tempfile.TemporaryFile() as file:
         kept = os.dup(2)

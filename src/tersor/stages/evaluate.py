@@ -204,7 +204,7 @@ def evaluate(
         path: a `.tflite` file; integer inputs and outputs are quantized and dequantized by its own scales.
         samples: `Sample`s with labels, or (inputs, label) pairs.
         metric: see `Scorer`.
-        kernels: "xnnpack" or "builtin".
+        kernels: "xnnpack", "builtin", or "micro", which needs the package `tflite-micro`.
         engine: the process to run in; by default one of its own.
         progress: called with the number of samples done.
 

@@ -1,0 +1,78 @@
+"""Two operands: ADD, SUB, MUL, MAXIMUM, MINIMUM.
+
+ADD and SUB shift both operands to the left, scale them to twice the larger input scale, add, and scale the sum: three
+roundings (`reference/integer_ops/add.h`; builtin and micro agree). XNNPACK has one rounding, halves up
+(`xnn_init_qs8_add_minmax_scalar_params`, `microparams-init.c`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array
+from tersor.numerics.fixed_point import quantize_multiplier, rescale_twice
+from tersor.runtimes.reference.call import Call, activation_range, stored
+from tersor.runtimes.reference.products import to_nearest
+
+_SHORT = (1 << 15) - 1
+
+_LEFT = {DType.INT8: 20, DType.UINT8: 20, DType.INT16: 15}
+"""Bits that a sum is shifted to the left."""
+
+
+def add(call: Call) -> list[Array]:
+    """ADD."""
+    return [_sum(call, 1)]
+
+
+def subtract(call: Call) -> list[Array]:
+    """SUB."""
+    return [_sum(call, -1)]
+
+
+def multiply(call: Call) -> list[Array]:
+    """MUL; its factor is taken in float32 by builtin, in float64 by micro (`mul.cc`, `mul_common.cc`)."""
+    limits, zero, dtype = activation_range(call), call.result_quant().zero_point, call.results[0].dtype
+    products = call.centered(0) * call.centered(1)
+    scales = (call.scale(0), call.scale(1), call.result_scale())
+    if call.kernels == "xnnpack":
+        return [stored(to_nearest(products, scales[0] * scales[1] / scales[2], limits, zero), dtype, limits)]
+    if call.kernels == "micro":
+        scales = (np.float64(scales[0]), np.float64(scales[1]), np.float64(scales[2]))  # type: ignore[assignment]
+    found = rescale_twice(products, quantize_multiplier(scales[0] * scales[1] / scales[2]))
+    if call.kernels == "builtin" and dtype.bits == 8 and np.abs(found).max(initial=0) > _SHORT:
+        raise call.refusal("a product leaves 16 bits, where only a part of the builtin kernel saturates")
+    return [stored(found + zero, dtype, limits)]
+
+
+def maximum(call: Call) -> list[Array]:
+    """MAXIMUM of integers of one scale."""
+    return [np.maximum(call.value(0), call.value(1))]
+
+
+def minimum(call: Call) -> list[Array]:
+    """MINIMUM of integers of one scale."""
+    return [np.minimum(call.value(0), call.value(1))]
+
+
+def _sum(call: Call, sign: int) -> Array:
+    limits, zero, dtype = activation_range(call), call.result_quant().zero_point, call.results[0].dtype
+    if call.kernels == "xnnpack":
+        return stored(_sum_once(call, sign) + zero, dtype, limits)
+    left = _LEFT[dtype]
+    one, other, out = (np.float64(item) for item in (call.scale(0), call.scale(1), call.result_scale()))
+    twice = 2 * max(one, other)
+    first = rescale_twice(call.centered(0) << left, quantize_multiplier(one / twice))
+    second = rescale_twice(call.centered(1) << left, quantize_multiplier(other / twice))
+    total = rescale_twice(first + sign * second, quantize_multiplier(twice / ((1 << left) * out)))
+    return stored(total + zero, dtype, limits)
+
+
+def _sum_once(call: Call, sign: int) -> Array:
+    """Both operands times multipliers of 21 bits that share a shift, halves up."""
+    factors = [call.scale(index) / call.result_scale() for index in (0, 1)]
+    shift = 21 - int(np.frexp(max(factors))[1])
+    one, other = (int(np.rint(np.ldexp(factor, shift))) for factor in factors)
+    total: Array = call.centered(0) * one + sign * call.centered(1) * other + (1 << (shift - 1))
+    return total >> shift

@@ -1,0 +1,64 @@
+"""A quantized network computed by integer arithmetic in NumPy, bit for bit as a kernel set computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tersor.errors import RecipeError, UnsupportedError
+from tersor.ir.dtypes import DType
+from tersor.ir.graph import Array, Model, Tensor
+from tersor.runtimes.reference.call import Call
+from tersor.runtimes.reference.table import KERNELS, TABLE
+from tersor.runtimes.reference.xnnpack import takes
+
+
+class Reference:
+    """A network and whose rounding it is computed with.
+
+    Args:
+        model: its main graph is computed; constants must be plain (not packed, not sparse).
+        kernels: "builtin", "micro" or "xnnpack".
+
+    Raises UnsupportedError, which names the operator, for one that is not there; RecipeError for unknown kernels.
+    """
+
+    def __init__(self, model: Model, kernels: str = "builtin") -> None:
+        if kernels not in KERNELS:
+            raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join(KERNELS)}")
+        self._graph, self._kernels = model.graph, kernels
+        missing = sorted({op.label for op in model.graph.ops if op.kind not in TABLE})
+        if missing:
+            raise UnsupportedError(f"the integer reference has no {', '.join(missing)}")
+        for op in model.graph.ops if kernels == "micro" else ():
+            dtypes = {model.graph.tensor(name).dtype for name in (*op.present_inputs, *op.outputs)}
+            if DType.UINT8 in dtypes and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
+                raise UnsupportedError(f"TensorFlow Lite Micro has no {op.label} for uint8 ({op.name!r})")
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs for the values of the inputs, in order, of the model's own types."""
+        values = self.values(inputs)
+        return [values[name] for name in self._graph.outputs]
+
+    def values(self, inputs: Sequence[Array]) -> dict[str, Array]:
+        """Every activation by name."""
+        values = dict(zip(self._graph.inputs, inputs, strict=True))
+        for op in self._graph.ops:
+            tensors = tuple(None if name is None else self._graph.tensor(name) for name in op.inputs)
+            given = tuple(None if item is None else self._value(item, values) for item in tensors)
+            results = tuple(self._graph.tensor(name) for name in op.outputs)
+            call = Call(op, self._kernels, tensors, given, results)
+            if self._kernels == "xnnpack" and not takes(call):
+                call = replace(call, kernels="builtin")
+            values.update(zip(op.outputs, TABLE[op.kind](call), strict=True))
+        return values
+
+    @staticmethod
+    def _value(tensor: Tensor, values: dict[str, Array]) -> Array:
+        if tensor.data is None:
+            return values[tensor.name]
+        if tensor.sparsity is not None or tensor.data.shape != tensor.shape:
+            raise UnsupportedError(
+                f"the integer reference does not read {tensor.name!r}: its values are packed or sparse"
+            )
+        return tensor.data
