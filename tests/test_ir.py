@@ -101,6 +101,19 @@ def test_broken_invariant_is_named(rule: str) -> None:
         check_graph(BROKEN[rule])
 
 
+def test_compiled_operators_may_read_memory_that_nothing_writes() -> None:
+    scratch = Tensor("scratch", (64,), DType.UINT8)
+    last = GRAPH.ops[-1]
+    graph = replace(
+        GRAPH,
+        tensors={**GRAPH.tensors, "scratch": scratch},
+        ops=(*GRAPH.ops[:-1], replace(last, kind="CUSTOM", custom_code="ethos-u", inputs=(*last.inputs, "scratch"))),
+    )
+    check_graph(graph)
+    with pytest.raises(GraphError, match="before it is written"):
+        check_graph(replace(graph, ops=(*GRAPH.ops[:-1], replace(last, inputs=(*last.inputs, "scratch")))))
+
+
 PARAMETERS = {
     "finite and positive": QuantParams((0.0,), (0,), DType.INT8),
     "outside": QuantParams((1.0,), (128,), DType.INT8),

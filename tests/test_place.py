@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from small_nets import DEMO, classifier, shared_file, unknown_operator
-from tersor.errors import FormatError, GraphError, RecipeError
+from tersor.errors import FormatError, GraphError, RecipeError, UnsupportedError
 from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import read_package
 from tersor.ir.build import Builder
@@ -365,6 +365,12 @@ def edited(model: Model, **change: Any) -> Model:
     """With the first operator changed."""
     op = model.graph.ops[0]
     return model.with_graph(model.graph.edit(replace_ops={op.name: [replace(op, **change)]}))
+
+
+def test_file_compiled_for_another_device_is_refused() -> None:
+    compiled = edited(chain("RELU"), kind="CUSTOM", custom_code="ethos-u")
+    with pytest.raises(UnsupportedError, match=r"already compiled for an Ethos-U \(ethos-u\).*nothing of edge_tpu"):
+        place(compiled)
 
 
 REFUSED: dict[str, tuple[Callable[[], Model], str]] = {

@@ -37,6 +37,7 @@ def check_graph(graph: Graph) -> None:
         *graph.inputs,
         *(t.name for t in graph.tensors.values() if t.is_constant or t.is_variable or t.dtype in _HANDLES),
     }
+    results = {name for op in graph.ops for name in op.outputs}
     names: set[str] = set()
     for op in graph.ops:
         if op.name in names:
@@ -44,7 +45,8 @@ def check_graph(graph: Graph) -> None:
         names.add(op.name)
         for name in op.present_inputs:
             graph.tensor(name)
-            if name not in written:
+            is_scratch = op.kind == "CUSTOM" and name not in results  # memory that a compiled operator works in
+            if name not in written and not is_scratch:
                 raise GraphError(f"graph {graph.name!r}: {op.kind} {op.name!r} reads {name!r} before it is written")
         for name in op.outputs:
             graph.tensor(name)

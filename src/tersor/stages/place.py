@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tersor import registry
+from tersor.errors import UnsupportedError
 from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -16,6 +17,7 @@ from tersor.recipe import load_recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
+from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.quantize import quantize
 
 _AS_INT8 = (
@@ -33,10 +35,11 @@ def place(model: Model, target: str = "edge_tpu", *, multiple_subgraphs: bool = 
         target: a plugin of the rib `targets`.
         multiple_subgraphs: whether the compiler is asked for several pieces, where it has that option.
 
-    Raises RecipeError for an unknown target, UnsupportedError or PlanError for a float model that cannot be planned,
-    and FormatError for a damaged compiled file.
+    Raises RecipeError for an unknown target, UnsupportedError for a file that was compiled for another device,
+    UnsupportedError or PlanError for a float model that cannot be planned, and FormatError for a damaged compiled file.
     """
     module = registry.plugin("targets", target)
+    _refuse_compiled(model, target)
     notes: tuple[str, ...] = ()
     if is_float(model):
         model = as_int8(model)
@@ -44,6 +47,15 @@ def place(model: Model, target: str = "edge_tpu", *, multiple_subgraphs: bool = 
     placement: Placement = module.place(model, multiple_subgraphs=multiple_subgraphs)
     compiled = compiled_memory(model)
     return replace(placement, notes=(*notes, *placement.notes), memory=compiled or placement.memory)
+
+
+def _refuse_compiled(model: Model, target: str) -> None:
+    found = next((op.custom_code for op in model.graph.ops if op.custom_code in COMPILERS), None)
+    if found is not None and COMPILERS[found].target != target:
+        raise UnsupportedError(
+            f"{model.source or 'the model'}: already compiled for {COMPILERS[found].device} ({found}), which tells "
+            f"nothing of {target}; give the model that went into the compiler"
+        )
 
 
 def compiled_memory(model: Model) -> Memory | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tersor.errors import PlanError, UnsupportedError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -9,17 +11,36 @@ from tersor.ir.plan import FLOAT, INTEGER, OpPlan
 from tersor.ir.text import short
 from tersor.recipe import Recipe
 
-_COMPILED = {"edgetpu-custom-op": "the Edge TPU", "ethos-u": "an Ethos-U"}
+
+@dataclass(frozen=True)
+class Compiler:
+    """What made a model into operators of its own.
+
+    Attributes:
+        target: the device as `tersor place` names it.
+        device: the same in words.
+    """
+
+    target: str
+    device: str
+
+
+COMPILERS = {
+    "edgetpu-custom-op": Compiler("edge_tpu", "the Edge TPU"),
+    "ethos-u": Compiler("ethos_u", "an Ethos-U"),
+}
+"""By the code of the custom operator that holds what was compiled."""
 
 
 def refuse_finished(model: Model) -> None:
     """Raise UnsupportedError for a model that a compiler or a quantizer has already been at."""
     where = model.source or "the model"
     for op in model.graph.ops:
-        device = _COMPILED.get(op.custom_code or "")
-        if device:
+        compiler = COMPILERS.get(op.custom_code or "")
+        if compiler:
             raise UnsupportedError(
-                f"{where}: already compiled for {device} ({op.custom_code}); quantize the float model it was made from"
+                f"{where}: already compiled for {compiler.device} ({op.custom_code}); "
+                "quantize the float model it was made from"
             )
     quantized = [t.name for t in model.graph.tensors.values() if t.quant is not None and t.dtype is not DType.FLOAT32]
     if quantized:
