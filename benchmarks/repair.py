@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from algorithms import REPOSITORY, networks
+from algorithms import MADE, REPOSITORY, networks
 from environments import processor, source
 
 ASKED = (
@@ -35,6 +35,9 @@ ASKED = (
 )
 """Flavours, what is changed in them, and what may be lost."""
 
+CALIBRATION = 100
+"""Samples to calibrate on."""
+
 SHARES = (0.25, 0.5, 0.75)
 """Of the bytes that 8 bits for all weights would add to 4-bit weights: what mixtures may take."""
 
@@ -42,7 +45,7 @@ SHARES = (0.25, 0.5, 0.75)
 class Bench:
     """One network, its three sets of samples, and a folder for files."""
 
-    def __init__(self, model: Any, samples: list[Any], labels: Any, calibration: int, seed: int, folder: Path) -> None:
+    def __init__(self, model: Any, samples: list[Any], labels: Any, seed: int, folder: Path) -> None:
         from tersor.data.dataset import from_iterable
         from tersor.data.feed import Sample
         from tersor.stages.optimize import optimize
@@ -51,11 +54,11 @@ class Bench:
         self._folder = folder
         places = np.random.default_rng(seed).permutation(len(samples))
         own = [Sample(samples[place], label=int(labels[place])) for place in places]
-        tuned = (len(own) - calibration) // 2
+        tuned = (len(own) - CALIBRATION) // 2
         self.tuning = tuned
-        self.known = from_iterable(own[: calibration + tuned])
-        self.calibration = self.known.split(calibration)[0]  # those that repair takes
-        self.reporting = from_iterable(own[calibration + tuned :])
+        self.known = from_iterable(own[: CALIBRATION + tuned])
+        self.calibration = self.known.split(CALIBRATION)[0]  # those that repair takes
+        self.reporting = from_iterable(own[CALIBRATION + tuned :])
 
     def plain(self, recipe: Any) -> dict[str, Any]:
         """The recipe as it comes."""
@@ -144,11 +147,11 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     from tersor.recipe import adjusted, load_recipe
 
     found = []
-    for name, model, samples, labels, calibration in networks(arguments.data, arguments.kws):
-        if arguments.only and name not in arguments.only:
+    for name, model, samples, labels, _ in networks(arguments.data, arguments.kws):
+        if name.startswith(MADE) or (arguments.only and name not in arguments.only):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(model, samples, labels, calibration, arguments.seed, Path(folder))
+            bench = Bench(model, samples, labels, arguments.seed, Path(folder))
             rows = []
             for flavour, changes, max_drop in ASKED:
                 recipe = adjusted(load_recipe(flavour), **changes)
@@ -161,7 +164,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
                 print(name, rows[-1], flush=True)
             mixed = list(bench.mixed())
             print(name, mixed, flush=True)
-        counts = {"calibrated": calibration, "tuned": bench.tuning, "reported": len(bench.reporting)}
+        counts = {"calibrated": CALIBRATION, "tuned": bench.tuning, "reported": len(bench.reporting)}
         found.append({"network": name, **counts, "rows": rows, "mixed": mixed})
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
