@@ -401,10 +401,12 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "TILE": (moved("TILE", [2, 8, 6, 24], {}, [1, 2, 1, 3]),),
     "BROADCAST_TO": (moved("BROADCAST_TO", [3, 2, 4, 6, 8], {}, [3, 2, 4, 6, 8]),),
     "REVERSE_V2": (moved("REVERSE_V2", [2, 4, 6, 8], {}, [1]),),
-    "SPACE_TO_BATCH_ND": (moved("SPACE_TO_BATCH_ND", [12, 3, 3, 8], {}, [2, 3], [[1, 1], [0, 3]]),),
+    "SPACE_TO_BATCH_ND": (moved("SPACE_TO_BATCH_ND", [12, 2, 2, 8], {}, [2, 3], [[0, 0], [0, 0]]),),
     "BATCH_TO_SPACE_ND": (moved("BATCH_TO_SPACE_ND", [1, 3, 6, 8], {}, [1, 2], [[1, 0], [2, 4]]),),
     "PADV2": (padded,),
     "SPLIT": (parted("SPLIT", [2, 2, 6], 2, {"num_splits": 2}, 1),),
     "UNPACK": (parted("UNPACK", [2, 6], 4, {"num": 4, "axis": 1}),),
 }
 """By operator, what builds models of it."""
+
+PADDED_BLOCKS = moved("SPACE_TO_BATCH_ND", [12, 3, 3, 8], {}, [2, 3], [[1, 1], [0, 3]])

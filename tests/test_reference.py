@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from integer_nets import BUILDS, IntegerNet
+from integer_nets import BUILDS, PADDED_BLOCKS, IntegerNet
 from small_nets import DEMO, DEMO_DATA, classifier, images, shared_file, unknown_operator
 from tersor.errors import RecipeError, RuntimeFailure, UnsupportedError
 from tersor.formats import tflite
@@ -71,6 +71,24 @@ def skip_without(kernels: str) -> None:
 def same(mine: Sequence[Array], theirs: Sequence[Array]) -> bool:
     pairs = zip(mine, theirs, strict=True)
     return all(a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_padded_blocks_are_exact_but_for_micro_which_pads_with_anything(
+    kernels: str, engine: Engine, tmp_path: Path
+) -> None:
+    net = IntegerNet(1, DType.INT8)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(net.file(PADDED_BLOCKS(net)))
+    model = tflite.read(path)
+    sample = [net.feed(port.shape, port.dtype) for port in map(model.graph.tensor, model.graph.inputs)]
+    reference = Reference(model, kernels)
+    if kernels == "micro":
+        with pytest.raises(UnsupportedError, match="what its memory happens to hold"):
+            reference.run(sample)
+        return
+    (wanted,) = real(engine, path, kernels, [sample])
+    assert same(reference.run(sample), wanted)
 
 
 @pytest.mark.parametrize("kernels", KERNELS)

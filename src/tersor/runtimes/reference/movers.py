@@ -1,4 +1,4 @@
-"""Operators that move integers: shapes, slices, joins. Kernel sets agree, but in SPACE_TO_BATCH_ND."""
+"""Operators that move integers: shapes, slices, joins. Kernel sets agree."""
 
 from __future__ import annotations
 
@@ -124,10 +124,14 @@ def reverse(call: Call) -> list[Array]:
 
 
 def space_to_batch(call: Call) -> list[Array]:
-    """SPACE_TO_BATCH_ND of [batch, height, width, channels]; padded with the integer of zero, by micro with 0."""
+    """SPACE_TO_BATCH_ND of [batch, height, width, channels], padded with the integer of zero.
+
+    micro's kernel (`space_to_batch_nd.cc`) never sets the number that it pads with.
+    """
     (tall, wide), pads = _block(call), [(0, 0), *(tuple(map(int, pair)) for pair in call.value(2)), (0, 0)]
-    fill = 0 if call.kernels == "micro" else call.result_quant().zero_point
-    data = np.pad(call.value(0), pads, constant_values=fill)
+    if call.kernels == "micro" and any(map(any, pads)):
+        raise call.refusal("TensorFlow Lite Micro pads with what its memory happens to hold")
+    data = np.pad(call.value(0), pads, constant_values=call.result_quant().zero_point)
     batch, height, width, depth = data.shape
     parts = data.reshape(batch, height // tall, tall, width // wide, wide, depth)
     return [parts.transpose(2, 4, 0, 1, 3, 5).reshape(-1, height // tall, width // wide, depth)]
