@@ -89,9 +89,14 @@ def test_mixtures_grow_and_leave_less_noise(flavour: str, widen: str, engine: En
         assert less.noise_share >= more.noise_share
         assert less.extra_bytes <= more.extra_bytes
         assert less.macs_share <= more.macs_share
-    assert found[-1].noise_share == 0 or (widen == "float" and found[-1].noise_share < 0.01)
     assert found[-1].macs_share <= 1
-    assert set(found[-1].operators) >= {"wide", "reader", "dense"}
+    rounded = {"first", "wide", "reader", "dense"} - set(found[-1].operators)
+    if widen == "float":  # a network all in float would be no mixture: the layer that hurts least for its bytes stays
+        assert len(rounded) == 1
+        assert found[-1].noise_share < 0.05
+    else:
+        assert rounded <= {"first"}
+        assert found[-1].noise_share == 0
 
 
 @pytest.mark.parametrize("widen", ["int16", "float"])

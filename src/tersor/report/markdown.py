@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tersor.report import summary, words
 from tersor.report.document import Candidate, Diagnosis, Document
-from tersor.stages.search.place import PICK
+from tersor.stages.search.output_folder import PICK
 from tersor.stages.search.quantities import milliseconds, size
 
 _TOP = 8

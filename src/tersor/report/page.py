@@ -18,7 +18,7 @@ from tersor.report.document import Diagnosis, Document
 from tersor.report.layers import LayerPart, layer_part
 from tersor.report.plot import Chart, chart_guide, charts
 from tersor.stages.save import atomic
-from tersor.stages.search.place import PICK
+from tersor.stages.search.output_folder import PICK
 
 try:
     from jinja2 import Environment, FunctionLoader, StrictUndefined

@@ -11,7 +11,7 @@ from tersor.formats import archive
 from tersor.stages.annotate import labels_of
 from tersor.stages.export import Exported, parameters_of, read_finished
 from tersor.stages.save import atomic
-from tersor.stages.search.place import PICK, RECIPE
+from tersor.stages.search.output_folder import PICK, RECIPE
 
 MODEL, PARAMETERS, LABELS = "model.tflite", "parameters.json", "labels.txt"
 """What the parts are called in the archive; reports keep the end of their names."""

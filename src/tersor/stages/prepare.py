@@ -89,15 +89,15 @@ class Preparation:
     def _draft(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
         if not recipe.needs_calibration:
             return self.model, None, Corrected(self.model, plan(self.model, recipe, None))
-        refused: tuple[str, ...] = ()
+        refused = None
         names = tuple(split_kinds(recipe.algorithms)[0])
         try:
             model = self._rewrite(names, recipe.scheme)
         except RuntimeFailure as error:
-            model, refused = self.model, (f"not rewritten by {', '.join(names)}: {error}",)
+            model, refused = self.model, f"not rewritten by {', '.join(names)}: {error}"
         statistics = self._calibrate(model, recipe)
-        decided = self._with_copies(model, plan(model, recipe, statistics))
-        return model, statistics, Corrected(model, replace(decided, warnings=(*decided.warnings, *refused)))
+        draft = Corrected(model, self._with_copies(model, plan(model, recipe, statistics)))
+        return model, statistics, draft if refused is None else _warned(draft, refused)
 
     def corrected(self, recipe: Recipe) -> Corrected:
         """What the recipe's algorithms make of the model; recipes that differ at the door only share it."""
@@ -184,8 +184,7 @@ class Preparation:
                 progress=self._report(f"correcting {recipe.name}", None),
             )
         except RuntimeFailure as error:
-            warning = f"not corrected by {', '.join(recipe.algorithms)}: {error}"
-            return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
+            return _warned(draft, f"not corrected by {', '.join(recipe.algorithms)}: {error}")
 
     def _correct_without_data(self, recipe: Recipe, draft: Corrected) -> Corrected:
         if not recipe.algorithms_without_data:
@@ -195,8 +194,7 @@ class Preparation:
             return found
         stated = any(tensor.normal is not None for tensor in draft.model.graph.tensors.values())
         idle = f"without --data, {', '.join(recipe.algorithms_without_data)} changed nothing"
-        warning = idle if stated else _UNCORRECTED
-        return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
+        return _warned(draft, idle if stated else _UNCORRECTED)
 
     def _report(self, what: str, total: int | None) -> Callable[[int], None]:
         def report(done: int) -> None:
@@ -204,6 +202,10 @@ class Preparation:
                 self._progress(what, done, total)
 
         return report
+
+
+def _warned(draft: Corrected, warning: str) -> Corrected:
+    return replace(draft, plan=replace(draft.plan, warnings=(*draft.plan.warnings, warning)))
 
 
 def _alike(recipe: Recipe, draft: Corrected, other: Recipe, drafted: Corrected) -> bool:

@@ -72,8 +72,24 @@ def produce(
         else:
             float_model, float_path = preparation.model, preparation.written
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
-        production = _Production(model, float_model, float_path, outputs, options, progress, runner, wide, preparation)
-        return production.run(dataset_of(data, model), dataset_of(evaluation, model))
+        given, evaluation = dataset_of(data, model), dataset_of(evaluation, model)
+        calibration, rest = (None, None) if given is None else given.split(options.calibration_samples)
+        preparation = preparation or Preparation(float_model, float_path, calibration, runner, progress)
+        drafts = {recipe: preparation.corrected(recipe) for recipe in outputs}
+        disjoint = evaluation is not None or _has_samples(rest)
+        measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
+        measurement = Measurement(float_model, float_path, outputs, options, progress, runner, wide)
+        with _written(drafts, outputs, wide) as temporary:
+            known = () if disjoint else preparation.outputs
+            reference, products, count = measurement.products(
+                drafts, temporary, measured_on, disjoint=disjoint, known=known
+            )
+        calibrated = preparation.samples
+        remarks: tuple[str, ...] = ()
+        if calibrated and calibration is not None:
+            remarks = examine(calibration, measured_on if disjoint else None, model, options.evaluation_samples)
+        batch = 1 if wide is None else wide.batch
+        return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch, remarks)
 
 
 def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
@@ -101,64 +117,19 @@ def refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:
         require_writable(path)
 
 
-class _Production:
-    def __init__(
-        self,
-        loaded: Model,
-        model: Model,
-        float_path: Path,
-        outputs: Mapping[Recipe, Path],
-        options: Options,
-        progress: Progress | None,
-        engine: Engine,
-        wide: Wide | None,
-        preparation: Preparation | None,
-    ) -> None:
-        self._loaded = loaded
-        self._model = model
-        self._float_path = float_path
-        self._outputs = outputs
-        self._options = options
-        self._progress = progress
-        self._engine = engine
-        self._wide = wide
-        self._preparation = preparation
-        self._measurement = Measurement(model, float_path, outputs, options, progress, engine, wide)
-
-    def run(self, data: Dataset | None, evaluation: Dataset | None) -> Outcome:
-        calibration, rest = (None, None) if data is None else data.split(self._options.calibration_samples)
-        preparation = self._preparation or Preparation(
-            self._model, self._float_path, calibration, self._engine, self._progress
-        )
-        drafts = {recipe: preparation.corrected(recipe) for recipe in self._outputs}
-        disjoint = evaluation is not None or _has_samples(rest)
-        measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
-        with self._written(drafts) as temporary:
-            known = () if disjoint else preparation.outputs
-            reference, products, count = self._measurement.products(
-                drafts, temporary, measured_on, disjoint=disjoint, known=known
-            )
-        calibrated = preparation.samples
-        batch = 1 if self._wide is None else self._wide.batch
-        remarks = self._remarks(calibration, measured_on if disjoint else None) if calibrated else ()
-        return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch, remarks)
-
-    def _remarks(self, calibration: Dataset | None, measured_on: Dataset | None) -> tuple[str, ...]:
-        if calibration is None:
-            return ()
-        return examine(calibration, measured_on, self._loaded, self._options.evaluation_samples)
-
-    @contextmanager
-    def _written(self, drafts: Mapping[Recipe, Corrected]) -> Iterator[dict[Recipe, Path]]:
-        """Every result under a temporary name; they get their own only if all goes well."""
-        with ExitStack() as stack:
-            written = {}
-            for recipe, draft in drafts.items():
-                written[recipe] = stack.enter_context(atomic(self._outputs[recipe]))
-                whole = draft.model if self._wide is None else self._wide.with_constants_of(draft.model)
-                tflite.write(quantize(whole, draft.plan), written[recipe])
-            return_freed_memory()
-            yield written
+@contextmanager
+def _written(
+    drafts: Mapping[Recipe, Corrected], outputs: Mapping[Recipe, Path], wide: Wide | None
+) -> Iterator[dict[Recipe, Path]]:
+    """Every result under a temporary name; they get their own only if all goes well."""
+    with ExitStack() as stack:
+        written = {}
+        for recipe, draft in drafts.items():
+            written[recipe] = stack.enter_context(atomic(outputs[recipe]))
+            whole = draft.model if wide is None else wide.with_constants_of(draft.model)
+            tflite.write(quantize(whole, draft.plan), written[recipe])
+        return_freed_memory()
+        yield written
 
 
 def _has_samples(data: Dataset | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import accumulate
 
@@ -22,9 +23,9 @@ def with_small_layers(graph: Graph, recipe: Recipe) -> Recipe:
         return recipe
     sizes = _sizes(graph, recipe)
     room = recipe.small_layers_share * sum(sizes.values())
-    ordered = sorted(set(sizes.values()))
-    held = accumulate(size * list(sizes.values()).count(size) for size in ordered)
-    largest = max((size for size, total in zip(ordered, held, strict=True) if total <= room), default=0)
+    alike = sorted(Counter(sizes.values()).items())
+    held = accumulate(size * count for size, count in alike)
+    largest = max((size for (size, _), total in zip(alike, held, strict=True) if total <= room), default=0)
     small = tuple(name for name, size in sizes.items() if size <= largest)
     rules = (Rule((("weights", "int8"),), names=small),) if small else ()
     return replace(recipe, small_layers_share=0.0, rules=(*rules, *recipe.rules))

@@ -32,7 +32,7 @@ from tersor.stages.search.front import Judge
 from tersor.stages.search.gauge import Gauge
 from tersor.stages.search.improve import Improvement
 from tersor.stages.search.journal import Journal
-from tersor.stages.search.place import PICK, RECIPE, REPORT, Place
+from tersor.stages.search.output_folder import PICK, RECIPE, REPORT, OutputFolder
 from tersor.stages.search.reasons import missed, reasons_for, why_out
 from tersor.stages.search.remarks import doubts, remarks
 from tersor.stages.search.result import Candidate, Conditions, Limits, Search
@@ -115,9 +115,9 @@ def search(
     target = target_of(wish.target)
     recipes = {name: own for name, own in target.recipes().items() if data is not None or not own.needs_calibration}
     with ExitStack() as stack:
-        place = Place(model, folder)
+        output = OutputFolder(model, folder)
         _refuse(model, wish, target, recipes, has_data=data is not None)
-        place.require_writable(recipes)
+        output.require_writable(recipes)
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
@@ -135,7 +135,7 @@ def search(
         preparation = Preparation(float_model, float_path, calibration, runner, told)
         gauge = Gauge(preparation, float_path, evidence, runner, wish.threads, deadline, told, is_micro=target.is_micro)
         judge = Judge(target, wish.limits, None if evidence is None else evidence.goal)
-        course = Course(judge, gauge, journal, place.of, started, deadline, announce or (lambda _standing: None))
+        course = Course(judge, gauge, journal, output.of, started, deadline, announce or (lambda _standing: None))
         reference = _reference(journal, gauge)
         try:
             course.flavours(recipes)
@@ -152,9 +152,9 @@ def search(
             raise OutputError(f"{error}; {done}") from error
         pick = judge.best(course.candidates)
         assert pick is not None
-        place.write_recipes(course.candidates, evidence)
-        place.write_pick(pick, evidence)
-    found = _Found(wish, place, judge, evidence, course, reference, pick, doubted)
+        output.write_recipes(course.candidates, evidence)
+        output.write_pick(pick, evidence)
+    found = _Found(wish, output, judge, evidence, course, reference, pick, doubted)
     return found.search(time.monotonic() - started)
 
 
@@ -163,7 +163,7 @@ class _Found:
     """Everything that the result is made of."""
 
     wish: Wish
-    place: Place
+    output: OutputFolder
     judge: Judge
     evidence: Evidence | None
     course: Course
@@ -178,7 +178,7 @@ class _Found:
         calibration = None if evidence is None else evidence.samples.calibration
         used = 0 if calibration is None or calibration.size is None else len(calibration)
         return Search(
-            model=self.place.model.source,
+            model=self.output.model.source,
             target=self.wish.target,
             limits=self.wish.limits,
             goal=judge.goal,
@@ -192,7 +192,7 @@ class _Found:
             not_tried=dict(self.course.not_tried),
             missed=missed(judge, pick, candidates),
             conditions=conditions_of(evidence, used, self.wish.threads),
-            folder=self.place.folder,
+            folder=self.output.folder,
             seconds=seconds,
             interrupted=self.course.interrupted,
             notes=remarks(judge, self.reference, evidence, self.course.journal, self.course.known),

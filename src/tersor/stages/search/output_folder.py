@@ -20,7 +20,7 @@ PICK, RECIPE, REPORT = "pick.tflite", "recipe.toml", "report.json"
 
 
 @dataclass(frozen=True)
-class Place:
+class OutputFolder:
     """The output folder for one model.
 
     Attributes:
