@@ -145,6 +145,38 @@ AnyKernels = Annotated[
     ),
 ]
 
+_DELEGATE = "Delegate"
+DelegateName = Annotated[
+    str | None,
+    typer.Option(
+        "--delegate",
+        metavar="edge_tpu|LIBRARY",
+        help="Let an accelerator's library run what it can of the model, before the kernels do.",
+        rich_help_panel=_DELEGATE,
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="usb|pci|:N|usb:N|pci:N",
+        help="Which device it is to use, if there are several: the delegate's option 'device'.",
+        rich_help_panel=_DELEGATE,
+        show_default=False,
+    ),
+]
+DelegateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--delegate-option",
+        metavar="KEY=VALUE",
+        help="What else the delegate is told. May be repeated.",
+        rich_help_panel=_DELEGATE,
+        show_default=False,
+    ),
+]
+
 METRICS = "top1|top5|mse|auc|module:function"
 METRIC_HELP = (
     "What outputs are judged by: the share of right answers (top1, top5), mean squared error, area under the ROC "
