@@ -23,7 +23,8 @@ from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import OPERATOR
 from tersor.ir.graph import Graph
 from tersor.ir.placement import CPU
-from tersor.stages.place import compiled_memory, place
+from tersor.stages.place import place
+from tersor.targets.edge_tpu.memory import PARAMETERS
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks" / "edge_tpu.md"
 _LINE = re.compile(r"([A-Z0-9_]+)\s+(\d+)\s{2,}(\S.*?)\s*$")
@@ -50,7 +51,7 @@ class Pair:
     wrong: tuple[int, ...]
     log: bool | None
     parameters: int
-    estimate: int
+    estimate: float
     seconds: float
 
 
@@ -81,9 +82,8 @@ def compare(source: Path) -> Pair:
     wrong = [item.index for item, mapped in zip(placement.operators, truth, strict=True) if (item.on != CPU) != mapped]
     log = source.with_name(f"{source.stem}_edgetpu.log")
     agrees = logged(log) == placement.counts() if log.exists() else None
-    memory = compiled_memory(compiled)
-    estimate = 0 if placement.memory is None else placement.memory.parameters
-    given = 0 if memory is None else memory.parameters
+    given = place(compiled).amount(PARAMETERS)
+    estimate = placement.amount(PARAMETERS)
     return Pair(source.stem, len(truth), sum(truth), tuple(wrong), agrees, given, estimate, round(seconds, 3))
 
 

@@ -34,6 +34,7 @@ from tersor.targets import edge_tpu
 from tersor.targets._partition import pieces
 from tersor.targets._rules import Rule
 from tersor.targets.edge_tpu import every, layers, shapes, statuses
+from tersor.targets.edge_tpu.memory import CACHED, PARAMETERS, STREAMED
 
 ROOT = Path(__file__).parents[1]
 PAIRS = "edge_tpu_pairs"
@@ -237,13 +238,11 @@ def test_statuses_are_counted_as_in_the_log(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["conv_N40_63406080", "conv_N300_3350937600", "conv_N440_7185530880"])
 def test_parameters_of_convolutions_are_known_to_the_byte(name: str) -> None:
-    compiled = place(tflite.read(shared_file(f"{PAIRS}/{name}_edgetpu.tflite"))).memory
-    forecast = place(tflite.read(shared_file(f"{PAIRS}/{name}.tflite"))).memory
-    assert compiled is not None
-    assert forecast is not None
-    assert not compiled.is_estimate
-    assert forecast.is_estimate
-    assert forecast.parameters == compiled.parameters
+    compiled = place(tflite.read(shared_file(f"{PAIRS}/{name}_edgetpu.tflite")))
+    forecast = place(tflite.read(shared_file(f"{PAIRS}/{name}.tflite")))
+    assert not any(item.is_estimate for item in compiled.resources)
+    assert all(item.is_estimate for item in forecast.resources)
+    assert forecast.amount(PARAMETERS) == compiled.amount(PARAMETERS) > 0
 
 
 def test_what_does_not_fit_on_the_chip_is_sent_in_every_run() -> None:
@@ -251,10 +250,9 @@ def test_what_does_not_fit_on_the_chip_is_sent_in_every_run() -> None:
     x = builder.input("x", [1, 4096], DType.INT8)
     weights = builder.constant("w", np.zeros((4096, 4096), np.int8))
     model = builder.model([builder.op("FULLY_CONNECTED", [x, weights], [1, 4096], dtype=DType.INT8)])
-    memory = edge_tpu.place(model).memory
-    assert memory is not None
-    assert memory.cached + memory.streamed == memory.parameters
-    assert memory.streamed > 8 * 1024 * 1024
+    placement = edge_tpu.place(model)
+    assert placement.amount(CACHED) + placement.amount(STREAMED) == placement.amount(PARAMETERS)
+    assert placement.amount(STREAMED) > 8 * 1024 * 1024
 
 
 def chain(*kinds_of: str) -> Model:
@@ -450,8 +448,7 @@ def test_compiled_file_is_recognized() -> None:
     assert len(placement.left) == 8
     assert "already compiled" in placement.notes[0]
     assert math.isnan(placement.share_of_macs)
-    assert placement.memory is not None
-    assert placement.memory.parameters == 766_720
+    assert placement.amount(PARAMETERS) == 766_720
 
 
 def test_damaged_package_is_an_error() -> None:

@@ -25,7 +25,8 @@ def command(
     from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
     from tersor.stages.place import place
 
-    placement = place(opening.load(model), target, multiple_subgraphs=multiple_subgraphs)
+    asked = {"multiple_subgraphs": True} if multiple_subgraphs else {}
+    placement = place(opening.load(model), target, **asked)
     if as_json:
         console.print_json(placement_to_dict(placement))
         return

@@ -42,19 +42,19 @@ class OpPlacement:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Parameters on a device with a cache of its own, in bytes.
+class Resource:
+    """What a network takes of a device.
 
     Attributes:
-        parameters: what the device is given, in its own layout.
-        cached: what stays on the chip between runs.
-        streamed: what travels to it in every run.
-        is_estimate: False where it was read from a compiled file.
+        name: of what, as the device's people call it: "arena", "parameters sent in every run".
+        amount: how much.
+        unit: "bytes", "cycles" or "ms".
+        is_estimate: False where it was measured, or read from a compiled file.
     """
 
-    parameters: int
-    cached: int
-    streamed: int
+    name: str
+    amount: float
+    unit: str
     is_estimate: bool
 
 
@@ -69,7 +69,7 @@ class Placement:
         parts: how many pieces of the network the accelerator runs, each in one go.
         refusal: why the target's compiler takes no part of the file at all; None where it does.
         notes: what else is to be known.
-        memory: of the parameters, where something is known of them.
+        resources: what the network takes of the device, where something is known of it.
     """
 
     target: str
@@ -78,7 +78,7 @@ class Placement:
     parts: int = 0
     refusal: str | None = None
     notes: tuple[str, ...] = ()
-    memory: Memory | None = None
+    resources: tuple[Resource, ...] = ()
 
     @property
     def mapped(self) -> tuple[OpPlacement, ...]:
@@ -95,6 +95,10 @@ class Placement:
         """The share of multiply-accumulates that the accelerator runs; NaN for a network without any."""
         total = sum(item.macs for item in self.operators)
         return sum(item.macs for item in self.mapped) / total if total else float("nan")
+
+    def amount(self, name: str) -> float:
+        """Of the resource with that name; 0 where nothing is known of it."""
+        return next((item.amount for item in self.resources if item.name == name), 0)
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """How many operators of each (kind, status), as a compiler's log groups them."""

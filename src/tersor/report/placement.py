@@ -10,10 +10,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.ir.placement import CPU, Memory, OpPlacement, Placement
+from tersor.ir.placement import CPU, OpPlacement, Placement, Resource
 from tersor.ir.text import short
-
-_MIB = 1024 * 1024
+from tersor.stages.search.quantities import milliseconds, size
 
 
 def headline(placement: Placement) -> str:
@@ -90,27 +89,28 @@ def all_table(placement: Placement) -> Table:
 def notes(placement: Placement) -> Iterable[str]:
     """What else is to be said."""
     yield from placement.notes
-    if placement.memory is not None and placement.memory.parameters:
-        yield _memory(placement.memory)
+    if placement.resources:
+        yield "; ".join(_resource(item) for item in placement.resources)
     if placement.parts > 1:
         yield f"{placement.parts} pieces: between them values travel to the CPU and back, which often costs more time"
 
 
-def _memory(memory: Memory) -> str:
-    estimate = " (an estimate)" if memory.is_estimate else ""
-    given = f"parameters on the device: {_size(memory.parameters)}{estimate}"
-    if not memory.streamed:
-        return f"{given}, all kept on the chip between runs"
-    return f"{given}: {_size(memory.cached)} kept on the chip, {_size(memory.streamed)} sent in every run"
+def _resource(item: Resource) -> str:
+    about = "about " if item.is_estimate and item.amount else ""
+    return f"{item.name}: {about}{_amount(item)}"
 
 
-def _size(count: int) -> str:
-    return f"{count / _MIB:.2f} MiB" if count >= _MIB else f"{count / 1024:.1f} KiB"
+def _amount(item: Resource) -> str:
+    match item.unit:
+        case "bytes":
+            return size(round(item.amount))
+        case "ms":
+            return milliseconds(item.amount)
+    return f"{item.amount:,.0f} {item.unit}"
 
 
 def placement_to_dict(placement: Placement) -> dict[str, Any]:
     """For `--json`; `index` counts the operators of the main graph in the file's order."""
-    memory = placement.memory
     return {
         "target": placement.target,
         "headline": headline(placement),
@@ -122,14 +122,10 @@ def placement_to_dict(placement: Placement) -> dict[str, Any]:
             {"operator": kind, "count": count, "status": status}
             for (kind, status), count in sorted(placement.counts().items())
         ],
-        "memory": None
-        if memory is None
-        else {
-            "parameter_bytes": memory.parameters,
-            "cached_bytes": memory.cached,
-            "streamed_bytes": memory.streamed,
-            "is_estimate": memory.is_estimate,
-        },
+        "resources": [
+            {"name": item.name, "amount": item.amount, "unit": item.unit, "is_estimate": item.is_estimate}
+            for item in placement.resources
+        ],
         "notes": list(placement.notes),
     }
 

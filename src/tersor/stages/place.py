@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tersor import registry
-from tersor.errors import UnsupportedError
+from tersor.errors import RecipeError, UnsupportedError
 from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
-from tersor.ir.placement import Memory, Placement
+from tersor.ir.placement import Placement, Resource
 from tersor.observers._extremes import Extremes
 from tersor.observers.min_max import Observer
 from tersor.passes import deduplicate_constants
@@ -19,34 +19,40 @@ from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.quantize import quantize
+from tersor.targets.edge_tpu.memory import resources
 
-_AS_INT8 = (
-    "a float model: this is where its operators would run after quantization to int8 (tersor quantize --as int8); "
+_AS = (
+    "a float model: this is where its operators would run after quantization to {0} (tersor quantize --as {0}); "
     "indices count the operators of that model"
 )
 
 
-def place(model: Model, target: str = "edge_tpu", *, multiple_subgraphs: bool = False) -> Placement:
+def place(model: Model, target: str = "edge_tpu", **options: object) -> Placement:
     """Forecast where the operators of a model run.
 
     Args:
-        model: quantized; of a float model it is said where the operators would run after quantization to int8, and the
-            operators are then those of the int8 model.
+        model: where the target runs integers only, a float model is first quantized to its `FLAVOUR` with ranges that
+            are made up, and the operators are then those of the quantized model.
         target: a plugin of the rib `targets`.
-        multiple_subgraphs: whether the compiler is asked for several pieces, where it has that option.
+        options: the target's own, as its `place` says: `multiple_subgraphs` of `edge_tpu`.
 
-    Raises RecipeError for an unknown target, UnsupportedError for a file that was compiled for another device,
-    UnsupportedError or PlanError for a float model that cannot be planned, and FormatError for a damaged compiled file.
+    Raises RecipeError for an unknown target and for options that it does not have, UnsupportedError for a file that was
+    compiled for another device, UnsupportedError or PlanError for a float model that cannot be planned, and FormatError
+    for a damaged compiled file.
     """
     module = registry.plugin("targets", target)
+    unknown = sorted(options.keys() - module.OPTIONS)
+    if unknown:
+        known = ", ".join(sorted(module.OPTIONS)) or "none"
+        raise RecipeError(f"target {target} has no option {unknown[0]}; its options: {known}")
     _refuse_compiled(model, target)
     notes: tuple[str, ...] = ()
-    if is_float(model):
-        model = as_int8(model)
-        notes = (_AS_INT8,)
-    placement: Placement = module.place(model, multiple_subgraphs=multiple_subgraphs)
-    compiled = compiled_memory(model)
-    return replace(placement, notes=(*notes, *placement.notes), memory=compiled or placement.memory)
+    if module.FLAVOUR is not None and is_float(model):
+        model = as_flavour(model, module.FLAVOUR)
+        notes = (_AS.format(module.FLAVOUR),)
+    placement: Placement = module.place(model, **options)
+    found = compiled_resources(model) or placement.resources
+    return replace(placement, notes=(*notes, *placement.notes), resources=found)
 
 
 def _refuse_compiled(model: Model, target: str) -> None:
@@ -58,13 +64,11 @@ def _refuse_compiled(model: Model, target: str) -> None:
         )
 
 
-def compiled_memory(model: Model) -> Memory | None:
-    """Parameters of a file that the Edge TPU compiler wrote; None for others. Raises FormatError if it is damaged."""
+def compiled_resources(model: Model) -> tuple[Resource, ...]:
+    """What a file that the Edge TPU compiler wrote takes; nothing of others. Raises FormatError if it is damaged."""
     packages = [read_package(op.custom_options or b"") for op in model.graph.ops if op.custom_code == OPERATOR]
-    if not packages:
-        return None
     cached, streamed = sum(item.cached for item in packages), sum(item.streamed for item in packages)
-    return Memory(cached + streamed, cached, streamed, is_estimate=False)
+    return resources(cached, streamed, is_estimate=False)
 
 
 def is_float(model: Model) -> bool:
@@ -77,8 +81,8 @@ def is_float(model: Model) -> bool:
     return not quantized and any(tensor.dtype is DType.FLOAT32 for tensor in values)
 
 
-def as_int8(model: Model) -> Model:
-    """The model as quantization to int8 would leave it, with ranges that are made up: no value of it means anything.
+def as_flavour(model: Model, flavour: str) -> Model:
+    """The model as quantization would leave it, with ranges that are made up: no value of it means anything.
 
     Operators without an integer kernel stay in float. Raises what `plan` does.
     """
@@ -87,7 +91,7 @@ def as_int8(model: Model) -> Model:
     names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
     floats = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
     made_up = Statistics({name: Observer(Extremes(-1.0, 1.0, samples=1)) for name in floats}, 1)
-    recipe = load_recipe("int8")
+    recipe = load_recipe(flavour)
     scheme = replace(recipe.scheme, granularity="per_tensor")  # quicker, and no rule asks for it
     recipe = replace(recipe, scheme=scheme, float_fallback=True, algorithms=())
     return quantize(prepared, plan(prepared, recipe, made_up))

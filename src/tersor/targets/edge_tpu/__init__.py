@@ -20,6 +20,8 @@ from tersor.targets.edge_tpu.refusals import refusal
 
 NAME = "edge_tpu"
 DEVICE = "Edge TPU"
+FLAVOUR = "int8"
+OPTIONS = frozenset({"multiple_subgraphs"})
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""
 
@@ -51,8 +53,8 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
         else _left(graph, place, found[place], blockers[place])
         for place in range(len(graph.ops))
     )
-    estimate = memory.forecast([graph.ops[place] for place in sorted(mapped)], graph) if mapped else None
-    return Placement(NAME, DEVICE, operators, parts=len(taken), memory=estimate, notes=_notes(model))
+    estimate = memory.forecast([graph.ops[place] for place in sorted(mapped)], graph)
+    return Placement(NAME, DEVICE, operators, parts=len(taken), resources=estimate, notes=_notes(model))
 
 
 def _placed(

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tersor.ir.graph import Graph, Op
-from tersor.ir.placement import Memory
+from tersor.ir.placement import Resource
+
+PARAMETERS, CACHED, STREAMED = "parameters", "parameters kept on the chip", "parameters sent in every run"
+"""What the compiler's log says of memory."""
 
 CACHE = int(7.73 * 1024 * 1024)
 """Bytes on the chip for parameters and for activations: what the compiler says is left beside a tiny network."""
@@ -39,31 +42,27 @@ def parameter_bytes(op: Op, graph: Graph) -> int:
     return sum(tensor.byte_size for tensor in constants if tensor.dtype.bits == 8)
 
 
-def forecast(ops: Iterable[Op], graph: Graph) -> Memory:
+def forecast(ops: Iterable[Op], graph: Graph) -> tuple[Resource, ...]:
     """An estimate for the operators of a graph that the device runs."""
     mapped = tuple(ops)
     parameters = sum(parameter_bytes(op, graph) for op in mapped)
     room = max(0, CACHE - _widest(mapped, graph))
     cached = min(parameters, room)
-    return Memory(parameters, cached, parameters - cached, is_estimate=True)
+    return resources(cached, parameters - cached, is_estimate=True)
+
+
+def resources(cached: int, streamed: int, *, is_estimate: bool) -> tuple[Resource, ...]:
+    """Bytes of parameters; none for a network without any."""
+    if not cached + streamed:
+        return ()
+    amounts = {PARAMETERS: cached + streamed, CACHED: cached, STREAMED: streamed}
+    return tuple(Resource(name, amount, "bytes", is_estimate) for name, amount in amounts.items())
 
 
 def _widest(ops: Iterable[Op], graph: Graph) -> int:
     """The most bytes that one operator reads and writes: they lie where parameters could."""
-    return (
-        max(
-            (
-                sum(
-                    graph.tensors[n].byte_size
-                    for n in {*op.present_inputs, *op.outputs}
-                    if not graph.tensors[n].is_constant
-                )
-            )
-            for op in ops
-        )
-        if ops
-        else 0
-    )
+    touched = ([graph.tensors[name] for name in {*op.present_inputs, *op.outputs}] for op in ops)
+    return max((sum(item.byte_size for item in tensors if not item.is_constant) for tensors in touched), default=0)
 
 
 def _spread(channels: int) -> int:
