@@ -63,6 +63,8 @@ def command(
             console.print_json({"target": target, "file": None, "command": error.command, "forecast": found})
         else:
             console.out.print(f"forecast: {placement.headline(forecast)}", markup=False)
+            if forecast.left and forecast.refusal is None:
+                console.out.print(placement.left_table(forecast))
             console.say(placement.notes(forecast))
         raise
     if as_json:
