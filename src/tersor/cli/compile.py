@@ -35,7 +35,9 @@ def command(
     ] = None,
     time_limit: Annotated[
         str | None,
-        typer.Option(metavar="10min", help="Stop the compiler after this (s, min, h).", show_default=False),
+        typer.Option(
+            metavar="10min", help="Stop the compiler after this (s, min, h). Default: 10min.", show_default=False
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
