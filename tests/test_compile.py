@@ -10,20 +10,25 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import flatbuffers
 import pytest
 
 from conftest import Answer, Cli
 from small_nets import DEMO, classifier, shared_file, through_file
-from tersor.errors import CompilerFailure, CompilerMissing, RecipeError
+from tersor import registry
+from tersor.errors import CompilerFailure, CompilerMissing, RecipeError, UnsupportedError
 from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op
+from tersor.ir.placement import Placement
 from tersor.stages.compilation import was_mapped
 from tersor.stages.compile_for import compile_for, load_finished
 from tersor.stages.place import as_flavour, place
+from tersor.targets import edge_tpu
+from tersor.targets._compiler import Compiled
 from tersor.targets.edge_tpu import statuses
 from tersor.targets.edge_tpu.compiler import reason, statuses_in
 
@@ -547,3 +552,44 @@ def test_real_compiled_files_and_logs(name: str, cli: Cli, place: Path) -> None:
     said = cli("compile", model, "--compiler", "./real", "-o", "out")
     assert "as forecast" in said.out
     assert ("forecasts are of compiler 16; this one is 2.0.291256449" in said.err) == (name == "ASR_Model")
+
+
+def test_any_target_can_have_a_compiler(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with other options, another suffix, another custom operator, and a log of its own."""
+    model = tflite.read(net / "net.tflite")
+    asked: dict[str, object] = {}
+
+    def compile_it(
+        source: Path, folder: Path, *, program: str | None, time_limit: float | None, system: str = "plain"
+    ) -> Compiled:
+        asked.update(program=program, time_limit=time_limit, system=system, name=source.name)
+        made = as_compiled(tflite.read(source), [1, 2, 3, 4, 5])
+        ops = tuple(replace(op, custom_code="ethos-u") if op.custom_code == CODE else op for op in made.graph.ops)
+        tflite.write(Model((replace(made.graph, ops=ops),)), folder / "made.tflite")
+        return Compiled(folder / "made.tflite", "all is well\n", ("vela", source.name))
+
+    def forecast(given: Model) -> Placement:
+        return replace(edge_tpu.place(given), target="ethos_u", device="Ethos-U")
+
+    target = SimpleNamespace(
+        NAME="ethos_u", FLAVOUR="int8", OPTIONS=frozenset(), SUFFIX="_vela", place=forecast, compile=compile_it
+    )
+    monkeypatch.setattr("tersor.registry.plugin", lambda *_: target)
+    done = compile_for(model, "ethos_u", time_limit=7, system="embedded")
+    assert asked == {"program": None, "time_limit": 7, "system": "embedded", "name": "net.tflite"}
+    assert done.path.name == "net_vela.tflite"
+    assert done.log.read_text("utf-8") == "all is well\n"
+    assert done.mapped == (False, True, True, True, True, True, False)
+    assert (done.pieces, done.wrong, done.differences) == (1, (), ())
+    with pytest.raises(RecipeError, match="compiling for ethos_u has no option speed; its options: system"):
+        compile_for(model, "ethos_u", speed=1)
+    with pytest.raises(UnsupportedError, match="already compiled for an Ethos-U"):
+        compile_for(tflite.read(done.path), "ethos_u")
+
+
+def test_target_without_a_compiler(cli: Cli, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = registry.plugin
+    plain = SimpleNamespace(NAME="plain")
+    monkeypatch.setattr("tersor.registry.plugin", lambda rib, name: plain if name == "plain" else plugin(rib, name))
+    said = refusal(cli("compile", "net.tflite", "--target", "plain"), RecipeError.exit_code)
+    assert "nothing is compiled for target plain; targets with a compiler: edge_tpu" in said
