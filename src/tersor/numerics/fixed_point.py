@@ -154,8 +154,13 @@ def reciprocal(values: Array, integer_bits: int) -> tuple[Array, Array]:
 
     Source: `GetReciprocal` (`common.h`).
     """
-    zeros = 32 - np.frexp(values.astype(np.float64))[1].astype(np.int64)
+    zeros = _leading_zeros(values)
     return one_over_one_plus(((values << zeros) & 0xFFFFFFFF) - _ONE), integer_bits - zeros
+
+
+def sign_bits(values: Array) -> Array:
+    """How far 32-bit integers can be shifted to the left (`CountLeadingSignBits`, `common.h`)."""
+    return _leading_zeros(np.where(values < 0, ~values, values)) - 1
 
 
 def one_over_one_plus(values: Array) -> Array:
@@ -176,6 +181,74 @@ def _inverse_of_half(values: Array) -> Array:
         rest = (1 << 29) - doubling_high_product(half, x)
         x = x + _saturate(doubling_high_product(x, rest) << 2)
     return x
+
+
+def inverse_square_root(values: Array) -> Multiplier:
+    """1/sqrt(x) of integers, as multipliers; 0 counts as 1 (`GetInvSqrtQuantizedMultiplierExp`, `common.h`).
+
+    Five steps of Newton's method from 1, on numbers of 3 integer bits that a power of 4 brings to [1/2, 2).
+    """
+    x = np.maximum(values.astype(np.int64), 2)
+    fours = (x >= 1 << 29).astype(np.int64) + (x >= 1 << 31)
+    x = x >> 2 * fours
+    pairs = (_leading_zeros(x) - 1) // 2 - 1
+    right = 11 + fours - pairs
+    x = (x << 2 * pairs) >> 1
+    half, found = divide_by_power(x, 1), np.full_like(x, 1 << 28)
+    for _ in range(5):
+        cube = _saturate(doubling_high_product(doubling_high_product(found, found), found) << 6)
+        step = doubling_high_product(np.full_like(x, 3 << 27), found) - doubling_high_product(half, cube)
+        found = _saturate(step << 3)
+    found = doubling_high_product(found, _SQRT_HALF)
+    found = wrap(found << np.maximum(-right, 0))
+    small = values <= 1
+    return Multiplier(np.where(small, _LARGEST, found), np.where(small, 0, -np.maximum(right, 0)))
+
+
+_SQRT_HALF = 1518500250
+"""sqrt(1/2) times 2**31."""
+
+_FOURTH_ROOT_HALF = 1805811301
+"""(1/2)**(1/4) times 2**31."""
+
+_LOG_2 = 1488522236
+"""log(2) times 2**31."""
+
+
+def logarithm(values: Array, integer_bits: int, result_bits: int) -> Array:
+    """The natural logarithm of fixed-point numbers from 1 on (`log_x_for_x_greater_than_or_equal_to_1`, `common.h`).
+
+    x is a power of 2 times what is near sqrt(1/2)..1, whose logarithm is a quotient of polynomials.
+
+    Args:
+        values: numbers with `integer_bits` integer bits.
+        integer_bits: of the argument.
+        result_bits: integer bits of the result.
+    """
+    unit = 31 - (result_bits + 1)
+    quarter = divide_by_power(np.int64(1 << 29), result_bits + 1)
+    zeros = _leading_zeros(values)
+    first = _saturate(doubling_high_product(_saturate(values << (zeros - 1)), _SQRT_HALF) << 1)
+    power = _saturate(_saturate((integer_bits - zeros) << unit) + quarter)
+    zeros = _leading_zeros(doubling_high_product(values, _SQRT_HALF)) - 1
+    second = _saturate(values << zeros)
+    power = np.maximum(power, _saturate(_saturate((integer_bits - zeros) << unit) - quarter))
+    near = np.minimum(first, second)
+    total = near + _FOURTH_ROOT_HALF
+    middle, apart = (total + np.where(total >= 0, 1, -1)) // 2, 2 * (near - _FOURTH_ROOT_HALF)
+    square = doubling_high_product(apart, apart)
+    over = doubling_high_product(apart, near) + doubling_high_product(doubling_high_product(apart, square), 117049297)
+    under = doubling_high_product(middle, 1057819769 + apart + doubling_high_product(square, 127690142))
+    inverse = one_over_one_plus(under + doubling_high_product(apart, 638450708))
+    found = doubling_high_product(power, _LOG_2)
+    found = found + doubling_high_product(divide_by_power(over, result_bits + 1), inverse)
+    return _saturate(found << 1)
+
+
+def _leading_zeros(values: Array) -> Array:
+    """Of 32 bits."""
+    found: Array = 32 - np.frexp(values.astype(np.float64))[1].astype(np.int64)
+    return found
 
 
 def _saturate(values: Array) -> Array:

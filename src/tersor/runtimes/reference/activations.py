@@ -23,13 +23,14 @@ from tersor.numerics.fixed_point import (
     rescale_twice,
     round_away,
 )
-from tersor.runtimes.reference.call import RELU, RELU6, RELU_N1_TO_1, Call, activation_range, stored
+from tersor.runtimes.reference import lookup
+from tersor.runtimes.reference.call import RELU, RELU6, RELU_0_TO_1, RELU_N1_TO_1, Call, activation_range, stored
 
-_RELUS = {"RELU": RELU, "RELU6": RELU6, "RELU_N1_TO_1": RELU_N1_TO_1}
+_RELUS = {"RELU": RELU, "RELU6": RELU6, "RELU_N1_TO_1": RELU_N1_TO_1, "RELU_0_TO_1": RELU_0_TO_1}
 
 
 def rectify(call: Call) -> list[Array]:
-    """RELU, RELU6, RELU_N1_TO_1: rescaled and clipped; micro clips RELU6 in the input's own scale and copies it."""
+    """RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1: rescaled and clipped; micro clips RELU6 in the input's own scale and copies it."""
     if call.kernels == "micro" and call.op.kind == "RELU6":
         quant = call.quant(0)
         six = quant.zero_point + int(round_away(np.float32(6) / call.scale(0)))
@@ -90,7 +91,9 @@ def hard_swish(call: Call) -> list[Array]:
 
 
 def logistic(call: Call) -> list[Array]:
-    """LOGISTIC of 8 bits."""
+    """LOGISTIC."""
+    if call.tensor(0).dtype is DType.INT16:
+        return [lookup.logistic(call)]
     if call.kernels != "micro" or call.tensor(0).dtype is not DType.INT8:
         return [by_table(call, lambda x: np.float32(1) / (np.float32(1) + float_exp(-x)))]
     values, radius = _argument(call)
@@ -101,7 +104,9 @@ def logistic(call: Call) -> list[Array]:
 
 
 def tanh(call: Call) -> list[Array]:
-    """TANH of 8 bits."""
+    """TANH."""
+    if call.tensor(0).dtype is DType.INT16:
+        return [lookup.tanh(call)]
     if call.kernels != "micro" or call.tensor(0).dtype is not DType.INT8:
         return [by_table(call, lambda x: np.tanh(x.astype(np.float64)).astype(np.float32))]
     values, radius = _argument(call)

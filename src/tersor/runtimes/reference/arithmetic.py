@@ -1,4 +1,4 @@
-"""Two operands: ADD, SUB, MUL, MAXIMUM, MINIMUM.
+"""Two operands: ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE, MAXIMUM, MINIMUM.
 
 ADD and SUB shift both operands to the left, scale them to twice the larger input scale, add, and scale the sum: three
 roundings (`reference/integer_ops/add.h`; builtin and micro agree). XNNPACK has one rounding, halves up
@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import quantize_multiplier, rescale_twice
+from tersor.numerics.fixed_point import (
+    divide_by_power,
+    doubling_high_product,
+    quantize_multiplier,
+    reciprocal,
+    rescale_twice,
+    sign_bits,
+)
 from tersor.runtimes.reference.call import Call, activation_range, stored
 from tersor.runtimes.reference.products import to_nearest
 
@@ -44,6 +52,32 @@ def multiply(call: Call) -> list[Array]:
     if call.kernels == "builtin" and dtype.bits == 8 and np.abs(found).max(initial=0) > _SHORT:
         raise call.refusal("a product leaves 16 bits, where only a part of the builtin kernel saturates")
     return [stored(found + zero, dtype, limits)]
+
+
+def divide(call: Call) -> list[Array]:
+    """DIV by a reciprocal of 31 bits (`DivElementwise`, `reference/div.h`). Raises RuntimeFailure for a divisor of 0."""
+    limits, zero, dtype = activation_range(call), call.result_quant().zero_point, call.results[0].dtype
+    over, under = np.broadcast_arrays(call.centered(0), call.centered(1))
+    if (under == 0).any():
+        raise RuntimeFailure(f"DIV {call.op.name!r} divides by 0, for which kernels are not defined")
+    over, under = np.where(under < 0, -over, over), np.abs(under)
+    inverse, halvings = reciprocal(under, 31)
+    headroom = sign_bits(over)
+    quotients = doubling_high_product(over << headroom, inverse)
+    by = quantize_multiplier(np.float64(call.scale(0)) / (np.float64(call.scale(1)) * np.float64(call.result_scale())))
+    found = divide_by_power(doubling_high_product(quotients, by.value), headroom + halvings - by.shift)
+    return [stored(found + zero, dtype, limits)]
+
+
+def squared_difference(call: Call) -> list[Array]:
+    """SQUARED_DIFFERENCE of 8 bits (`squared_difference.cc`)."""
+    one, other, out = call.scale(0), call.scale(1), call.result_scale()
+    twice = 2 * np.float64(max(one, other))
+    first = rescale_twice(call.centered(0) << 7, quantize_multiplier(np.float64(one) / twice))
+    second = rescale_twice(call.centered(1) << 7, quantize_multiplier(np.float64(other) / twice))
+    by = quantize_multiplier(twice * twice / np.float64(np.float32(1 << 14) * out))
+    found = rescale_twice((first - second) ** 2, by) + call.result_quant().zero_point
+    return [stored(found, call.results[0].dtype)]
 
 
 def maximum(call: Call) -> list[Array]:

@@ -15,7 +15,10 @@ from tersor.numerics.fixed_point import round_away
 RELU, RELU_N1_TO_1, RELU6 = 1, 2, 3
 """Codes of fused activations (`schema.fbs`, `enum ActivationFunctionType`)."""
 
-_BOUNDS = {RELU: (0.0, None), RELU_N1_TO_1: (-1.0, 1.0), RELU6: (0.0, 6.0)}
+RELU_0_TO_1 = -1
+"""An operator only, no fused activation."""
+
+_BOUNDS = {RELU: (0.0, None), RELU_N1_TO_1: (-1.0, 1.0), RELU6: (0.0, 6.0), RELU_0_TO_1: (0.0, 1.0)}
 
 
 @dataclass(frozen=True)

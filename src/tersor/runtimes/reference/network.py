@@ -57,8 +57,4 @@ class Reference:
     def _value(tensor: Tensor, values: dict[str, Array]) -> Array:
         if tensor.data is None:
             return values[tensor.name]
-        if tensor.sparsity is not None or tensor.data.shape != tensor.shape:
-            raise UnsupportedError(
-                f"the integer reference does not read {tensor.name!r}: its values are packed or sparse"
-            )
-        return tensor.data
+        return self._constants[tensor.name]

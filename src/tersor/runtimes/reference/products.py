@@ -103,15 +103,16 @@ def transpose_conv(call: Call) -> list[Array]:
     return [_finished(call, _with_bias(call, sums, 3), lanes=8, data=2)]
 
 
-def product(left: Array, right: Array, dtype: DType) -> Array:
-    """An exact product of integer matrices, int64.
+def product(left: Array, right: Array, dtype: DType, other: DType = DType.INT8) -> Array:
+    """An exact product of integer matrices, or of stacks of these, int64.
 
     Args:
         left: activations less their zero point.
-        right: weights of 8 bits.
+        right: weights, or activations less their zero point.
         dtype: of the activations.
+        other: of `right`.
     """
-    limit = left.shape[1] * (1 << (dtype.bits or 8)) * 256
+    limit = left.shape[-1] << ((dtype.bits or 8) + (other.bits or 8))
     assert limit < _EXACT64
     real = np.float32 if limit < _EXACT32 else np.float64
     found: Array = (left.astype(real) @ right.astype(real)).astype(np.int64)
