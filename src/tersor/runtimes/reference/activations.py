@@ -36,7 +36,7 @@ def rectify(call: Call) -> list[Array]:
         six = quant.zero_point + int(round_away(np.float32(6) / call.scale(0)))
         return [stored(call.value(0), call.results[0].dtype, (quant.zero_point, six))]
     limits = activation_range(call, _RELUS[call.op.kind])
-    by = quantize_multiplier(_ratio(call))
+    by = quantize_multiplier(scale_ratio(call))
     found = rescale_twice(call.centered(0), by) + call.result_quant().zero_point
     return [stored(found, call.results[0].dtype, limits)]
 
@@ -52,8 +52,8 @@ def leaky_rectify(call: Call) -> list[Array]:
         same_steps, damped_steps = int(np.rint(256 * ratio)), int(np.rint(256 * (ratio * alpha)))
         found = ((values * np.where(values >= 0, same_steps, damped_steps) + 128) >> 8) + call.result_quant().zero_point
         return [stored(found, call.results[0].dtype)]
-    same = quantize_multiplier(_ratio(call))
-    factor = _ratio(call) * alpha if call.kernels == "micro" else call.scale(0) * alpha / call.result_scale()
+    same = quantize_multiplier(scale_ratio(call))
+    factor = scale_ratio(call) * alpha if call.kernels == "micro" else call.scale(0) * alpha / call.result_scale()
     damped = np.sign(factor).astype(np.int64) * rescale_twice(values, quantize_multiplier(abs(factor)))
     found = np.where(values >= 0, rescale_twice(values, same), damped)
     return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
@@ -63,7 +63,7 @@ def parametric_rectify(call: Call) -> list[Array]:
     """PRELU: values below 0 times slopes of their own (`reference/prelu.h`)."""
     values, scaled = call.centered(0), call.scale(0) * call.scale(1) / call.result_scale()
     damped = rescale_twice(values * call.centered(1), quantize_multiplier(scaled))
-    found = np.where(values >= 0, rescale_twice(values, quantize_multiplier(_ratio(call))), damped)
+    found = np.where(values >= 0, rescale_twice(values, quantize_multiplier(scale_ratio(call))), damped)
     return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
 
 
@@ -133,7 +133,7 @@ def by_table(call: Call, function: Callable[[Array], Array]) -> Array:
     return table[call.value(0).astype(np.int64) - low]
 
 
-def _ratio(call: Call) -> np.floating[Any]:
+def scale_ratio(call: Call) -> np.floating[Any]:
     """The input's scale over the result's: in float32, but in micro in float64, as its 16-bit values show."""
     if call.kernels == "micro":
         return np.float64(call.scale(0)) / np.float64(call.result_scale())

@@ -55,7 +55,10 @@ def multiply(call: Call) -> list[Array]:
 
 
 def divide(call: Call) -> list[Array]:
-    """DIV by a reciprocal of 31 bits (`DivElementwise`, `reference/div.h`). Raises RuntimeFailure for a divisor of 0."""
+    """DIV by a reciprocal of 31 bits (`DivElementwise`, `reference/div.h`). Raises RuntimeFailure for a divisor of 0.
+
+    Quotients of less than a quarter of the result's scale come out wrong, as they do there (see `_shifted`).
+    """
     limits, zero, dtype = activation_range(call), call.result_quant().zero_point, call.results[0].dtype
     over, under = np.broadcast_arrays(call.centered(0), call.centered(1))
     if (under == 0).any():
@@ -64,9 +67,16 @@ def divide(call: Call) -> list[Array]:
     inverse, halvings = reciprocal(under, 31)
     headroom = sign_bits(over)
     quotients = doubling_high_product(over << headroom, inverse)
-    by = quantize_multiplier(np.float64(call.scale(0)) / (np.float64(call.scale(1)) * np.float64(call.result_scale())))
-    found = divide_by_power(doubling_high_product(quotients, by.value), headroom + halvings - by.shift)
+    by = quantize_multiplier(call.scale(0) / (call.scale(1) * call.result_scale()))
+    found = _shifted(doubling_high_product(quotients, by.value), headroom + halvings - by.shift)
     return [stored(found + zero, dtype, limits)]
+
+
+def _shifted(values: Array, exponent: Array) -> Array:
+    """`divide_by_power`; from 32 bits on, where C leaves it open, as processors do that look at 5 bits of a shift."""
+    beyond = exponent > 31
+    kept = divide_by_power(values, np.where(beyond, 0, exponent))
+    return np.where(beyond, (values >> (exponent & 31)) + (values >= 0), kept)
 
 
 def squared_difference(call: Call) -> list[Array]:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
 from tersor.numerics.fixed_point import quantize_multiplier, rescale_twice
 from tersor.runtimes.reference.call import Call
@@ -26,11 +27,13 @@ _COMPARE = MappingProxyType(
 
 
 def compare(call: Call) -> list[Array]:
-    """EQUAL, NOT_EQUAL, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, of real values rounded to multiples of 1/256.
+    """EQUAL, NOT_EQUAL, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL.
 
-    Source: `ComparisonWithScaling` (`reference/comparisons.h`).
+    Of 8 bits, real values rounded to multiples of 1/256 are compared (`ComparisonWithScaling`,
+    `reference/comparisons.h`); of 16 bits, the integers, but builtin's EQUAL and NOT_EQUAL do so there, too.
     """
-    found: Array = _COMPARE[call.op.kind](_on_grid(call, 0), _on_grid(call, 1))
+    take = call.value if _compares_integers(call) else lambda index: _on_grid(call, index)
+    found: Array = _COMPARE[call.op.kind](take(0), take(1))
     return [found]
 
 
@@ -47,6 +50,12 @@ def largest(call: Call) -> list[Array]:
     values = call.value(0)
     order = np.argsort(-values.astype(np.int64), axis=-1, kind="stable")[..., : int(call.value(1))]
     return [np.take_along_axis(values, order, axis=-1), order.astype(call.results[1].dtype.numpy)]
+
+
+def _compares_integers(call: Call) -> bool:
+    if call.tensor(0).dtype is not DType.INT16:
+        return call.tensor(0).quant is None
+    return call.kernels == "micro" or call.op.kind not in ("EQUAL", "NOT_EQUAL")
 
 
 def _on_grid(call: Call, index: int) -> Array:

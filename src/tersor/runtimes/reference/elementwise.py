@@ -15,7 +15,7 @@ from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
 from tersor.numerics.fixed_point import Multiplier, inverse_square_root, quantize_multiplier, rescale_twice
-from tersor.runtimes.reference.activations import by_table, float_exp
+from tersor.runtimes.reference.activations import by_table, float_exp, scale_ratio
 from tersor.runtimes.reference.call import Call, stored
 from tersor.runtimes.reference.lookup import through_table
 
@@ -25,9 +25,9 @@ _ROOT_BITS = 20
 
 def absolute(call: Call) -> list[Array]:
     """ABS."""
-    values, scales = np.abs(call.centered(0)), (call.scale(0), call.result_scale())
-    if scales[0] != scales[1]:
-        values = rescale_twice(values, quantize_multiplier(scales[0] / scales[1]))
+    values = np.abs(call.centered(0))
+    if call.scale(0) != call.result_scale():
+        values = rescale_twice(values, quantize_multiplier(scale_ratio(call)))
     return [stored(values + call.result_quant().zero_point, call.results[0].dtype)]
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tersor.errors import RecipeError, UnsupportedError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model, Tensor
+from tersor.numerics.packing import values_of
+from tersor.numerics.sparse import densify
 from tersor.runtimes.reference.call import Call
 from tersor.runtimes.reference.table import KERNELS, TABLE
 from tersor.runtimes.reference.xnnpack import takes
@@ -17,7 +21,7 @@ class Reference:
     """A network and whose rounding it is computed with.
 
     Args:
-        model: its main graph is computed; constants must be plain (not packed, not sparse).
+        model: its main graph is computed; state starts at its zero point in every run.
         kernels: "builtin", "micro" or "xnnpack".
 
     Raises UnsupportedError, which names the operator, for one that is not there; RecipeError for unknown kernels.
@@ -27,6 +31,7 @@ class Reference:
         if kernels not in KERNELS:
             raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join(KERNELS)}")
         self._graph, self._kernels = model.graph, kernels
+        self._constants = {name: _plain(item) for name, item in model.graph.tensors.items() if item.is_constant}
         missing = sorted({op.label for op in model.graph.ops if op.kind not in TABLE})
         if missing:
             raise UnsupportedError(f"the integer reference has no {', '.join(missing)}")
@@ -53,8 +58,14 @@ class Reference:
             values.update(zip(op.outputs, TABLE[op.kind](call), strict=True))
         return values
 
-    @staticmethod
-    def _value(tensor: Tensor, values: dict[str, Array]) -> Array:
-        if tensor.data is None:
-            return values[tensor.name]
-        return self._constants[tensor.name]
+    def _value(self, tensor: Tensor, values: dict[str, Array]) -> Array:
+        if tensor.is_constant:
+            return self._constants[tensor.name]
+        if tensor.is_variable:
+            return np.full(tensor.shape, tensor.quant.zero_point if tensor.quant else 0, tensor.dtype.numpy)
+        return values[tensor.name]
+
+
+def _plain(tensor: Tensor) -> Array:
+    """A constant's values, unpacked and made dense."""
+    return values_of(densify(tensor))

@@ -3,7 +3,8 @@
 Sums of products are computed by BLAS on floating-point numbers that hold all of them exactly. Rounding differs:
 
 * builtin: CONV_2D and FULLY_CONNECTED are ruy's, which rounds halves up (`rescale_up`); DEPTHWISE_CONV_2D does so for
-  channels in groups of 8 and rounds those that are left as the reference does (`optimized_ops.h`, `Quantize`).
+  channels in groups of 8 and rounds those that are left as the reference does (`optimized_ops.h`, `Quantize`); CONV_2D
+  with groups is the reference's.
 * micro: all of them round as the reference does (`reference/integer_ops`, `rescale_twice`).
 * xnnpack: the sum as float32 times a float32 scale, to nearest even (`qs8-*-fp32-*`).
 
@@ -47,7 +48,7 @@ def conv_2d(call: Call) -> list[Array]:
     ]
     joined = np.concatenate(sums, axis=1) if groups > 1 else sums[0]
     joined = joined.reshape(windows.shape[0], rows, columns, outputs)
-    return [_finished(call, _with_bias(call, joined), lanes=None)]
+    return [_finished(call, _with_bias(call, joined), lanes=None if groups == 1 else outputs + 1)]
 
 
 def depthwise_conv_2d(call: Call) -> list[Array]:

@@ -104,7 +104,7 @@ def _log_softmax_fixed(call: Call) -> Array:
     below = values - values.max(-1, keepdims=True)
     near = below >= -radius
     exponents = rescale_twice(np.where(near, below, 0), by)
-    total = np.sum(np.where(near, divide_by_power(exp_on_negative(exponents), 7), 0), axis=-1, keepdims=True)
+    total = np.sum(np.where(near, divide_by_power(exp_on_negative(exponents), _SUM_BITS), 0), axis=-1, keepdims=True)
     logs = logarithm(total, _SUM_BITS, _EXP_BITS)
     lowest = np.maximum(-radius - 1, rescale_twice(logs - (1 << 31), back))
     exponents = rescale_twice(below, by)
