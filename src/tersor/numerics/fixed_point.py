@@ -110,23 +110,27 @@ def rescale_wide(values: Array, by: Multiplier) -> Array:
     return found
 
 
-def exp_on_negative(values: Array, integer_bits: int = 5) -> Array:
-    """Exp of numbers <= 0, as numbers of 31 fractional bits.
+def exp_on_negative(values: Array, integer_bits: int = 5, bits: int = 32) -> Array:
+    """Exp of numbers <= 0, without integer bits.
 
     A polynomial on (-1/4, 0] around -1/8, times a constant for each further bit (`exp_on_negative_values`, gemmlowp
     `fixedpoint.h`).
 
     Args:
-        values: numbers with `integer_bits` integer bits, the other ones of 31 fractional.
-        integer_bits: at most 5.
+        values: numbers with `integer_bits` integer bits, the other ones of `bits` - 1 fractional.
+        integer_bits: at most 5, of 16 bits at most 7.
+        bits: 32 or 16, of arguments and result.
     """
-    quarter = 1 << (29 - integer_bits)
+    quarter = 1 << (bits - 3 - integer_bits)
     low = (values & (quarter - 1)) - quarter
-    result = _exp_near_zero(low << integer_bits)
+    result = _exp_near_zero(low << integer_bits, bits)
     remainder = low - values
     for bit, factor in enumerate(_EXP_OF_BITS[: integer_bits + 2]):
-        result = np.where(remainder & (quarter << bit), doubling_high_product(result, factor), result)
-    return np.where(values == 0, _LARGEST, result)
+        smaller = _product(result, _constant(factor, bits), bits)
+        result = np.where(remainder & (quarter << bit), smaller, result)
+    if integer_bits > 5:
+        result = np.where(values < -(1 << (bits + 4 - integer_bits)), 0, result)
+    return np.where(values == 0, (1 << (bits - 1)) - 1, result)
 
 
 _EXP_OF_BITS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
@@ -139,14 +143,24 @@ _THIRD = 715827883
 """1/3 times 2**31."""
 
 
-def _exp_near_zero(values: Array) -> Array:
-    """Exp on [-1/4, 0), all with 31 fractional bits: four terms of the series around -1/8."""
-    x = values + (1 << 28)
-    square = doubling_high_product(x, x)
-    cube = doubling_high_product(square, x)
-    fourth = doubling_high_product(square, square)
-    tail = divide_by_power(doubling_high_product(divide_by_power(fourth, 2) + cube, _THIRD) + square, 1)
-    return _EXP_OF_EIGHTH + doubling_high_product(np.full_like(x, _EXP_OF_EIGHTH), x + tail)
+def _product(values: Array, factor: Array | np.int64, bits: int) -> Array:
+    """`doubling_high_product` of integers of `bits`."""
+    found: Array = np.minimum((values * factor + (1 << (bits - 2))) >> (bits - 1), (1 << (bits - 1)) - 1)
+    return found
+
+
+def _constant(value: int, bits: int) -> np.int64:
+    return np.int64(divide_by_power(np.asarray(value, np.int64), 32 - bits))
+
+
+def _exp_near_zero(values: Array, bits: int) -> Array:
+    """Exp on [-1/4, 0), all without integer bits: four terms of the series around -1/8."""
+    x = values + (1 << (bits - 4))
+    square = _product(x, x, bits)
+    cube, fourth = _product(square, x, bits), _product(square, square, bits)
+    higher = _product(divide_by_power(fourth, 2) + cube, _constant(_THIRD, bits), bits)
+    start = _constant(_EXP_OF_EIGHTH, bits)
+    return _saturate(start + _product(x + divide_by_power(higher + square, 1), start, bits), bits)
 
 
 def reciprocal(values: Array, integer_bits: int) -> tuple[Array, Array]:
@@ -163,24 +177,37 @@ def sign_bits(values: Array) -> Array:
     return _leading_zeros(np.where(values < 0, ~values, values)) - 1
 
 
-def one_over_one_plus(values: Array) -> Array:
-    """1 / (1 + x) for x in [0, 1], all with 31 fractional bits (gemmlowp `fixedpoint.h`)."""
-    return _saturate(_inverse_of_half(values) << 1)
+def one_over_one_plus(values: Array, bits: int = 32) -> Array:
+    """1 / (1 + x) for x in [0, 1], all with `bits` - 1 fractional bits (gemmlowp `fixedpoint.h`)."""
+    return _saturate(_inverse_of_half(values, bits) << 1, bits)
 
 
-def one_minus_over_one_plus(values: Array) -> Array:
-    """(1 - x) / (1 + x) for x in [0, 1], all with 31 fractional bits (gemmlowp `fixedpoint.h`)."""
-    return _saturate((_inverse_of_half(values) - (1 << 29)) << 2)
+def one_minus_over_one_plus(values: Array, bits: int = 32) -> Array:
+    """(1 - x) / (1 + x) for x in [0, 1], all with `bits` - 1 fractional bits (gemmlowp `fixedpoint.h`)."""
+    return _saturate((_inverse_of_half(values, bits) - (1 << (bits - 3))) << 2, bits)
 
 
-def _inverse_of_half(values: Array) -> Array:
-    """2 / (1 + x) with 29 fractional bits: three steps of Newton's method from 48/17 - 32/17 (1 + x) / 2."""
-    half = (values + _LARGEST + 1) // 2
-    x = 1515870810 + doubling_high_product(half, -1010580540)
+def _inverse_of_half(values: Array, bits: int) -> Array:
+    """2 / (1 + x) with 2 integer bits: three steps of Newton's method from 48/17 - 32/17 (1 + x) / 2."""
+    half = (values + (1 << (bits - 1))) // 2
+    x = _constant(1515870810, bits) + _product(half, _constant(-1010580540, bits), bits)
     for _ in range(3):
-        rest = (1 << 29) - doubling_high_product(half, x)
-        x = x + _saturate(doubling_high_product(x, rest) << 2)
+        rest = (1 << (bits - 3)) - _product(half, x, bits)
+        x = x + _saturate(_product(x, rest, bits) << 2, bits)
     return x
+
+
+def logistic_16(values: Array, integer_bits: int = 3) -> Array:
+    """1 / (1 + exp(-x)) of 16-bit numbers, without integer bits (`logistic`, gemmlowp `fixedpoint.h`)."""
+    of_magnitude = one_over_one_plus(exp_on_negative(-np.abs(values), integer_bits, 16), 16)
+    found = np.where(values > 0, of_magnitude, 0x7FFF - of_magnitude)
+    return np.where(values == 0, 1 << 14, found)
+
+
+def tanh_16(values: Array, integer_bits: int = 3) -> Array:
+    """Tanh of 16-bit numbers, without integer bits (`tanh`, gemmlowp `fixedpoint.h`): at most 6 integer bits."""
+    powers = exp_on_negative(-np.abs(values), integer_bits + 1, 16)  # the same bits read as twice the number
+    return np.sign(values) * one_minus_over_one_plus(powers, 16)
 
 
 def inverse_square_root(values: Array) -> Multiplier:
@@ -251,5 +278,5 @@ def _leading_zeros(values: Array) -> Array:
     return found
 
 
-def _saturate(values: Array) -> Array:
-    return np.clip(values, -_ONE, _LARGEST)
+def _saturate(values: Array, bits: int = 32) -> Array:
+    return np.clip(values, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)

@@ -31,6 +31,7 @@ class Call:
         tensors: its operands; None for one that is left out.
         values: their values.
         results: the tensors that it writes.
+        inner: tensors with the parameters of what is inside of it (LSTM).
     """
 
     op: Op
@@ -38,6 +39,7 @@ class Call:
     tensors: tuple[Tensor | None, ...]
     values: tuple[Array | None, ...]
     results: tuple[Tensor, ...]
+    inner: tuple[Tensor | None, ...] = ()
 
     def tensor(self, index: int) -> Tensor:
         """Operand `index`, which must be there."""
@@ -72,6 +74,13 @@ class Call:
     def result_scale(self, index: int = 0) -> np.float32:
         """The only scale of result `index`."""
         return np.float32(self.result_quant(index).scale)
+
+    def inner_quant(self, index: int) -> QuantParams:
+        """The quantization of inner value `index`, which must be there."""
+        found = self.inner[index] if index < len(self.inner) else None
+        if found is None:
+            raise self.refusal(f"inner value {index} is left out")
+        return self._quant(found)
 
     def centered(self, index: int) -> Array:
         """Operand `index` less its zero point, int64."""

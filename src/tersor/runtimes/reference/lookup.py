@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import round_away
+from tersor.numerics.fixed_point import logistic_16, round_away, tanh_16
 from tersor.runtimes.reference.call import Call
 
 _STEPS = 512
@@ -63,43 +63,51 @@ def through_table(call: Call, function: Function) -> Array:
 
 
 def logistic(call: Call) -> Array:
-    """LOGISTIC of 16 bits (`reference/integer_ops/logistic.h`)."""
-    values, table = _argument(call, shifts=(0,)), _sigmoid()
-    size = np.abs(values)
-    place = np.minimum(size >> 9, 254)
-    line = (table[place] << 9) + (size & 0x1FF) * (table[place + 1] - table[place])
-    found = np.where(size >> 9 >= 255, 0x7FFF << 10, line)
-    found = np.where(values >= 0, found + (1 << 9), (1 << 25) - found + (1 << 9) - 1)
-    return (found >> 10).astype(np.int16)
+    """LOGISTIC of 16 bits; builtin has a series for the scale 1 / 4096."""
+    power = _power_of_scale(call)
+    if power == 0 and call.kernels != "micro":
+        return logistic_16(call.value(0).astype(np.int64)).astype(np.int16)
+    return sigmoid_at(_argument(call, power if power == 0 else None)).astype(np.int16)
 
 
 def tanh(call: Call) -> Array:
-    """TANH of 16 bits, as 2 sigmoid(2 x) - 1 (`reference/integer_ops/tanh.h`)."""
-    values, table = _argument(call, shifts=(0, 1)), _sigmoid()
-    size = np.abs(values)
+    """TANH of 16 bits; builtin has a series for the scales 1 / 4096 and 1 / 2048."""
+    power = _power_of_scale(call)
+    if power in (0, 1) and call.kernels != "micro":
+        values = np.clip(call.value(0).astype(np.int64) << power, _LOW, _HIGH)
+        return tanh_16(values).astype(np.int16)
+    return tanh_at(_argument(call, power if power in (0, 1) else None)).astype(np.int16)
+
+
+def sigmoid_at(values: Array) -> Array:
+    """Sigmoid in steps of 1 / 32768 (`reference/integer_ops/logistic.h`) of numbers in steps of 1 / 12288."""
+    table, size = _sigmoid(), np.abs(values)
+    place = np.minimum(size >> 9, 254)
+    line = (table[place] << 9) + (size & 0x1FF) * (table[place + 1] - table[place])
+    found = np.where(size >> 9 >= 255, 0x7FFF << 10, line)
+    return np.where(values >= 0, found + (1 << 9), (1 << 25) - found + (1 << 9) - 1) >> 10
+
+
+def tanh_at(values: Array) -> Array:
+    """Tanh in steps of 1 / 32768 (`reference/integer_ops/tanh.h`) of numbers in steps of 1 / 12288."""
+    table, size = _sigmoid(), np.abs(values)
     place = np.minimum(size >> 8, 254)
     line = (table[place] << 8) + (size & 0xFF) * (table[place + 1] - table[place])
     found = np.where(size >> 8 >= 255, 0xFFFF << 8, line)
-    found = np.where(values >= 0, found - (1 << 23) + (1 << 7), -found + (1 << 23) + (1 << 7) - 1)
-    return (found >> 8).astype(np.int16)
+    return np.where(values >= 0, found - (1 << 23) + (1 << 7), -found + (1 << 23) + (1 << 7) - 1) >> 8
 
 
-def _argument(call: Call, shifts: tuple[int, ...]) -> Array:
-    """The operand in steps of 1 / 12288.
+def _power_of_scale(call: Call) -> int | None:
+    """n where the operand's scale is 2**(n - 12), nearly (`CheckedLog2`, `quantization_util.cc`)."""
+    power = float(np.log2(call.scale(0)))
+    return round(power) + 12 if abs(power - round(power)) < 1e-3 else None
 
-    Args:
-        call: the operator.
-        shifts: n for which a scale of 2**(n - 12) is taken exactly.
 
-    Raises UnsupportedError for builtin with such a scale, which has a fixed-point series there.
-    """
-    scale = float(call.scale(0))
-    power = np.log2(scale)
-    if round(power) + 12 in shifts and abs(power - round(power)) < 1e-3:
-        if call.kernels != "micro":
-            raise call.refusal(f"builtin's kernel for 16-bit values of scale 1/{round(1 / scale)} is not there")
-        return call.value(0).astype(np.int64) * (3 << (round(power) + 12))
-    multiplier, shift = scale * 4096.0 * 3.0, 0
+def _argument(call: Call, power: int | None) -> Array:
+    """The operand in steps of 1 / 12288."""
+    if power is not None:
+        return call.value(0).astype(np.int64) * (3 << power)
+    multiplier, shift = float(call.scale(0)) * 4096.0 * 3.0, 0
     while multiplier <= 32767 / 2 and shift <= 30:
         multiplier, shift = multiplier * 2, shift + 1
     return (call.value(0).astype(np.int64) * int(multiplier) + ((1 << shift) >> 1)) >> shift

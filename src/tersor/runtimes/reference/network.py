@@ -52,7 +52,8 @@ class Reference:
             tensors = tuple(None if name is None else self._graph.tensor(name) for name in op.inputs)
             given = tuple(None if item is None else self._value(item, values) for item in tensors)
             results = tuple(self._graph.tensor(name) for name in op.outputs)
-            call = Call(op, self._kernels, tensors, given, results)
+            inner = tuple(None if name is None else self._graph.tensor(name) for name in op.intermediates)
+            call = Call(op, self._kernels, tensors, given, results, inner)
             if self._kernels == "xnnpack" and not takes(call):
                 call = replace(call, kernels="builtin")
             values.update(zip(op.outputs, TABLE[op.kind](call), strict=True))
