@@ -72,7 +72,8 @@ def reciprocal_root(call: Call) -> list[Array]:
         largest = np.float32((1 << 15) - 1) * call.result_scale()
         with np.errstate(divide="ignore", invalid="ignore"):
             return [through_table(call, lambda x: np.where(x <= 0, largest, np.float32(1) / np.sqrt(x)))]
-    by = quantize_multiplier(1 / np.float64(np.sqrt(call.scale(0)) * call.result_scale()))
+    exact = np.float64 if call.kernels == "micro" else np.float32
+    by = quantize_multiplier(1 / np.float64(np.sqrt(exact(call.scale(0))) * exact(call.result_scale())))
     root = inverse_square_root(values)
     roots = rescale_twice(np.ones_like(values), Multiplier(root.value, root.shift + _ROOT_BITS))
     found = rescale_twice(roots, Multiplier(by.value, by.shift - _ROOT_BITS)) + call.result_quant().zero_point

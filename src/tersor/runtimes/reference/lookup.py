@@ -98,7 +98,7 @@ def tanh_at(values: Array) -> Array:
 
 
 def _power_of_scale(call: Call) -> int | None:
-    """n where the operand's scale is 2**(n - 12), nearly (`CheckedLog2`, `quantization_util.cc`)."""
+    """N where the operand's scale is 2**(n - 12), nearly (`CheckedLog2`, `quantization_util.cc`)."""
     power = float(np.log2(call.scale(0)))
     return round(power) + 12 if abs(power - round(power)) < 1e-3 else None
 
@@ -121,4 +121,49 @@ def _sigmoid() -> Array:
     return table
 
 
-_ONE_HIGHER: tuple[int, ...] = (4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40, 41, 43, 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112, 116, 135, 255)
+_ONE_HIGHER: tuple[int, ...] = (
+    4,
+    8,
+    12,
+    14,
+    15,
+    16,
+    17,
+    19,
+    20,
+    21,
+    22,
+    25,
+    27,
+    28,
+    29,
+    30,
+    31,
+    33,
+    34,
+    35,
+    37,
+    39,
+    40,
+    41,
+    43,
+    44,
+    45,
+    46,
+    49,
+    50,
+    54,
+    62,
+    63,
+    64,
+    66,
+    82,
+    86,
+    93,
+    100,
+    103,
+    112,
+    116,
+    135,
+    255,
+)

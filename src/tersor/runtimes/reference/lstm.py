@@ -135,7 +135,9 @@ class _Layer:
         if call.has(LSTM_PROJECTION_BIAS):
             bias = bias + call.value(LSTM_PROJECTION_BIAS)
         sums = np.clip(scaled - hidden.zero_point, *low_high) @ weights.T + bias
-        out = quantize_multiplier(call.scale(LSTM_PROJECTION) * np.float32(hidden.scale) / call.scale(LSTM_OUTPUT_STATE))
+        out = quantize_multiplier(
+            call.scale(LSTM_PROJECTION) * np.float32(hidden.scale) / call.scale(LSTM_OUTPUT_STATE)
+        )
         found = np.clip(rescale_twice(sums, out) + call.quant(LSTM_OUTPUT_STATE).zero_point, *low_high)
         return np.clip(found, -self.output_clip, self.output_clip) if self.output_clip > 0 else found
 

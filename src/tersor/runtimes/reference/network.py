@@ -9,10 +9,11 @@ import numpy as np
 
 from tersor.errors import RecipeError, UnsupportedError
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Array, Model, Tensor
+from tersor.ir.graph import Array, Model, Op, Tensor
 from tersor.numerics.packing import values_of
 from tersor.numerics.sparse import densify
 from tersor.runtimes.reference.call import Call
+from tersor.runtimes.reference.coverage import INT16X8, NO_KERNEL, flavour_of, missing
 from tersor.runtimes.reference.table import KERNELS, TABLE
 from tersor.runtimes.reference.xnnpack import takes
 
@@ -35,10 +36,21 @@ class Reference:
         missing = sorted({op.label for op in model.graph.ops if op.kind not in TABLE})
         if missing:
             raise UnsupportedError(f"the integer reference has no {', '.join(missing)}")
-        for op in model.graph.ops if kernels == "micro" else ():
-            dtypes = {model.graph.tensor(name).dtype for name in (*op.present_inputs, *op.outputs)}
-            if DType.UINT8 in dtypes and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
-                raise UnsupportedError(f"TensorFlow Lite Micro has no {op.label} for uint8 ({op.name!r})")
+        for op in model.graph.ops:
+            self._refuse(op)
+
+    def _refuse(self, op: Op) -> None:
+        """Raise UnsupportedError for an operator that the kernel set does not have, or answers anything for."""
+        dtypes = {self._graph.tensor(name).dtype for name in (*op.present_inputs, *op.outputs)}
+        if self._kernels == "micro" and DType.UINT8 in dtypes and op.kind not in ("QUANTIZE", "DEQUANTIZE"):
+            raise UnsupportedError(f"TensorFlow Lite Micro has no {op.label} for uint8 ({op.name!r})")
+        flavour = flavour_of(self._graph, op)
+        why = missing(op.kind, flavour, self._kernels)
+        if why == NO_KERNEL:
+            kind = "16-bit activations" if flavour == INT16X8 else "integers"
+            raise UnsupportedError(f"TensorFlow Lite Micro has no {op.label} for {kind} ({op.name!r})")
+        if why is not None:
+            raise UnsupportedError(f"what TensorFlow Lite Micro's {op.label} answers ({op.name!r}) is not told: {why}")
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for the values of the inputs, in order, of the model's own types."""

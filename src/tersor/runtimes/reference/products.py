@@ -69,6 +69,8 @@ def depthwise_conv_2d(call: Call) -> list[Array]:
 def fully_connected(call: Call) -> list[Array]:
     """FULLY_CONNECTED; weights [outputs, inputs]."""
     weights = _weights(call, 1)
+    if call.kernels == "micro" and call.tensor(1).dtype is DType.INT4 and len(call.quant(1).scales) > 1:
+        raise call.refusal("TensorFlow Lite Micro takes 4-bit weights of a dense layer with one scale only")
     rows = call.centered(0).reshape(-1, weights.shape[1])
     sums = product(rows, weights.T, call.tensor(0).dtype)
     found = _finished(call, _with_bias(call, sums), lanes=None)

@@ -14,6 +14,8 @@ def svdf(call: Call) -> list[Array]:
 
     Operands: [batch, inputs], features [filters, inputs], times [filters, steps], bias [filters / rank], memory.
     """
+    if call.kernels == "micro" and not call.has(3):
+        raise call.refusal("TensorFlow Lite Micro ends its process where there is no bias")
     features, times, state = call.value(1).astype(np.int64), call.value(2).astype(np.int64), call.tensor(4)
     filters, steps = times.shape
     sums = call.centered(0) @ features.T
