@@ -7,12 +7,16 @@ roundings (`reference/integer_ops/add.h`; builtin and micro agree). XNNPACK has 
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 
 from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
 from tersor.numerics.fixed_point import (
+    Multiplier,
     divide_by_power,
     doubling_high_product,
     quantize_multiplier,
@@ -107,10 +111,48 @@ def _sum(call: Call, sign: int) -> Array:
     left = _LEFT[dtype]
     one, other, out = (np.float64(item) for item in (call.scale(0), call.scale(1), call.result_scale()))
     twice = 2 * max(one, other)
-    first = rescale_twice(call.centered(0) << left, quantize_multiplier(one / twice))
-    second = rescale_twice(call.centered(1) << left, quantize_multiplier(other / twice))
-    total = rescale_twice(first + sign * second, quantize_multiplier(twice / ((1 << left) * out)))
+    in_vectors, by_scalar = _lanes(call) if call.kernels == "builtin" and sign > 0 else (False, False)
+    terms = []
+    for index, scale in enumerate((one, other)):
+        by, values = quantize_multiplier(scale / twice), call.centered(index)
+        term = rescale_twice(values << left, by)
+        if np.any(in_vectors):
+            term = np.where(in_vectors, _joined(values, left, by), term)
+        if np.any(by_scalar):
+            term = np.where(by_scalar, doubling_high_product(values << left, by.value) >> -by.shift, term)
+        terms.append(term)
+    total = rescale_twice(terms[0] + sign * terms[1], quantize_multiplier(twice / ((1 << left) * out)))
     return stored(total + zero, dtype, limits)
+
+
+def _joined(values: Array, left: int, by: Multiplier) -> Array:
+    """`rescale_twice` of `values << left` with one shift instead of two, and so one rounding."""
+    shift = left + by.shift
+    shifted = values << shift if shift >= 0 else values >> -shift
+    return doubling_high_product(shifted, by.value)
+
+
+def _lanes(call: Call) -> tuple[Array | bool, Array | bool]:
+    """Which values of an ADD builtin computes in vectors, and which as a vector plus one number.
+
+    16 at a time along what is contiguous in both operands, 8 where one of them is a single number there
+    (`AddElementwiseInt8`, `AddElementwiseInt16` and `AddScalarBroadcast`, `optimized/integer_ops/add.h`;
+    `ProcessBroadcastShapes`, `optimized_ops.h`).
+    """
+    shape, rank, dtype = call.results[0].shape, len(call.results[0].shape), call.results[0].dtype
+    shapes = [(1,) * (rank - call.value(index).ndim) + call.value(index).shape for index in (0, 1)]
+    places = np.arange(math.prod(shape)).reshape(shape)
+    equal = list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*map(reversed, shapes), strict=True)))
+    run = math.prod(one for one, _ in equal)
+    if dtype is DType.UINT8 or (dtype is DType.INT16 and len(equal) < rank):
+        return False, False
+    if run > 1 or len(equal) == rank:
+        return (places % run < run // 16 * 16), False
+    repeated = min(shapes, key=lambda item: item[rank - 1 - len(equal)])
+    other = shapes[0] if repeated is shapes[1] else shapes[1]
+    pairs = list(zip(reversed(repeated), reversed(other), strict=True))
+    run = math.prod(many for _, many in itertools.takewhile(lambda pair: pair[0] == 1, pairs))
+    return False, (places % run < run // 8 * 8)
 
 
 def _sum_once(call: Call, sign: int) -> Array:
