@@ -370,8 +370,9 @@ def positive(kind: str, low: float, high: float) -> Build:
         x = net.input(shape, (reach / (highest if wide else highest - lowest), 0 if wide else lowest))
         if wide:  # ABS keeps what is fed from being negative
             x = net.op("ABS", [x], shape, net.of(x))
-        function = {"LOG": np.log, "SQRT": np.sqrt, "RSQRT": lambda item: 1 / np.sqrt(item)}[kind]
-        ends = sorted(abs(float(function(reach * item))) for item in (low, high))
+        power = {"SQRT": 0.5, "RSQRT": -0.5}.get(kind)
+        sides = (reach * low, reach * high)
+        ends = sorted(abs(float(np.log(item) if power is None else item**power)) for item in sides)
         return net.op(kind, [x], shape, (ends[1] / highest * net.factor(0.3, 1.2), net.zero_point()))
 
     return build

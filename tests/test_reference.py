@@ -197,8 +197,14 @@ def integer_network(model: Model, samples: Sequence[Array], flavour: str = "int8
     """In a flavour, rounded to nearest, integers at the door."""
     interface = DType.INT16 if flavour == "int16x8" else DType.INT8
     ready, recipe = optimize(model), replace(load_recipe(flavour), interface=interface)
-    statistics = calibrate(ready, samples)
-    return quantized(ready, plan(ready, recipe, statistics))
+    graph = (found := quantized(ready, plan(ready, recipe, calibrate(ready, samples)))).graph
+    ends = [op for op in graph.ops if op.kind == "DEQUANTIZE"]
+    if not ends:
+        return found
+    # a softmax of many classes stays in float beside 16 bits: what is before it is computed
+    after = [op.name for op in graph.ops[graph.ops.index(ends[0]) :]]
+    found = replace(found, signatures=())
+    return found.with_graph(graph.edit(outputs=ends[0].present_inputs[:1], replace_ops={name: [] for name in after}))
 
 
 def assert_exact(path: Path, samples: Sequence[Array], kernels: str, engine: Engine) -> None:

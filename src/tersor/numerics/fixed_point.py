@@ -65,7 +65,7 @@ def doubling_high_product(values: Array, factor: Array | int) -> Array:
     return found
 
 
-def divide_by_power(values: Array, exponent: Array | int) -> Array:
+def divide_by_power(values: Array | np.int64, exponent: Array | int) -> Array:
     """``values / 2**exponent``, halves away from zero (`RoundingDivideByPOT`, gemmlowp `fixedpoint.h`)."""
     half = (np.left_shift(np.int64(1), exponent)) >> 1
     found: Array = (values + half - ((values < 0) & (half > 0))) >> exponent

@@ -30,7 +30,7 @@ _RELUS = {"RELU": RELU, "RELU6": RELU6, "RELU_N1_TO_1": RELU_N1_TO_1, "RELU_0_TO
 
 
 def rectify(call: Call) -> list[Array]:
-    """RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1: rescaled and clipped; micro clips RELU6 in the input's own scale and copies it."""
+    """RELU and its kin: rescaled and clipped; micro clips RELU6 in the input's own scale and copies it."""
     if call.kernels == "micro" and call.op.kind == "RELU6":
         quant = call.quant(0)
         six = quant.zero_point + int(round_away(np.float32(6) / call.scale(0)))

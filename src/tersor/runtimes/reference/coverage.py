@@ -20,53 +20,16 @@ FLAVOURS = (INT8, INT16X8, INT8_W4)
 
 NO_KERNEL = "no kernel"
 
-_NOT_IN_MICRO: Mapping[str, frozenset[str]] = MappingProxyType(
+_NOT_IN_MICRO: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        INT8: frozenset(
-            [
-                "EXP",
-                "LOG",
-                "SQRT",
-                "GELU",
-                "RELU_N1_TO_1",
-                "RELU_0_TO_1",
-                "REDUCE_PROD",
-                "TOPK_V2",
-                "SELECT",
-                "MATRIX_SET_DIAG",
-                "ONE_HOT",
-                "SPARSE_TO_DENSE",
-                "TILE",
-                "RANK",
-            ]
+        INT8: (
+            *("EXP", "LOG", "SQRT", "GELU", "RELU_N1_TO_1", "RELU_0_TO_1", "REDUCE_PROD", "TOPK_V2", "SELECT"),
+            *("MATRIX_SET_DIAG", "ONE_HOT", "SPARSE_TO_DENSE", "TILE", "RANK"),
         ),
-        INT16X8: frozenset(
-            [
-                "EXP",
-                "LOG",
-                "SQRT",
-                "GELU",
-                "DIV",
-                "REDUCE_PROD",
-                "REDUCE_MAX",
-                "REDUCE_MIN",
-                "TOPK_V2",
-                "GREATER_EQUAL",
-                "LESS",
-                "LESS_EQUAL",
-                "SELECT",
-                "MATRIX_SET_DIAG",
-                "FILL",
-                "GATHER",
-                "GATHER_ND",
-                "MIRROR_PAD",
-                "RESIZE_BILINEAR",
-                "REVERSE_SEQUENCE",
-                "SPACE_TO_BATCH_ND",
-                "BATCH_TO_SPACE_ND",
-                "TILE",
-                "RANK",
-            ]
+        INT16X8: (
+            *("EXP", "LOG", "SQRT", "GELU", "DIV", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "TOPK_V2", "SELECT"),
+            *("GREATER_EQUAL", "LESS", "LESS_EQUAL", "MATRIX_SET_DIAG", "FILL", "GATHER", "GATHER_ND", "MIRROR_PAD"),
+            *("RESIZE_BILINEAR", "REVERSE_SEQUENCE", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "TILE", "RANK"),
         ),
     }
 )

@@ -53,7 +53,8 @@ def between(values: Array, table: Array) -> Array:
     """Values of 16 bits through a table; what leaves 16 bits wraps."""
     place, offset = 256 + (values >> 7), values & 0x7F
     slope = (table[place + 1] - table[place]).astype(np.int16).astype(np.int64)
-    return (table[place] + ((slope * offset + 64) >> 7)).astype(np.int16)
+    found: Array = (table[place] + ((slope * offset + 64) >> 7)).astype(np.int16)
+    return found
 
 
 def through_table(call: Call, function: Function) -> Array:
@@ -121,49 +122,9 @@ def _sigmoid() -> Array:
     return table
 
 
+# fmt: off
 _ONE_HIGHER: tuple[int, ...] = (
-    4,
-    8,
-    12,
-    14,
-    15,
-    16,
-    17,
-    19,
-    20,
-    21,
-    22,
-    25,
-    27,
-    28,
-    29,
-    30,
-    31,
-    33,
-    34,
-    35,
-    37,
-    39,
-    40,
-    41,
-    43,
-    44,
-    45,
-    46,
-    49,
-    50,
-    54,
-    62,
-    63,
-    64,
-    66,
-    82,
-    86,
-    93,
-    100,
-    103,
-    112,
-    116,
-    135,
-    255,
+    4, 8, 12, 14, 15, 16, 17, 19, 20, 21, 22, 25, 27, 28, 29, 30, 31, 33, 34, 35, 37, 39, 40, 41, 43, 44, 45, 46,
+    49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112, 116, 135, 255,
 )
+# fmt: on

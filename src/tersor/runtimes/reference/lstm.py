@@ -120,25 +120,26 @@ class _Layer:
         return self._hidden(leaving * _tanh(cell, self.cell_power, micro)), cell
 
     def _hidden(self, products: Array) -> Array:
-        call, low_high = self.call, DType.INT8.integer_range
+        call, hidden = self.call, self.call.quant(LSTM_OUTPUT_STATE)
         if call.kernels == "micro":
-            quant = call.quant(LSTM_OUTPUT_STATE)
-            by = quantize_multiplier(2.0 ** (-2 * _UNIT) / np.float64(np.float32(quant.scale)))
-            return np.clip(rescale_twice(products, by) + quant.zero_point, *low_high)
+            by = quantize_multiplier(2.0 ** (-2 * _UNIT) / np.float64(np.float32(hidden.scale)))
+            return _byte(rescale_twice(products, by) + hidden.zero_point)
         hidden = call.inner_quant(LSTM_HIDDEN)
         by = quantize_multiplier(np.float32(2.0**-_UNIT / np.float64(np.float32(hidden.scale)) * 2.0**-_UNIT))
         scaled = rescale_twice(products, by)
-        if not call.has(LSTM_PROJECTION):
-            return np.clip(scaled + hidden.zero_point, *low_high)
+        return self._projected(scaled) if call.has(LSTM_PROJECTION) else _byte(scaled + hidden.zero_point)
+
+    def _projected(self, scaled: Array) -> Array:
+        """The kernel takes the zero point off and adds it to the bias; both are rounded as it does."""
+        call, hidden = self.call, self.call.inner_quant(LSTM_HIDDEN)
         weights = call.value(LSTM_PROJECTION).astype(np.int64)
         bias = hidden.zero_point * weights.sum(1)
         if call.has(LSTM_PROJECTION_BIAS):
             bias = bias + call.value(LSTM_PROJECTION_BIAS)
-        sums = np.clip(scaled - hidden.zero_point, *low_high) @ weights.T + bias
-        out = quantize_multiplier(
-            call.scale(LSTM_PROJECTION) * np.float32(hidden.scale) / call.scale(LSTM_OUTPUT_STATE)
-        )
-        found = np.clip(rescale_twice(sums, out) + call.quant(LSTM_OUTPUT_STATE).zero_point, *low_high)
+        sums = _byte(scaled - hidden.zero_point) @ weights.T + bias
+        scale = call.scale(LSTM_PROJECTION) * np.float32(hidden.scale)
+        by = quantize_multiplier(scale / call.scale(LSTM_OUTPUT_STATE))
+        found = _byte(rescale_twice(sums, by) + call.quant(LSTM_OUTPUT_STATE).zero_point)
         return np.clip(found, -self.output_clip, self.output_clip) if self.output_clip > 0 else found
 
 
@@ -208,6 +209,10 @@ def _quotient(values: Array, divisor: int) -> Array:
     """Towards zero, as C divides."""
     found: Array = np.sign(values) * (np.abs(values) // divisor)
     return found
+
+
+def _byte(values: Array) -> Array:
+    return stored(values, DType.INT8).astype(np.int64)
 
 
 def _short(values: Array) -> Array:

@@ -1,6 +1,7 @@
 """BATCH_MATMUL: two activations, or an activation and a constant.
 
-builtin and micro have one kernel (`reference/batch_matmul.h`), XNNPACK its own, where the second factor's zero point is 0.
+builtin and micro have one kernel (`reference/batch_matmul.h`), XNNPACK its own, where the second factor's zero point
+is 0.
 """
 
 from __future__ import annotations

@@ -125,7 +125,8 @@ def _softmax_wide(call: Call) -> Array:
     share = between(np.clip(shifted - (1 << 15) - (1 << 16), -(1 << 15), (1 << 15) - 1), inverse_table)
     right = 31 - zeros
     found = (powers * share + ((1 << right) >> 1)) >> right
-    return np.clip(found, 0, (1 << 15) - 1).astype(np.int16)
+    shares: Array = np.clip(found, 0, (1 << 15) - 1).astype(np.int16)
+    return shares
 
 
 @cache
