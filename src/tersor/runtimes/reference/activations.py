@@ -13,16 +13,8 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import (
-    Multiplier,
-    divide_by_power,
-    exp_on_negative,
-    one_minus_over_one_plus,
-    one_over_one_plus,
-    quantize_multiplier,
-    rescale_twice,
-    round_away,
-)
+from tersor.numerics.fixed_functions import exp_on_negative, one_minus_over_one_plus, one_over_one_plus
+from tersor.numerics.fixed_point import Multiplier, divide_by_power, quantize_multiplier, rescale_twice, round_away
 from tersor.runtimes.reference import lookup
 from tersor.runtimes.reference.call import RELU, RELU6, RELU_0_TO_1, RELU_N1_TO_1, Call, activation_range, stored
 

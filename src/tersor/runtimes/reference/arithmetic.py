@@ -15,14 +15,13 @@ import numpy as np
 from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.numerics.fixed_functions import reciprocal, sign_bits
 from tersor.numerics.fixed_point import (
     Multiplier,
     divide_by_power,
     doubling_high_product,
     quantize_multiplier,
-    reciprocal,
     rescale_twice,
-    sign_bits,
 )
 from tersor.runtimes.reference.call import Call, activation_range, stored
 from tersor.runtimes.reference.products import to_nearest

@@ -14,7 +14,8 @@ import numpy as np
 from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import Multiplier, inverse_square_root, quantize_multiplier, rescale_twice
+from tersor.numerics.fixed_functions import inverse_square_root
+from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_twice
 from tersor.runtimes.reference.activations import by_table, float_exp, scale_ratio
 from tersor.runtimes.reference.call import Call, stored
 from tersor.runtimes.reference.lookup import through_table

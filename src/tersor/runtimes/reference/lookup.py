@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import logistic_16, round_away, tanh_16
+from tersor.numerics.fixed_functions import logistic_16, tanh_16
+from tersor.numerics.fixed_point import round_away
 from tersor.runtimes.reference.call import Call
 
 _STEPS = 512

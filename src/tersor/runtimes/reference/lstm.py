@@ -13,15 +13,8 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import (
-    Multiplier,
-    divide_by_power,
-    inverse_square_root,
-    logistic_16,
-    quantize_multiplier,
-    rescale_twice,
-    tanh_16,
-)
+from tersor.numerics.fixed_functions import inverse_square_root, logistic_16, tanh_16
+from tersor.numerics.fixed_point import Multiplier, divide_by_power, quantize_multiplier, rescale_twice
 from tersor.ops import (
     LSTM_CELL_STATE,
     LSTM_GATES,

@@ -11,7 +11,6 @@ from tersor.errors import RecipeError, UnsupportedError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model, Op, Tensor
 from tersor.numerics.packing import values_of
-from tersor.numerics.sparse import densify
 from tersor.runtimes.reference.call import Call
 from tersor.runtimes.reference.coverage import INT16X8, NO_KERNEL, flavour_of, missing
 from tersor.runtimes.reference.table import KERNELS, TABLE
@@ -32,7 +31,9 @@ class Reference:
         if kernels not in KERNELS:
             raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join(KERNELS)}")
         self._graph, self._kernels = model.graph, kernels
-        self._constants = {name: _plain(item) for name, item in model.graph.tensors.items() if item.is_constant}
+        self._constants = {
+            name: _plain(item) for name, item in model.graph.tensors.items() if item.is_constant and item.dtype.bits
+        }
         missing = sorted({op.label for op in model.graph.ops if op.kind not in TABLE})
         if missing:
             raise UnsupportedError(f"the integer reference has no {', '.join(missing)}")
@@ -80,5 +81,7 @@ class Reference:
 
 
 def _plain(tensor: Tensor) -> Array:
-    """A constant's values, unpacked and made dense."""
-    return values_of(densify(tensor))
+    """A constant's values, unpacked. Raises UnsupportedError for a sparse one, which has kernels of its own."""
+    if tensor.sparsity is not None:
+        raise UnsupportedError(f"the integer reference does not read {tensor.name!r}: its values are sparse")
+    return values_of(tensor)

@@ -11,9 +11,9 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.numerics.fixed_functions import inverse_square_root
 from tersor.numerics.fixed_point import (
     Multiplier,
-    inverse_square_root,
     quantize_multiplier,
     rescale_in_vectors,
     rescale_twice,

@@ -15,14 +15,12 @@ import numpy as np
 from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.numerics.fixed_functions import exp_on_negative, logarithm, reciprocal
 from tersor.numerics.fixed_point import (
     Multiplier,
     divide_by_power,
     doubling_high_product,
-    exp_on_negative,
-    logarithm,
     quantize_multiplier,
-    reciprocal,
     rescale_twice,
     round_away,
 )
