@@ -15,6 +15,7 @@ from command_sections import commands
 from placement_sections import edge_tpu_rules
 from tersor.ops import FIXED, FREE, OPS, SAME, SAME_INPUTS
 from tersor.registry import names
+from tersor.runtimes.reference import KERNELS, coverage
 from tersor.stages.optimize import PASSES
 from tersor.stages.search.targets import TARGETS
 from text import paragraphs, table
@@ -111,6 +112,20 @@ def operators() -> str:
     return f"{len(rows)} operators.\n\n" + table(head, rows)
 
 
+def kernels() -> str:
+    """What the integer reference computes: per row of the operator table and flavour, on each kernel set."""
+    rows = []
+    for kind in OPS:
+        names_of = coverage.flavours(kind)
+        cells = []
+        for kernels_of in KERNELS:
+            said = {flavour: coverage.said(kind, flavour, kernels_of) for flavour in names_of}
+            same = len(set(said.values())) == 1
+            cells.append(said[names_of[0]] if same else "; ".join(f"{name} {text}" for name, text in said.items()))
+        rows.append([f"`{kind}`", ", ".join(names_of), *cells])
+    return table(["operator", "flavours", *KERNELS], rows)
+
+
 def passes() -> str:
     """The passes in their order."""
     parts = []
@@ -170,6 +185,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "algorithms": algorithms,
     "commands": commands,
     "edge_tpu_rules": edge_tpu_rules,
+    "kernels": kernels,
     "library": library,
     "observers": observers,
     "operators": operators,
