@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tersor.ir.dtypes import DType
+from tersor.ir.graph import Op
 from tersor.ir.quant import QuantParams
 from tersor.ir.text import short
 
@@ -73,6 +74,11 @@ class Plan:
     def left_in_float(self) -> dict[str, OpPlan]:
         """The operators that the recipe wanted in integers and that stay in float, by name."""
         return {name: op for name, op in self.ops.items() if op.compute == FLOAT and not op.wanted}
+
+    def computes(self, op: Op) -> DType:
+        """The type of what an operator computes."""
+        own, result = self.ops.get(op.name), self.tensors.get(op.outputs[0])
+        return result.dtype if own is not None and own.compute == INTEGER and result is not None else DType.FLOAT32
 
     def explain(self) -> str:
         """The whole plan as text: operators in order with their operands and results, and every reason."""

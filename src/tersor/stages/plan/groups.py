@@ -19,16 +19,14 @@ from tersor.ir.plan import INTEGER, OpPlan, TensorPlan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, symmetric_params, weight_params
 from tersor.numerics.packing import values_of
-from tersor.ops import DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT
+from tersor.ops import ALL, DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT, Range
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.margins import with_margin
 from tersor.stages.plan.modes import weight_type
-
-_AVERAGES = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
-"""Operators of one scale whose results lie inside the range of what they read."""
+from tersor.stages.visible import Visibility
 
 _NARROWER = 2.0
 """An operand that others read too is requantized if the shared range is more than this many times its own: above, the
@@ -54,6 +52,8 @@ class _Planner:
         self._sets = DisjointSets(self._dtype)
         self._rectified = {op.outputs[0] for op in self._ops if OPS[op.kind].rectified}
         self._warnings: list[str] = []
+        self._integer = {op.name for op in self._ops}
+        self._visible = Visibility(graph, self._computes)
 
     def run(self) -> Activations:
         for op in self._ops:
@@ -175,14 +175,46 @@ class _Planner:
             why += ", with the constants it is taken from"
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
         why += note
+        seen, note = self._cut([*members, *self._averaged(members)], seen, dtype)
+        why += note
         if len(members) > 1:
             why += f", shared by {len(members)} values ({members[0]!r} first)"
         return choose(*seen, dtype), why
 
+    def _cut(self, names: list[str], seen: Range, dtype: DType) -> tuple[Range, str]:
+        """A group's range without what no reader sees, and a note for the plan, empty if there is none.
+
+        Half a step is left beyond, as the zero point is rounded: the outermost integer is none that is told apart.
+        """
+        visible = {name: self._visible.range(name) for name in names}
+        if all(bounds == ALL for bounds in visible.values()):
+            return seen, ""
+        parts = [np.clip(self._own_range(name, seen, dtype), *bounds) for name, bounds in visible.items()]
+        low, high = min(float(part[0]) for part in parts), max(float(part[1]) for part in parts)
+        q_low, q_high = dtype.integer_range
+        half = (max(high, 0.0) - min(low, 0.0)) / (q_high - q_low) / 2
+        cut = max(seen[0], low - half), min(seen[1], high + half)
+        if cut == seen:
+            return seen, ""
+        ends = [name for name, bounds in visible.items() if bounds != ALL]
+        kinds = " and ".join(dict.fromkeys(kind for name in ends for kind in self._visible.readers(name)))
+        return cut, f"; cut to {cut[0]:.4g}..{cut[1]:.4g}, beyond which {kinds} sees no difference"
+
+    def _own_range(self, name: str, seen: Range, dtype: DType) -> Range:
+        """What a member of a group is taken to need; all that the group does where it was not observed."""
+        if name not in self._statistics.observers:
+            return seen
+        own = self._with_tables([name], self._seen([name]))
+        return with_margin(self._graph, self._statistics, [name], own, dtype)[0]
+
+    def _computes(self, op: Op) -> DType:
+        """The type in which an operator computes."""
+        return self._recipe.scheme_of(op.kind, op.name).activations if op.name in self._integer else DType.FLOAT32
+
     def _averaged(self, members: list[str]) -> list[str]:
         """Values of another type that members are averages of: their extremes count though no average reaches them."""
         producers = [op for name in members if (op := self._graph.producers.get(name)) is not None]
-        return [name for op in producers if op.kind in _AVERAGES for name in self._data_operands(op).values()]
+        return [name for op in producers if op.kind in OPS and OPS[op.kind].averages for name in self._data_operands(op).values()]
 
     def _widen_result(self, op: Op, params: dict[str, tuple[QuantParams, str]]) -> None:
         """Widen a result whose scale is too fine for the kernel to bring its sums down to it."""
