@@ -23,6 +23,7 @@ from tersor.ops import ALL, DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT, Range
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
+from tersor.stages.plan.cuts import as_seen, cut, narrowed_to
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.margins import with_margin
 from tersor.stages.plan.modes import weight_type
@@ -175,30 +176,12 @@ class _Planner:
             why += ", with the constants it is taken from"
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
         why += note
-        seen, note = self._cut([*members, *self._averaged(members)], seen, dtype)
+        names, whole = (*members, *self._averaged(members)), seen
+        seen, note = cut(names, seen, lambda name: self._own_range(name, whole, dtype), self._visible, dtype)
         why += note
         if len(members) > 1:
             why += f", shared by {len(members)} values ({members[0]!r} first)"
         return choose(*seen, dtype), why
-
-    def _cut(self, names: list[str], seen: Range, dtype: DType) -> tuple[Range, str]:
-        """A group's range without what no reader sees, and a note for the plan, empty if there is none.
-
-        Half a step is left beyond, as the zero point is rounded: the outermost integer is none that is told apart.
-        """
-        visible = {name: self._visible.range(name) for name in names}
-        if all(bounds == ALL for bounds in visible.values()):
-            return seen, ""
-        parts = [np.clip(self._own_range(name, seen, dtype), *bounds) for name, bounds in visible.items()]
-        low, high = min(float(part[0]) for part in parts), max(float(part[1]) for part in parts)
-        q_low, q_high = dtype.integer_range
-        half = (max(high, 0.0) - min(low, 0.0)) / (q_high - q_low) / 2
-        cut = max(seen[0], low - half), min(seen[1], high + half)
-        if cut == seen:
-            return seen, ""
-        ends = [name for name, bounds in visible.items() if bounds != ALL]
-        kinds = " and ".join(dict.fromkeys(kind for name in ends for kind in self._visible.readers(name)))
-        return cut, f"; cut to {cut[0]:.4g}..{cut[1]:.4g}, beyond which {kinds} sees no difference"
 
     def _own_range(self, name: str, seen: Range, dtype: DType) -> Range:
         """What a member of a group is taken to need; all that the group does where it was not observed."""
@@ -214,7 +197,8 @@ class _Planner:
     def _averaged(self, members: list[str]) -> list[str]:
         """Values of another type that members are averages of: their extremes count though no average reaches them."""
         producers = [op for name in members if (op := self._graph.producers.get(name)) is not None]
-        return [name for op in producers if op.kind in OPS and OPS[op.kind].averages for name in self._data_operands(op).values()]
+        found = [op for op in producers if op.kind in OPS and OPS[op.kind].averages]
+        return [name for op in found for name in self._data_operands(op).values()]
 
     def _widen_result(self, op: Op, params: dict[str, tuple[QuantParams, str]]) -> None:
         """Widen a result whose scale is too fine for the kernel to bring its sums down to it."""
@@ -267,7 +251,7 @@ class _Planner:
             own, why = params[self._sets.find(name)]
             needed = (own, why) if shared is None or spec.scale == FIXED else shared
             if needed[0].dtype is not dtype:
-                needed = self._retyped([name], dtype)
+                needed = self._retyped([name], dtype, self._visible.by(op, name))
             if needed[0] != own or name in self._read_only:
                 found[op.name, index] = TensorPlan(dtype, *needed)
         return found
@@ -287,11 +271,12 @@ class _Planner:
             return params[self._sets.find(names[0])] if names else None
         return None
 
-    def _retyped(self, names: list[str], dtype: DType) -> tuple[QuantParams, str]:
-        """Parameters for values of which some are computed in another type."""
+    def _retyped(self, names: list[str], dtype: DType, visible: Range = ALL) -> tuple[QuantParams, str]:
+        """Parameters for values of which some are computed in another type; what they are beyond bounds is not seen."""
         known = [name for name in names if name in self._statistics.observers]
         seen = self._statistics.range_of(known, dtype) if known else (-1.0, 1.0)
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
+        seen = narrowed_to(as_seen(seen, visible), seen, dtype)
         choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
         return choose(*seen, dtype), f"converted to {dtype} for this operator{note}"
 
