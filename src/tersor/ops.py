@@ -56,6 +56,8 @@ Range = tuple[float, float]
 
 ALL: Range = (-math.inf, math.inf)
 
+CLAMPS: Mapping[int, Range] = MappingProxyType({0: ALL, 1: (0.0, math.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)})
+"""Where fused activation functions end, by their codes in `schema.fbs`: none, RELU, RELU_N1_TO_1, RELU6."""
 
 BELOW, ABOVE = "below", "above"
 
@@ -86,6 +88,7 @@ class OpSpec:
         saturates_rounded: likewise where the result is rounded to its fixed parameters, per activation type.
         averages: for SAME, results are averages of values and not values themselves.
         limited: for SAME, the end at which a constant operand bounds the result, BELOW or ABOVE.
+        signs: of a sum of operands, the sign of each.
     """
 
     operands: str
@@ -109,6 +112,7 @@ class OpSpec:
     saturates_rounded: Mapping[DType, Range] = field(default_factory=dict)
     averages: bool = False
     limited: str | None = None
+    signs: tuple[int, ...] = ()
 
     @cached_property
     def _operand_roles(self) -> tuple[str, ...]:
@@ -251,8 +255,8 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         ),
         "SVDF": OpSpec("data weight weight16 bias state", int8=3, dynamic=4, rectified=True),
         # Arithmetic
-        "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT),
-        "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT),
+        "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT, signs=(1, 1)),
+        "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT, signs=(1, -1)),
         "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3),
         "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1),
         "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),

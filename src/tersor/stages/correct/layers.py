@@ -15,14 +15,11 @@ from tersor.ir.quant import PerTensor, QuantParams
 from tersor.numerics.affine import SMALLEST_SCALE, bias_params, fit_bias
 from tersor.numerics.packing import values_of
 from tersor.numerics.patches import Window
-from tersor.ops import ALL, BIAS_VERSION, LAYERS, LayerOperands, Range, layer_operands
+from tersor.ops import ALL, BIAS_VERSION, CLAMPS, LAYERS, LayerOperands, Range, layer_operands
 from tersor.stages.correct.windows import averaging_of, turned, window_of
 from tersor.stages.visible import Visibility, narrowed
 
 Operands = Mapping[tuple[str, int], TensorPlan]
-
-_CLAMPS: Mapping[int, Range] = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
-"""What RELU, RELU_N1_TO_1 and RELU6 let pass, by their codes in `schema.fbs`."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
 
 def correctable(graph: Graph, plan: Plan) -> list[Correctable]:
     """The layers whose weights become integers, in the order in which they are computed."""
-    visible = Visibility(graph, plan.computes)
+    visible = Visibility(graph, plan.computes, plan.reach)
     return [_layer(graph, op, plan, visible) for op in graph.ops if _has_integer_weights(graph, op, plan)]
 
 
@@ -205,6 +202,6 @@ def _layer(graph: Graph, op: Op, plan: Plan, visible: Visibility) -> Correctable
     positions = graph.tensors[op.outputs[0]].elements // outputs
     shared = len(graph.consumers[weights.name]) > 1
     averaging = averaging_of(graph, op) if shape[0] == 1 else None
-    fused = _CLAMPS.get(op.option("fused_activation_function", 0) or 0, ALL)
+    fused = CLAMPS.get(op.option("fused_activation_function", 0) or 0, ALL)
     clamp = narrowed(fused, visible.range(op.outputs[0]))
     return Correctable(op, place, window, shape, weights, bias, params, scale, shared, positions, averaging, clamp)

@@ -30,6 +30,9 @@ _FEW_LEVELS = 1 / 6
 _FEW_CHANNELS = 0.25
 """Share of the channels that are called few."""
 
+_STILL = 1e-4
+"""Of the range: a channel that moves by less is constant."""
+
 DEEP_DB = 6.0
 """An operator's own error this far below the error of its result is not what makes it wrong."""
 
@@ -163,7 +166,7 @@ def clipped_values(case: Case) -> Seen:
 
     What a kernel fixes is none: of probabilities near 1, a step is lost.
     """
-    if case.total.clipped < 1e-3 or (case.op.kind in OPS and OPS[case.op.kind].scale == FIXED):
+    if case.total.clipped < 1e-3 or _has_fixed_scale(case):
         return None
     low, high = case.params.real_range
     seen = f"{case.total.clipped:.2%} of its float values lie beyond {low:.3g}..{high:.3g}"
@@ -183,27 +186,25 @@ def unseen_range(case: Case) -> Seen:
 
 def range_of_channels(case: Case) -> Seen:
     """Few whole channels lie far from all others and stretch the range: to clip it would move them altogether."""
-    outer = _outlying_channels(case)
+    outer = None if _has_fixed_scale(case) else _outlying_channels(case)
     if outer is None or unseen_range(case) is not None:
         return None
     lows, highs = case.floats.bounds
-    still = int(np.count_nonzero(highs[outer] - lows[outer] <= case.params.scale))
+    constant = bool((highs - lows)[outer].max() <= _STILL * (highs.max() - lows.min()))
     seen = (
-        f"{_listed(outer)} at {lows[outer].min():.3g}..{highs[outer].max():.3g} of {lows.size} stretch the range; the "
-        f"others take {lows[~outer].min():.3g}..{highs[~outer].max():.3g}"
+        f"of {lows.size} channels, {_listed(outer)} {'lies' if np.count_nonzero(outer) == 1 else 'lie'} at "
+        f"{lows[outer].min():.3g}..{highs[outer].max():.3g}{', always the same,' * constant} and the others at "
+        f"{lows[~outer].min():.3g}..{highs[~outer].max():.3g}"
     )
-    cure = "16-bit activations for this operator, outlier_splitting; no observer that clips"
-    if still == np.count_nonzero(outer):
-        cure = "set these channels to 0 and add what they contribute to the next bias; 16-bit activations"
-        seen = seen.replace(" at ", ", which never change, at ", 1)
-    return seen, cure
+    if constant:
+        return seen, "set channels that never change to 0, and add what they contribute to the next bias"
+    return seen, "16-bit activations for this operator, outlier_splitting (an observer that clips moves whole channels)"
 
 
 def range_of_outliers(case: Case) -> Seen:
     """Nearly all values lie in a small part of the range, which few outliers stretch."""
     used = case.floats.levels_of_most()
-    fixed = case.op.kind in OPS and OPS[case.op.kind].scale == FIXED
-    if case.is_good or used > _FEW_LEVELS or fixed:
+    if case.is_good or used > _FEW_LEVELS or _has_fixed_scale(case):
         return None
     if unseen_range(case) is not None or range_of_channels(case) is not None:
         return None
@@ -289,6 +290,10 @@ def findings(case: Case) -> tuple[Finding, ...]:
     return tuple(found) if found or inherited is None else (Finding(accumulated_error.__name__, *inherited),)
 
 
+def _has_fixed_scale(case: Case) -> bool:
+    return case.op.kind in OPS and OPS[case.op.kind].scale == FIXED
+
+
 def _outlying_channels(case: Case) -> Array | None:
     """Which channels lie in the outer half of the range while all others lie in another; None if it is not so."""
     lows, highs = case.floats.bounds
@@ -307,7 +312,7 @@ def _outlying_channels(case: Case) -> Array | None:
 def _listed(chosen: Array) -> str:
     """Channels by their numbers, the first few."""
     places = [str(place) for place in np.flatnonzero(chosen)]
-    return f"channel{'s' * (len(places) > 1)} {', '.join(places[:3])}{' ...' * (len(places) > 3)}"
+    return f"number{'s' * (len(places) > 1)} {', '.join(places[:3])}{' ...' * (len(places) > 3)}"
 
 
 def _largest(weights: Array, axis: int) -> Array:
