@@ -217,3 +217,65 @@ def test_real_kernels_gain_by_it(kind: str, kernels: str, engine: Engine, tmp_pa
         handle.close()
     cut, whole = (float(np.mean((own - outputs[0]) ** 2)) for own in outputs[1:])
     assert cut < whole / 4
+
+
+def residual(activation: int = 0, *, behind: str = "", kind: str = "ADD") -> Model:
+    """`it` + `other`, with a fused activation or an operator behind."""
+    net = Net()
+    other = conv(net.builder, "x", 4, "other")
+    y = net.op(kind, net.it, other, name="sum", fused_activation_function=activation)
+    return net.made(net.op(behind, y) if behind else net.op("ABS", y))
+
+
+@pytest.mark.parametrize(("activation", "behind", "lowest"), [(1, "", -5), (3, "", -5), (0, "HARD_SWISH", -8)])
+def test_operand_of_a_sum_ends_where_the_other_cannot_bring_it_back(activation: int, behind: str, lowest: int) -> None:
+    made = planned(residual(activation, behind=behind), other=(-4.0, 5.0), sum=(0.0, 6.0))
+    assert reach(made)[0] == pytest.approx(lowest, abs=0.1)
+    assert reach(made, "other") == pytest.approx((-4, 5), abs=0.05)
+    assert "sees no difference beyond" in made.tensors["it"].why
+
+
+def test_upper_end_of_a_sum_and_a_difference() -> None:
+    made = planned(residual(3), other=(-1.0, 5.0), it=(-20.0, 30.0))
+    assert reach(made) == pytest.approx((-5, 7), abs=0.1)
+    made = planned(residual(1, kind="SUB"), it=(-20.0, 9.0), other=(-4.0, 30.0))
+    assert reach(made)[0] == pytest.approx(-4, abs=0.1)
+    assert reach(made, "other")[1] == pytest.approx(9, abs=0.1)
+
+
+def test_sum_without_an_end_or_that_is_never_seen_leaves_its_operands() -> None:
+    assert reach(planned(residual(), other=(-4.0, 5.0)))[0] < -19
+    net = Net()
+    y = net.op("ADD", net.it, conv(net.builder, "x", 4, "other"), name="sum")
+    model = net.made(net.op("MAXIMUM", y, net.constant(40.0), name="end"))
+    assert reach(planned(model, other=(-20.0, 9.0), end=(40.0, 40.0)))[0] < -19
+
+
+@pytest.mark.parametrize("kernels", KERNEL_SETS)
+def test_cut_operands_of_a_sum_add_up_to_the_same(kernels: str, engine: Engine, tmp_path: Path) -> None:
+    """Everything that two cut operands can be: behind the ReLU, the error stays within their steps."""
+    builder = Builder()
+    a, b = builder.input("a", SHAPE), builder.input("b", SHAPE)
+    ones = {"stride_w": 1, "stride_h": 1}
+    unit = builder.constant("w", np.eye(4, dtype=np.float32).reshape(4, 1, 1, 4))
+    first, second = (
+        builder.op(
+            "CONV_2D", [x, unit, builder.constant(f"{x}/bias", np.zeros(4, np.float32))], SHAPE, ones, name=f"{x}2"
+        )
+        for x in (a, b)
+    )
+    y = builder.op("ADD", [first, second], SHAPE, {"fused_activation_function": 1}, name="sum")
+    model = through_file(builder.model([builder.op("ABS", [y], SHAPE, name="end")]))
+    bounds = {"a": (-20.0, 9.0), "b": (-30.0, 5.0)}
+    ranges = {**bounds, "a2": bounds["a"], "b2": bounds["b"], "sum": (0.0, 14.0), "end": (0.0, 14.0)}
+    made = plan(model, load_recipe("int8_float_io"), statistics(ranges))
+    assert reach(made, "a2")[0] == pytest.approx(-5, abs=0.2)
+    assert reach(made, "b2")[0] == pytest.approx(-9, abs=0.2)
+    path = tmp_path / "made.tflite"
+    tflite.write(to_model(model, made), path)
+    handle = engine.open(str(path), kernels)
+    for seed in range(8):
+        left, right = random(SHAPE, seed, *bounds["a"]), random(SHAPE, seed + 99, *bounds["b"])
+        (found,) = handle.run([left, right])
+        np.testing.assert_allclose(found, np.maximum(left + right, 0), atol=(29 + 35 + 14) / 255 / 2 * 1.5)
+    handle.close()

@@ -193,8 +193,8 @@ def range_of_channels(case: Case) -> Seen:
     constant = bool((highs - lows)[outer].max() <= _STILL * (highs.max() - lows.min()))
     seen = (
         f"of {lows.size} channels, {_listed(outer)} {'lies' if np.count_nonzero(outer) == 1 else 'lie'} at "
-        f"{lows[outer].min():.3g}..{highs[outer].max():.3g}{', always the same,' * constant} and the others at "
-        f"{lows[~outer].min():.3g}..{highs[~outer].max():.3g}"
+        f"{lows[outer].min():.4g}..{highs[outer].max():.4g}{', always the same,' * constant} and the others at "
+        f"{lows[~outer].min():.4g}..{highs[~outer].max():.4g}"
     )
     if constant:
         return seen, "set channels that never change to 0, and add what they contribute to the next bias"
