@@ -38,7 +38,7 @@ def cut(
     if found == seen:
         return seen, ""
     kinds = " and ".join(dict.fromkeys(kind for name in behind for kind in visibility.readers(name)))
-    return found, f"; cut to {found[0]:.4g}..{found[1]:.4g}: {kinds or 'what reads it'} sees no difference beyond"
+    return found, f"; cut to {found[0]:.4g}..{found[1]:.4g}, beyond which all is the same to {kinds or 'what reads it'}"
 
 
 def as_seen(bounds: Range, visible: Range) -> Range:
