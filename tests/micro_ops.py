@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,9 +16,15 @@ from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Tensor
 from tersor.ir.quant import PerTensor, QuantParams
+from tersor.observers._extremes import Extremes
+from tersor.observers.min_max import Observer
 from tersor.ops import OPS
+from tersor.recipe import load_recipe
 from tersor.runtimes.isolation import Channel, Worker
 from tersor.runtimes.tflite_micro import interpreter_of, printed, run_once
+from tersor.stages.calibrate import Statistics
+from tersor.stages.plan import plan
+from tersor.stages.quantize import quantize
 
 TYPES = (DType.FLOAT32, DType.INT8, DType.INT16, DType.UINT8, DType.INT32, DType.INT64, DType.BOOL)
 
@@ -152,6 +159,25 @@ def converted(kind: str, source: DType, result: DType) -> Model:
             params = QuantParams((2.0**-7,), (0,), tensor.dtype, PerTensor())
             tensors.append(replace(tensor, quant=params))
     return model.with_graph(model.graph.edit(tensors=tensors))
+
+
+RECIPES = {
+    "int8": load_recipe("int8"),
+    "int16x8": replace(load_recipe("int16x8"), interface=DType.INT16, float_fallback=False),
+    "int8_w4": replace(load_recipe("int8_w4"), interface=DType.INT8, float_fallback=False),
+    "dynamic": replace(load_recipe("dynamic"), minimum_elements=1),
+}
+
+
+@functools.cache
+def quantized(kind: str, number: int, flavour: str) -> Model:
+    """An example as tersor quantizes it, by ranges that are made up."""
+    model, recipe = floats(kind)[number], RECIPES[flavour]
+    graph = model.graph
+    names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
+    values = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
+    made_up = Statistics({name: Observer(Extremes(0.1, 1.0, samples=1)) for name in values}, 1)
+    return quantize(model, plan(model, recipe, made_up if recipe.needs_calibration else None))
 
 
 class Micro:

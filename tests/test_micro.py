@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from micro_ops import KINDS, TYPES, Micro, converted, floats, retyped
+from micro_ops import KINDS, TYPES, Micro, converted, floats, quantized, retyped
 from small_nets import DEMO, classifier, shared_file, unknown_operator
 from tersor.errors import RuntimeFailure, UnsupportedError
 from tersor.formats import tflite
@@ -21,12 +20,9 @@ from tersor.ir.graph import Graph, Model
 from tersor.ir.placement import NOWHERE, Placement
 from tersor.ir.quant import PerChannel, PerTensor, QuantParams
 from tersor.ops import LSTM_GATES, OPS
-from tersor.recipe import load_recipe
 from tersor.report.placement import headline
 from tersor.runtimes import tflite_micro
 from tersor.stages.place import place
-from tersor.stages.plan import plan
-from tersor.stages.quantize import quantize
 from tersor.targets import micro
 from tersor.targets._rules import Rule, broken
 from tersor.targets.micro import every, kernels
@@ -65,29 +61,6 @@ def test_rules_say_what_the_interpreter_says(interpreter: Micro, kind: str) -> N
     for number, model in enumerate(floats(kind)):
         for dtype in TYPES:
             assert_same(interpreter, retyped(model, dtype), f"{kind} {number} in {dtype}")
-
-
-RECIPES = {
-    "int8": load_recipe("int8"),
-    "int16x8": replace(load_recipe("int16x8"), interface=DType.INT16, float_fallback=False),
-    "int8_w4": replace(load_recipe("int8_w4"), interface=DType.INT8, float_fallback=False),
-    "dynamic": replace(load_recipe("dynamic"), minimum_elements=1),
-}
-
-
-@functools.cache
-def quantized(kind: str, number: int, flavour: str) -> Model:
-    """An example as tersor quantizes it, by ranges that are made up."""
-    from tersor.observers._extremes import Extremes
-    from tersor.observers.min_max import Observer
-    from tersor.stages.calibrate import Statistics
-
-    model, recipe = floats(kind)[number], RECIPES[flavour]
-    graph = model.graph
-    names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
-    values = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
-    made_up = Statistics({name: Observer(Extremes(0.1, 1.0, samples=1)) for name in values}, 1)
-    return quantize(model, plan(model, recipe, made_up if recipe.needs_calibration else None))
 
 
 CASES = [

@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.ir.placement import CPU, OpPlacement, Placement, Resource
+from tersor.ir.placement import OpPlacement, Placement, Resource
 from tersor.ir.text import short
 from tersor.stages.search.quantities import milliseconds, size
 
@@ -20,7 +20,7 @@ def headline(placement: Placement) -> str:
     total, mapped = len(placement.operators), len(placement.mapped)
     device = placement.device
     if placement.refusal is not None:
-        return f"nothing runs on the {device}, the compiler refuses the file: {placement.refusal}"
+        return f"nothing runs on the {device}, {placement.refuser} refuses the file: {placement.refusal}"
     if mapped == total:
         return f"{'the one operator is' if total == 1 else f'all {total} operators are'} on the {device}"
     said = f"{mapped} of {total} operators on the {device}{_macs(placement)}"
@@ -29,7 +29,7 @@ def headline(placement: Placement) -> str:
         return said
     others = len(placement.left) - 1
     more = f", and {_count(others, 'more stays', 'more stay')} there" if others else ""
-    return f"{said}; {cause.op} (operator {cause.index}) stays on the CPU: {cause.reason}{more}"
+    return f"{said}; {cause.op} (operator {cause.index}) stays on {placement.elsewhere}: {cause.reason}{more}"
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -54,9 +54,9 @@ def _cause(placement: Placement) -> OpPlacement | None:
 
 
 def left_table(placement: Placement) -> Table:
-    """What stays on the CPU: a row for each rule that is broken, and one for all that waits."""
+    """What the target does not take: a row for each rule that is broken, and one for all that waits."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("on the CPU", "why", "what to change"):
+    for title in (f"on {placement.elsewhere}", "why", "what to change"):
         table.add_column(title, overflow="fold")
     rows: dict[tuple[str, str], list[OpPlacement]] = {}
     for item in placement.left:
@@ -80,7 +80,7 @@ def all_table(placement: Placement) -> Table:
     table.add_column("MACs", justify="right")
     table.add_column("name", overflow="fold")
     for item in placement.operators:
-        why = "" if item.on != CPU else f"{item.status}: {item.reason}"
+        why = "" if item.reason is None else f"{item.status}: {item.reason}"
         cells = (str(item.index), item.op, item.on, why, f"{item.macs:,}", short(item.name))
         table.add_row(*map(escape, cells))
     return table
@@ -92,7 +92,7 @@ def notes(placement: Placement) -> Iterable[str]:
     if placement.resources:
         yield "; ".join(_resource(item) for item in placement.resources)
     if placement.parts > 1:
-        yield f"{placement.parts} pieces: between them values travel to the CPU and back, which often costs more time"
+        yield f"{placement.parts} pieces: between them values go to {placement.elsewhere} and back, which often costs more time"
 
 
 def _resource(item: Resource) -> str:

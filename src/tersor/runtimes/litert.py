@@ -117,6 +117,16 @@ class Session:
         except (RuntimeError, ValueError) as error:
             raise RuntimeFailure(f"the {self._kernels} kernels fail to run the model: {_first_line(error)}") from error
 
+    def nodes(self) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        """What the main graph consists of: its operators in the file's order, then a node for each delegate's piece.
+
+        Of each its kind ("DELEGATE" for a piece) and the indices of the tensors that it reads and writes.
+        """
+        return [
+            (item["op_name"], tuple(int(i) for i in item["inputs"]), tuple(int(i) for i in item["outputs"]))
+            for item in self._interpreter._get_ops_details()  # noqa: SLF001 (LiteRT has no other way to ask)
+        ]
+
     def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
         """Seconds that each of as many invocations took as fit in `seconds`, at least one.
 

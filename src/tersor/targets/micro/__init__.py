@@ -67,7 +67,7 @@ def place(model: Model) -> Placement:
         refusal=refusal,
         notes=(*open_inputs(graph), *_notes(model), *found.notes),
         resources=(*found.resources, flash),
-        elsewhere="nothing",
+        elsewhere="no kernel",
         refuser="TensorFlow Lite Micro",
     )
 
