@@ -476,7 +476,7 @@ def test_rubbish_in_a_package_is_an_error_or_a_number(seed: int) -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(RecipeError, match="unknown target 'toaster': there are edge_tpu"):
+    with pytest.raises(RecipeError, match="unknown target 'toaster': there are cpu, edge_tpu, .*micro"):
         place(classifier(), "toaster")
 
 
@@ -507,16 +507,16 @@ def test_share_of_macs() -> None:
 
 
 def test_command(cli: Cli) -> None:
-    run = cli("place", str(DEMO))
+    run = cli("place", str(DEMO), "--target", "edge_tpu")
     assert run.code == 0
     assert run.out.startswith("1 of 31 operators on the Edge TPU, 2.8 % of MACs; HARD_SWISH (operator 1) stays on")
     assert "12 HARD_SWISH" in run.out
     assert "a float model" in run.err
-    listed = cli("place", str(DEMO), "--all")
+    listed = cli("place", str(DEMO), "-t", "edge_tpu", "--all")
     assert len(listed.out.splitlines()) == 33
-    found = json.loads(cli("place", str(DEMO), "--json").out)
+    found = json.loads(cli("place", str(DEMO), "-t", "edge_tpu", "--json").out)
     assert len(found["operators"]) == 31
-    several = json.loads(cli("place", str(DEMO), "--json", "--multiple-subgraphs").out)
+    several = json.loads(cli("place", str(DEMO), "-t", "edge_tpu", "--json", "--multiple-subgraphs").out)
     assert several["parts"] == 13
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tersor.ir.placement import OpPlacement, Placement, Resource
 from tersor.ir.text import short
+from tersor.stages.place import Judged
 from tersor.stages.search.quantities import milliseconds, size
 
 
@@ -38,12 +39,12 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _macs(placement: Placement) -> str:
     share = placement.share_of_macs
-    if math.isnan(share):
-        return ""
+    return "" if math.isnan(share) else f", {_percent(share)} of MACs"
+
+
+def _percent(share: float) -> str:
     shown = f"{100 * share:.1f}"
-    if share < 1 and shown == "100.0":
-        shown = "99.9"  # what is left is not nothing
-    return f", {shown} % of MACs"
+    return f"{'99.9' if share < 1 and shown == '100.0' else shown} %"  # what is left is not nothing
 
 
 def _cause(placement: Placement) -> OpPlacement | None:
@@ -51,6 +52,48 @@ def _cause(placement: Placement) -> OpPlacement | None:
     breaking = [item for item in placement.left if item.rule is not None]
     begin = min((item.index for item in placement.mapped), default=-1)
     return next((item for item in breaking if item.index > begin), next(iter(breaking), None))
+
+
+def targets_table(judged: Iterable[Judged]) -> Table:
+    """A row for each target."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("target", no_wrap=True)
+    for title in ("operators", "MACs"):
+        table.add_column(title, justify="right")
+    for title in ("takes", "what stays behind first, and why"):
+        table.add_column(title, overflow="fold")
+    for item in judged:
+        table.add_row(*map(escape, targets_row(item)))
+    return table
+
+
+def targets_row(judged: Judged) -> tuple[str, str, str, str, str]:
+    """Target, operators and MACs on the accelerator, resources in short, and the first cause of what stays behind."""
+    placement = judged.placement
+    target = judged.target if judged.flavour is None else f"{judged.target} (as {judged.flavour})"
+    if placement is None:
+        return target, "", "", "", f"not judged: {judged.why}"
+    takes = "\n".join(_resource(item) for item in placement.resources if item.amount)
+    if placement.refusal is not None:
+        return target, "none", "", takes, f"{placement.refuser} refuses it: {placement.refusal}"
+    share = "" if math.isnan(placement.share_of_macs) else _percent(placement.share_of_macs)
+    return target, f"{len(placement.mapped)} of {len(placement.operators)}", share, takes, _first(placement)
+
+
+def targets_notes(judged: Iterable[Judged]) -> Iterable[str]:
+    """What was left out of the table, and how to get it."""
+    for item in judged:
+        for note in () if item.placement is None else item.placement.notes:
+            if "pip install" in note:
+                yield f"{item.target}: {note}"
+
+
+def _first(placement: Placement) -> str:
+    if not placement.left:
+        return ""
+    cause = _cause(placement) or placement.left[0]
+    others = len(placement.left) - 1
+    return f"{cause.op} (operator {cause.index}): {cause.reason}{f', and {others} more' if others else ''}"
 
 
 def left_table(placement: Placement) -> Table:
@@ -128,6 +171,13 @@ def placement_to_dict(placement: Placement) -> dict[str, Any]:
         ],
         "notes": list(placement.notes),
     }
+
+
+def judged_to_dict(judged: Judged) -> dict[str, Any]:
+    """Likewise, for a target of several; `error` says why it could not be judged, and is null where it was."""
+    if judged.placement is None:
+        return {"target": judged.target, "error": judged.why, "operators": []}
+    return placement_to_dict(judged.placement) | {"error": None}
 
 
 def _operator(item: OpPlacement) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
 
 from tersor import registry
-from tersor.errors import RecipeError, UnsupportedError
+from tersor.errors import RecipeError, TersorError, UnsupportedError
 from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -15,6 +18,7 @@ from tersor.observers.min_max import Observer
 from tersor.passes import deduplicate_constants
 from tersor.recipe import load_recipe
 from tersor.stages.calibrate import Statistics
+from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import COMPILERS
@@ -32,7 +36,8 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
 
     Args:
         model: where the target runs integers only, a float model is first quantized to its `FLAVOUR` with ranges that
-            are made up, and the operators are then those of the quantized model.
+            are made up, and the operators are then those of the quantized model. Elsewhere a model that is no
+            `.tflite` file is first made into one.
         target: a plugin of the rib `targets`.
         options: the target's own, as its `place` says: `multiple_subgraphs` of `edge_tpu`.
 
@@ -50,9 +55,63 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     if module.FLAVOUR is not None and is_float(model):
         model = as_flavour(model, module.FLAVOUR)
         notes = (_AS.format(module.FLAVOUR),)
+    elif not (model.source and runs_as_it_is(Path(model.source))):
+        model = replace(optimize(model), source="")
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A target's word on a model.
+
+    Attributes:
+        target: its name.
+        device: what it is called in a sentence.
+        placement: where the operators would run; None where that cannot be told here.
+        error: why not.
+        flavour: what a float model was first quantized to, where the target runs integers only.
+        source: the model's file.
+    """
+
+    target: str
+    device: str
+    placement: Placement | None = None
+    error: TersorError | None = None
+    flavour: str | None = None
+    source: str = ""
+
+    @property
+    def why(self) -> str:
+        """Why it cannot be told, without the file's name."""
+        return str(self.error or "").removeprefix(f"{self.source or 'the model'}: ")
+
+
+def place_everywhere(model: Model, **options: object) -> list[Judged]:
+    """The placement on every target that there is; what one of them cannot judge does not keep the others from it.
+
+    Args:
+        model: as for `place`.
+        options: each target gets those that it has.
+
+    Raises RecipeError for an option that no target has.
+    """
+    modules = {name: registry.plugin("targets", name) for name in registry.names("targets")}
+    known = sorted({option for module in modules.values() for option in module.OPTIONS})
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise RecipeError(f"no target has an option {unknown[0]}; there are {', '.join(known) or 'none'}")
+    return [_judged(model, name, module, options) for name, module in modules.items()]
+
+
+def _judged(model: Model, target: str, module: ModuleType, options: Mapping[str, object]) -> Judged:
+    own = {name: value for name, value in options.items() if name in module.OPTIONS}
+    flavour = module.FLAVOUR if is_float(model) else None
+    try:
+        return Judged(target, module.DEVICE, place(model, target, **own), flavour=flavour)
+    except TersorError as error:
+        return Judged(target, module.DEVICE, None, error, flavour, model.source)
 
 
 def _refuse_compiled(model: Model, target: str) -> None:
