@@ -74,7 +74,7 @@ def constant_sizes(op: Op, graph: Graph) -> str | None:
 
 @rule(SHAPE, "leave out dimensions of 1, as the batch, with RESHAPE around it", KERNELS, DIMENSIONS)
 def few_dimensions(op: Op, graph: Graph) -> str | None:
-    """PAD, PADV2, STRIDED_SLICE: values of at most 4 dimensions; TRANSPOSE: of at most 5."""
+    """STRIDED_SLICE: values of at most 4 dimensions; PAD, PADV2, TRANSPOSE: of at most 5."""
     tensor = graph.operand(op, 0)
     too_many = tensor is not None and len(tensor.shape) > DIMENSIONS[op.kind]
     return f"{len(tensor.shape)} dimensions" if tensor is not None and too_many else None

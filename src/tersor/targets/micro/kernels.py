@@ -92,7 +92,7 @@ CONSTANT: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 """Operands whose values the kernel needs before the first run."""
 
-DIMENSIONS: Mapping[str, int] = MappingProxyType({"PAD": 4, "PADV2": 4, "STRIDED_SLICE": 4, "TRANSPOSE": 5})
+DIMENSIONS: Mapping[str, int] = MappingProxyType({"PAD": 5, "PADV2": 5, "STRIDED_SLICE": 4, "TRANSPOSE": 5})
 """The most dimensions of the value that an operator reads, where its kernel says how many."""
 
 MOST_JOINED = 10
