@@ -23,6 +23,7 @@ from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.quantize import quantize
+from tersor.stages.thin import restored, thinned
 from tersor.targets.edge_tpu.memory import resources
 
 _AS = (
@@ -53,7 +54,7 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     _refuse_compiled(model, target)
     notes: tuple[str, ...] = ()
     if module.FLAVOUR is not None and is_float(model):
-        model = as_flavour(model, module.FLAVOUR)
+        model = as_flavour(model, module.FLAVOUR, weights=not getattr(module, "SHAPES_SUFFICE", False))
         notes = (_AS.format(module.FLAVOUR),)
     elif not (model.source and runs_as_it_is(Path(model.source))):
         model = replace(optimize(model), source="")
@@ -140,12 +141,17 @@ def is_float(model: Model) -> bool:
     return not quantized and any(tensor.dtype is DType.FLOAT32 for tensor in values)
 
 
-def as_flavour(model: Model, flavour: str) -> Model:
+def as_flavour(model: Model, flavour: str, *, weights: bool = True) -> Model:
     """The model as quantization would leave it, with ranges that are made up: no value of it means anything.
 
     Operators without an integer kernel stay in float. Raises what `plan` does.
+
+    Args:
+        model: a float model.
+        flavour: the preset.
+        weights: whether the weights' values matter; without, those of large layers are zero, which is quicker.
     """
-    prepared = optimize(model, [apply for apply in PASSES if apply is not deduplicate_constants.apply])
+    prepared = optimize(model if weights else thinned(model), _QUICK)
     graph = prepared.graph
     names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
     floats = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
@@ -153,4 +159,8 @@ def as_flavour(model: Model, flavour: str) -> Model:
     recipe = load_recipe(flavour)
     scheme = replace(recipe.scheme, granularity="per_tensor")  # quicker, and no rule asks for it
     recipe = replace(recipe, scheme=scheme, float_fallback=True, algorithms=())
-    return quantize(prepared, plan(prepared, recipe, made_up))
+    made = quantize(prepared, plan(prepared, recipe, made_up))
+    return made if weights else restored(made)
+
+
+_QUICK = [apply for apply in PASSES if apply is not deduplicate_constants.apply]

@@ -21,6 +21,7 @@ from tersor.targets.edge_tpu.refusals import refusal
 NAME = "edge_tpu"
 DEVICE = "Edge TPU"
 FLAVOUR = "int8"
+SHAPES_SUFFICE = True
 OPTIONS = frozenset({"multiple_subgraphs"})
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""
