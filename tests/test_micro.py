@@ -199,8 +199,14 @@ def test_many_dimensions(interpreter: Micro, kind: str) -> None:
     for count in (kernels.DIMENSIONS[kind], kernels.DIMENSIONS[kind] + 1):
         order, ones = np.arange(count, dtype=np.int32), np.ones(count, np.int32)
         pads, zeros = np.zeros((count, 2), np.int32), np.zeros(count, np.int32)
-        constants = {"TRANSPOSE": [order], "PAD": [pads], "PADV2": [pads, np.float32(1)]}.get(kind, [zeros, ones, ones])
-        assert_same(interpreter, single(kind, [(1,) * count], (1,) * count, *constants), f"{kind}, {count} dimensions")
+        constants: dict[str, list[Any]] = {
+            "TRANSPOSE": [order],
+            "PAD": [pads],
+            "PADV2": [pads, np.float32(1)],
+            "STRIDED_SLICE": [zeros, ones, ones],
+        }
+        model = single(kind, [(1,) * count], (1,) * count, *constants[kind])
+        assert_same(interpreter, model, f"{kind}, {count} dimensions")
 
 
 # Placements
@@ -239,7 +245,9 @@ def test_one_operator_without_a_kernel_and_nothing_runs() -> None:
     left = placement.left
     assert [item.on for item in left] == [NOWHERE]
     assert placement.refusal == f"{left[0].op} (operator {left[0].index}): {left[0].reason}"
-    assert headline(placement).startswith("nothing runs on the microcontroller, TensorFlow Lite Micro refuses the file:")
+    assert headline(placement).startswith(
+        "nothing runs on the microcontroller, TensorFlow Lite Micro refuses the file:"
+    )
     assert left[0].remedy
     assert {item.on for item in placement.mapped} == {"micro"}
 

@@ -476,7 +476,7 @@ def test_rubbish_in_a_package_is_an_error_or_a_number(seed: int) -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(RecipeError, match="unknown target 'toaster': there are cpu, edge_tpu, .*micro"):
+    with pytest.raises(RecipeError, match=r"unknown target 'toaster': there are cpu, edge_tpu, .*micro"):
         place(classifier(), "toaster")
 
 

@@ -66,7 +66,9 @@ def groups() -> Model:
 def dense_behind_reshape() -> Model:
     builder, x = started()
     size = 36 * WIDE
-    flat = builder.op("RESHAPE", [conv(builder, x), builder.constant("s", [1, size])], (1, size), {"new_shape": (1, size)})
+    flat = builder.op(
+        "RESHAPE", [conv(builder, x), builder.constant("s", [1, size])], (1, size), {"new_shape": (1, size)}
+    )
     weights, bias = builder.constant("w", random((32, size))), builder.constant("b", np.zeros(32, np.float32))
     return builder.model([builder.op("FULLY_CONNECTED", [flat, weights, bias], (1, 32))])
 

@@ -18,7 +18,11 @@ def command(
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", "-t", metavar="TARGET", help="cpu, edge_tpu, ... By default one line for each.", show_default=False
+            "--target",
+            "-t",
+            metavar="TARGET",
+            help="cpu, edge_tpu, ... By default one line for each.",
+            show_default=False,
         ),
     ] = None,
     multiple_subgraphs: Annotated[
@@ -34,7 +38,7 @@ def command(
     from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
     from tersor.stages.place import place
 
-    asked = {"multiple_subgraphs": True} if multiple_subgraphs else {}
+    asked: dict[str, object] = {"multiple_subgraphs": True} if multiple_subgraphs else {}
     if target is None:
         _everywhere(opening.load(model), asked, everything=everything, as_json=as_json)
         return
@@ -52,7 +56,7 @@ def command(
 
 def _everywhere(model: Model, asked: dict[str, object], *, everything: bool, as_json: bool) -> None:
     from tersor.cli import console
-    from tersor.report.placement import judged_to_dict, targets_notes, targets_table
+    from tersor.report.targets import judged_to_dict, targets_notes, targets_table
     from tersor.stages.place import place_everywhere
 
     if everything:

@@ -13,7 +13,6 @@ from math import prod
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from tersor.errors import GraphError

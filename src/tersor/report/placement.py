@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
@@ -12,7 +13,6 @@ from rich.table import Table
 
 from tersor.ir.placement import OpPlacement, Placement, Resource
 from tersor.ir.text import short
-from tersor.stages.place import Judged
 from tersor.stages.search.quantities import milliseconds, size
 
 
@@ -39,10 +39,11 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _macs(placement: Placement) -> str:
     share = placement.share_of_macs
-    return "" if math.isnan(share) else f", {_percent(share)} of MACs"
+    return "" if math.isnan(share) else f", {percent(share)} of MACs"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share of MACs."""
     shown = f"{100 * share:.1f}"
     return f"{'99.9' if share < 1 and shown == '100.0' else shown} %"  # what is left is not nothing
 
@@ -54,41 +55,8 @@ def _cause(placement: Placement) -> OpPlacement | None:
     return next((item for item in breaking if item.index > begin), next(iter(breaking), None))
 
 
-def targets_table(judged: Iterable[Judged]) -> Table:
-    """A row for each target."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("target", no_wrap=True)
-    for title in ("operators", "MACs"):
-        table.add_column(title, justify="right")
-    for title in ("takes", "what stays behind first, and why"):
-        table.add_column(title, overflow="fold")
-    for item in judged:
-        table.add_row(*map(escape, targets_row(item)))
-    return table
-
-
-def targets_row(judged: Judged) -> tuple[str, str, str, str, str]:
-    """Target, operators and MACs on the accelerator, resources in short, and the first cause of what stays behind."""
-    placement = judged.placement
-    target = judged.target if judged.flavour is None else f"{judged.target} (as {judged.flavour})"
-    if placement is None:
-        return target, "", "", "", f"not judged: {judged.why}"
-    takes = "\n".join(_resource(item) for item in placement.resources if item.amount)
-    if placement.refusal is not None:
-        return target, "none", "", takes, f"{placement.refuser} refuses it: {placement.refusal}"
-    share = "" if math.isnan(placement.share_of_macs) else _percent(placement.share_of_macs)
-    return target, f"{len(placement.mapped)} of {len(placement.operators)}", share, takes, _first(placement)
-
-
-def targets_notes(judged: Iterable[Judged]) -> Iterable[str]:
-    """What was left out of the table, and how to get it."""
-    for item in judged:
-        for note in () if item.placement is None else item.placement.notes:
-            if "pip install" in note:
-                yield f"{item.target}: {note}"
-
-
-def _first(placement: Placement) -> str:
+def first_cause(placement: Placement) -> str:
+    """What stays behind first, and why; "" where nothing does."""
     if not placement.left:
         return ""
     cause = _cause(placement) or placement.left[0]
@@ -96,21 +64,49 @@ def _first(placement: Placement) -> str:
     return f"{cause.op} (operator {cause.index}): {cause.reason}{f', and {others} more' if others else ''}"
 
 
-def left_table(placement: Placement) -> Table:
-    """What the target does not take: a row for each rule that is broken, and one for all that waits."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in (f"on {placement.elsewhere}", "why", "what to change"):
-        table.add_column(title, overflow="fold")
+@dataclass(frozen=True)
+class LeftBehind:
+    """Operators that the target does not take, all for one reason.
+
+    Attributes:
+        operators: how many of which kind.
+        status: what the target's compiler says of them.
+        reason: what was seen at the first, and how many others there are.
+        remedy: what to change; "" where there is nothing to.
+        count: how many there are.
+    """
+
+    operators: str
+    status: str
+    reason: str
+    remedy: str
+    count: int
+
+
+def left_behind(placement: Placement) -> list[LeftBehind]:
+    """What the target does not take: one for each rule that is broken, and one for all that waits."""
     rows: dict[tuple[str, str], list[OpPlacement]] = {}
     for item in placement.left:
         remedy = item.remedy if item.rule is not None else ""
         rows.setdefault((item.status, f"{item.rule}{remedy}"), []).append(item)
+    found = []
     for items in sorted(rows.values(), key=lambda items: (items[0].rule is None, items[0].index)):
         first = items[0]
         kinds = ", ".join(f"{count} {op}" for op, count in Counter(item.op for item in items).most_common())
         also = f", and {_count(len(items) - 1, 'other', 'others')}" if len(items) > 1 else ""
-        why = f"{escape(first.status)}\n[dim]operator {first.index}: {escape(first.reason or '')}{also}[/dim]"
-        table.add_row(escape(kinds), why, escape(first.remedy or ""))
+        reason = f"operator {first.index}: {first.reason or ''}{also}"
+        found.append(LeftBehind(kinds, first.status, reason, first.remedy or "", len(items)))
+    return found
+
+
+def left_table(placement: Placement) -> Table:
+    """What the target does not take."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in (f"on {placement.elsewhere}", "why", "what to change"):
+        table.add_column(title, overflow="fold")
+    for row in left_behind(placement):
+        why = f"{escape(row.status)}\n[dim]{escape(row.reason)}[/dim]"
+        table.add_row(escape(row.operators), why, escape(row.remedy))
     return table
 
 
@@ -133,12 +129,14 @@ def notes(placement: Placement) -> Iterable[str]:
     """What else is to be said."""
     yield from placement.notes
     if placement.resources:
-        yield "; ".join(_resource(item) for item in placement.resources)
+        yield "; ".join(resource_line(item) for item in placement.resources)
     if placement.parts > 1:
-        yield f"{placement.parts} pieces: between them values go to {placement.elsewhere} and back, which often costs more time"
+        between = f"between them values go to {placement.elsewhere} and back"
+        yield f"{placement.parts} pieces: {between}, which often costs more time"
 
 
-def _resource(item: Resource) -> str:
+def resource_line(item: Resource) -> str:
+    """What a network takes, in words."""
     about = "about " if item.is_estimate and item.amount else ""
     return f"{item.name}: {about}{_amount(item)}"
 
@@ -171,13 +169,6 @@ def placement_to_dict(placement: Placement) -> dict[str, Any]:
         ],
         "notes": list(placement.notes),
     }
-
-
-def judged_to_dict(judged: Judged) -> dict[str, Any]:
-    """Likewise, for a target of several; `error` says why it could not be judged, and is null where it was."""
-    if judged.placement is None:
-        return {"target": judged.target, "error": judged.why, "operators": []}
-    return placement_to_dict(judged.placement) | {"error": None}
 
 
 def _operator(item: OpPlacement) -> dict[str, Any]:

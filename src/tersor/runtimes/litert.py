@@ -124,7 +124,7 @@ class Session:
         """
         return [
             (item["op_name"], tuple(int(i) for i in item["inputs"]), tuple(int(i) for i in item["outputs"]))
-            for item in self._interpreter._get_ops_details()  # noqa: SLF001 (LiteRT has no other way to ask)
+            for item in self._interpreter._get_ops_details()
         ]
 
     def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:

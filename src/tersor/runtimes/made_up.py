@@ -11,7 +11,7 @@ _SEED = 0
 
 
 def samples_for(graph: Graph, count: int) -> list[list[Array]]:
-    """Random samples, an array per input: integers over their whole range, real numbers in [-1, 1], zeros for others."""
+    """Random samples, an array per input: integers over their range, real numbers in [-1, 1], zeros for others."""
     generator = np.random.default_rng(_SEED)
     samples = []
     for _ in range(count):

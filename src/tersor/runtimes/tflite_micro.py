@@ -155,7 +155,7 @@ def _least(suffices: Callable[[int], bool], arena: int, fits: int) -> int:
 
 
 def _runs(model: bytes, sample: Sequence[Array] | None, arena: int) -> bool:
-    """Whether an arena suffices; without a sample, to allocate. Raises RuntimeFailure if something else is the trouble."""
+    """Whether an arena suffices; without a sample, to allocate. Raises RuntimeFailure for any other trouble."""
     with printed() as said:
         try:
             interpreter = interpreter_of(model, arena)

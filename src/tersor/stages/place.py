@@ -18,11 +18,12 @@ from tersor.observers.min_max import Observer
 from tersor.passes import deduplicate_constants
 from tersor.recipe import load_recipe
 from tersor.stages.calibrate import Statistics
-from tersor.stages.load import runs_as_it_is
+from tersor.stages.load import load, runs_as_it_is
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.quantize import quantize
+from tersor.stages.search.result import Search
 from tersor.stages.thin import restored, thinned
 from tersor.targets.edge_tpu.memory import resources
 
@@ -104,6 +105,14 @@ def place_everywhere(model: Model, **options: object) -> list[Judged]:
     if unknown:
         raise RecipeError(f"no target has an option {unknown[0]}; there are {', '.join(known) or 'none'}")
     return [_judged(model, name, module, options) for name, module in modules.items()]
+
+
+def place_candidates(found: Search) -> dict[str, Judged]:
+    """Where each file of a search would run on its target, by name; nothing where no plugin judges that target."""
+    if found.target not in registry.names("targets"):
+        return {}
+    module = registry.plugin("targets", found.target)
+    return {item.name: _judged(load(item.path), found.target, module, {}) for item in found.candidates}
 
 
 def _judged(model: Model, target: str, module: ModuleType, options: Mapping[str, object]) -> Judged:

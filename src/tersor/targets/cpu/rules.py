@@ -13,22 +13,10 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
 from tersor.ops import LAYERS, layer_operands
 from tersor.targets._rules import described, rule
+from tersor.targets.cpu.kernels import FLOAT, INTEGER
 
 SOURCE = "the delegate's source, and files loaded in LiteRT 2.3"
 LEFT = "left to LiteRT's builtin kernels"
-
-INTEGER = frozenset(
-    "ADD BATCH_MATMUL CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE ELU FULLY_CONNECTED LEAKY_RELU LOGISTIC "
-    "MAX_POOL_2D MEAN MUL PAD QUANTIZE REDUCE_MAX REDUCE_MIN RESHAPE RESIZE_BILINEAR SPACE_TO_DEPTH SPLIT SUB SUM TANH "
-    "TRANSPOSE TRANSPOSE_CONV".split()
-)
-"""Operators that XNNPACK has in float32 and in int8."""
-
-FLOAT = frozenset(
-    "ABS AVERAGE_POOL_2D CEIL COS DIV EXP FLOOR GELU HARD_SWISH LOG MAXIMUM MINIMUM NEG PRELU RELU RELU6 "
-    "RELU_N1_TO_1 ROUND RSQRT SIN SOFTMAX SQRT SQUARE SQUARED_DIFFERENCE".split()
-)
-"""Operators that it has in float32 alone."""
 
 _BYTES = (DType.INT8, DType.UINT8)
 _INSTEAD = {
@@ -98,7 +86,7 @@ def same_scale_reshaped(op: Op, graph: Graph) -> str | None:
 
 @rule(LEFT, "take weights of 8 bits: tersor quantize --as int8", SOURCE, ["CONV_2D", "DEPTHWISE_CONV_2D"])
 def eight_bit_weights(op: Op, graph: Graph) -> str | None:
-    """CONV_2D, DEPTHWISE_CONV_2D: weights of 8 bits; with 4 they run on builtin kernels, which unpack them in every run."""
+    """CONV_2D, DEPTHWISE_CONV_2D: weights of 8 bits; builtin kernels unpack those of 4 in every run."""
     weights = graph.operand(op, 1)
     return None if weights is None or not weights.dtype.is_packed else f"weights {described(weights)}"
 
@@ -110,7 +98,7 @@ def eight_bit_weights(op: Op, graph: Graph) -> str | None:
     ["DEPTHWISE_CONV_2D"],
 )
 def no_hybrid_depthwise(op: Op, graph: Graph) -> str | None:
-    """DEPTHWISE_CONV_2D: weights and values are both integers or both float32; dynamic range runs on builtin kernels."""
+    """DEPTHWISE_CONV_2D: weights and values are both integers or both float32 (no dynamic range)."""
     data, weights = graph.operand(op, 0), graph.operand(op, 1)
     if data is None or weights is None or not data.dtype.is_float or weights.dtype.is_float:
         return None
@@ -135,7 +123,7 @@ def constant_weights(op: Op, graph: Graph) -> str | None:
 
 @rule(LEFT, "keep scales of what is added or multiplied alike; mend ranges that are far too wide", SOURCE)
 def moderate_scales(op: Op, graph: Graph) -> str | None:
-    """ADD, SUB, MUL, LEAKY_RELU and QUANTIZE of int8 values: the ratio of the scales keeps within the delegate's bounds."""
+    """ADD, SUB, MUL, LEAKY_RELU and QUANTIZE of int8 values: scales whose ratio is within bounds."""
     result = graph.tensors[op.outputs[0]]
     sources = [graph.tensors[name] for name in op.present_inputs]
     if op.kind not in _BOUNDS or any(item.dtype not in _BYTES or item.quant is None for item in (result, *sources)):

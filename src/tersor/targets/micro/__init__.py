@@ -42,7 +42,7 @@ _LARGEST = 64 << 20
 """Bytes of a model that is not worth trying: no microcontroller has that much flash."""
 
 _MOST_MACS = 200_000_000
-"""Multiply-accumulates of a model that is run here, and not only allocated: reference kernels take a second for them."""
+"""Multiply-accumulates of a model that is run here, and not only allocated: they take reference kernels a second."""
 
 _NODE = re.compile(r"Node \w+ \(number (\d+)\) failed to (\w+)")
 _OF_VALUES = re.compile(r"positive|zero|out of (range|bounds)|negative", re.IGNORECASE)

@@ -37,7 +37,7 @@ def no_hybrid(op: Op, graph: Graph) -> str | None:
 
 @rule(TYPE, "take weights of 8 bits: tersor quantize --as int8 or int16x8", KERNELS, _PRODUCTS)
 def known_weights(op: Op, graph: Graph) -> str | None:
-    """Weights have 8 bits beside int16 values, 8 or 4 beside int8 ones; 4 bits only in convolutions and dense layers."""
+    """Weights have 8 bits; 4 only beside int8 values, in convolutions and dense layers."""
     data, weights = (graph.operand(op, index) for index in _PRODUCTS[op.kind])
     if data is None or weights is None or data.dtype not in _WEIGHTS:
         return None
