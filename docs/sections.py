@@ -12,7 +12,7 @@ from typing import Any
 
 import tersor
 from command_sections import commands
-from placement_sections import edge_tpu_rules
+from placement_sections import cpu_rules, edge_tpu_rules, micro_rules
 from tersor.ops import FIXED, FREE, OPS, SAME, SAME_INPUTS
 from tersor.registry import names
 from tersor.stages.optimize import PASSES
@@ -169,7 +169,9 @@ def _source(value: Any) -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "algorithms": algorithms,
     "commands": commands,
+    "cpu_rules": cpu_rules,
     "edge_tpu_rules": edge_tpu_rules,
+    "micro_rules": micro_rules,
     "library": library,
     "observers": observers,
     "operators": operators,

@@ -63,6 +63,10 @@ def test_optimize_says_what_to_ship_and_why(cli: Cli, place: Path) -> None:
     assert [row.lstrip("*+ ").split()[0] for row in rows][:2] == ["int8", "uint8"]
     assert sum(row.startswith("*") for row in rows) == 1
     assert "is the pick: " in answer.err
+    assert re.search(r"^edge_tpu: .*operators? .* on the Edge TPU", answer.err, re.MULTILINE)
+    placements = json.loads((place / "out" / "report.json").read_text())["placements"]
+    assert set(placements) >= {"int8", "uint8"}
+    assert "## Placement on edge" in (place / "out" / "report.md").read_text()
     assert "is out: " in answer.err
     assert {path.name for path in (place / "out").iterdir()} >= {
         "net.int8.tflite", "net.int8.recipe.toml", "net.uint8.tflite", "net.uint8.recipe.toml", "pick.tflite",

@@ -21,7 +21,7 @@ def command(
             "--target",
             "-t",
             metavar="TARGET",
-            help="cpu, edge_tpu, ... By default one line for each.",
+            help="cpu, edge_tpu or micro. By default all, a line for each.",
             show_default=False,
         ),
     ] = None,

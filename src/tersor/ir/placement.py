@@ -76,7 +76,7 @@ class Placement:
         refusal: why nothing of the file runs on the target at all; None where it does.
         notes: what else is to be known.
         resources: what the network takes of the device, where something is known of it.
-        elsewhere: where the operators are that the accelerator does not take, in a sentence: "stays on the CPU".
+        elsewhere: where the operators are that the accelerator does not take, in a sentence: "on the CPU".
         refuser: who refuses a file, in a sentence.
     """
 
@@ -87,7 +87,7 @@ class Placement:
     refusal: str | None = None
     notes: tuple[str, ...] = ()
     resources: tuple[Resource, ...] = ()
-    elsewhere: str = "the CPU"
+    elsewhere: str = "on the CPU"
     refuser: str = "the compiler"
 
     @property

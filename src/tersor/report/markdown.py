@@ -100,7 +100,7 @@ def _placement(found: Document) -> Iterator[str]:
                 [plain(part) for part in (row.operators, f"{row.status}: {row.reason}", row.remedy)]
                 for row in found.place.left
             )
-            yield from table([f"on {plain(found.place.elsewhere)}", "why", "what to change"], cells)
+            yield from table([plain(found.place.elsewhere), "why", "what to change"], cells)
             yield ""
         yield from (f"- {plain(note)}" for note in found.place.notes)
         yield ""

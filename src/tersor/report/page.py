@@ -64,6 +64,7 @@ class Page:
     diagnoses: list[LayerPart]
     facts: list[tuple[str, str]]
     places: list[PlaceRow]
+    has_resources: bool
 
 
 def render(found: Document) -> str:
@@ -137,6 +138,7 @@ def _page(found: Document) -> Page:
         diagnoses=parts,
         facts=summary.facts(found),
         places=place_rows(found),
+        has_resources=any(item.takes for item in found.placements.values()),
     )
 
 

@@ -30,7 +30,7 @@ def headline(placement: Placement) -> str:
         return said
     others = len(placement.left) - 1
     more = f", and {_count(others, 'more stays', 'more stay')} there" if others else ""
-    return f"{said}; {cause.op} (operator {cause.index}) stays on {placement.elsewhere}: {cause.reason}{more}"
+    return f"{said}; {cause.op} (operator {cause.index}) stays {placement.elsewhere}: {cause.reason}{more}"
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -102,7 +102,7 @@ def left_behind(placement: Placement) -> list[LeftBehind]:
 def left_table(placement: Placement) -> Table:
     """What the target does not take."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in (f"on {placement.elsewhere}", "why", "what to change"):
+    for title in (placement.elsewhere, "why", "what to change"):
         table.add_column(title, overflow="fold")
     for row in left_behind(placement):
         why = f"{escape(row.status)}\n[dim]{escape(row.reason)}[/dim]"
@@ -131,7 +131,7 @@ def notes(placement: Placement) -> Iterable[str]:
     if placement.resources:
         yield "; ".join(resource_line(item) for item in placement.resources)
     if placement.parts > 1:
-        between = f"between them values go to {placement.elsewhere} and back"
+        between = f"between them operators run {placement.elsewhere}"
         yield f"{placement.parts} pieces: {between}, which often costs more time"
 
 

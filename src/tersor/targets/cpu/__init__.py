@@ -56,7 +56,7 @@ def place(model: Model) -> Placement:
         parts=len(seen.pieces),
         refusal=refusal,
         notes=tuple(notes),
-        elsewhere="LiteRT's builtin kernels",
+        elsewhere="on LiteRT's builtin kernels",
         refuser="LiteRT",
     )
 

@@ -67,7 +67,7 @@ def place(model: Model) -> Placement:
         refusal=refusal,
         notes=(*open_inputs(graph), *_notes(model), *found.notes),
         resources=(*found.resources, flash),
-        elsewhere="no kernel",
+        elsewhere="without a kernel",
         refuser="TensorFlow Lite Micro",
     )
 
@@ -145,4 +145,4 @@ def _notes(model: Model) -> Iterator[str]:
     )
     tensors = [model.graph.tensors[name] for op in model.graph.ops for name in op.outputs]
     if tensors and all(tensor.dtype is DType.FLOAT32 for tensor in tensors):
-        yield "a float model, judged as it is; in int8 it takes about a quarter (tersor quantize --as int8)"
+        yield "a float model, judged as it is; in int8 it takes a fraction of that (tersor quantize --as int8)"
