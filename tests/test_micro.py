@@ -22,6 +22,7 @@ from tersor.ir.quant import PerChannel, PerTensor, QuantParams
 from tersor.ops import LSTM_GATES, OPS
 from tersor.report.placement import headline
 from tersor.runtimes import tflite_micro
+from tersor.runtimes.made_up import samples_for
 from tersor.stages.place import place
 from tersor.targets import micro
 from tersor.targets._rules import Rule, broken
@@ -207,6 +208,17 @@ def test_many_dimensions(interpreter: Micro, kind: str) -> None:
         }
         model = single(kind, [(1,) * count], (1,) * count, *constants[kind])
         assert_same(interpreter, model, f"{kind}, {count} dimensions")
+
+
+@needs_micro
+@pytest.mark.parametrize("kind", ["CONV_2D", "MEAN", "FULLY_CONNECTED", "EMBEDDING_LOOKUP", "ARG_MAX", "RELU"])
+def test_arena_is_measured_though_the_interpreter_crashes_in_smaller_ones(kind: str) -> None:
+    model = quantized(kind, 0, "int8")
+    content = tflite.write_bytes(model)
+    found = tflite_micro.measure(content, samples_for(model.graph, 1))
+    assert len(found.outputs) == 1
+    assert found.arena_bytes % 16 == 0
+    assert tflite_micro.measure(content, ()).arena_bytes == found.arena_bytes
 
 
 # Placements

@@ -17,6 +17,7 @@ from PIL import Image
 
 from conftest import Cli
 from small_nets import DEMO, classifier, dense, images, random, through_file
+from tersor import registry
 from tersor.errors import RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.build import Builder
@@ -538,6 +539,10 @@ def test_commands_and_program_of_the_how_to(place: Path, cli: Cli) -> None:
     names: dict[str, object] = {"__name__": "how_to"}
     exec(compile(code, HOW_TO.name, "exec"), names)
     assert any("from an earlier run" in note for note in names["found"].notes)  # type: ignore[attr-defined]
+
+
+def test_every_target_that_is_placed_on_is_searched_for() -> None:
+    assert set(registry.names("targets")) <= set(TARGETS)
 
 
 def test_how_to_names_every_target_and_candidate() -> None:
