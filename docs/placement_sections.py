@@ -39,7 +39,7 @@ def cpu_rules() -> str:
     """The rules in their order, and the operators that XNNPACK has."""
     return "\n\n".join(
         (
-            _rules(cpu.RULES, "what becomes of it"),
+            _rules(cpu.RULES, "what is wrong"),
             f"In float32 and in int8: {_names(xnnpack.INTEGER)}.",
             f"In float32 alone: {_names(xnnpack.FLOAT)}.",
         )

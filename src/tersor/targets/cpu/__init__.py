@@ -69,7 +69,7 @@ def _left(graph: Graph, place: int, refusal: str | None) -> OpPlacement:
     if found is None:
         return placed(graph, place, CPU, rules.LEFT, "XNNPACK does not take it, for no cause that is known here")
     rule, reason = found
-    return placed(graph, place, CPU, rules.LEFT, reason, rule.statement, rule.remedy or rules.advice(op, graph))
+    return placed(graph, place, CPU, rule.status, reason, rule.statement, rule.remedy or rules.advice(op, graph))
 
 
 def _hybrid(graph: Graph) -> int:

@@ -17,6 +17,9 @@ from tersor.targets.cpu.kernels import FLOAT, INTEGER
 
 SOURCE = "the delegate's source, and files loaded in LiteRT 2.3"
 LEFT = "left to LiteRT's builtin kernels"
+NO_OPERATOR = "XNNPACK does not have the operator"
+TYPE = "XNNPACK does not have it in this type"
+FORM = "XNNPACK does not have it in this form"
 
 _BYTES = (DType.INT8, DType.UINT8)
 _INSTEAD = {
@@ -36,13 +39,13 @@ def _values(op: Op, graph: Graph) -> list[Tensor]:
     return [tensor for tensor in tensors if not tensor.is_constant]
 
 
-@rule(LEFT, "", SOURCE)
+@rule(NO_OPERATOR, "", SOURCE)
 def known_operator(op: Op, _graph: Graph) -> str | None:
     """XNNPACK has the operator."""
     return None if op.kind in INTEGER or op.kind in FLOAT else f"XNNPACK has no {op.label}"
 
 
-@rule(LEFT, "use 8 bits (tersor quantize --as int8): int16 values are 12 to 44 times slower than float here", SOURCE)
+@rule(TYPE, "use 8 bits (tersor quantize --as int8): int16 values are 12 to 44 times slower than float here", SOURCE)
 def eight_bits_or_float(op: Op, graph: Graph) -> str | None:
     """Values are float32, int8 or uint8; 16-bit activations run on builtin kernels, all of them."""
     for tensor in _values(op, graph):
@@ -51,21 +54,21 @@ def eight_bits_or_float(op: Op, graph: Graph) -> str | None:
     return None
 
 
-@rule(LEFT, "", SOURCE, FLOAT)
+@rule(TYPE, "", SOURCE, FLOAT)
 def integer_operator(op: Op, graph: Graph) -> str | None:
     """The operator has an int8 form: some exist in float32 alone."""
     found = next((tensor for tensor in _values(op, graph) if tensor.dtype in _BYTES), None)
     return None if found is None else f"{op.label} of {described(found)}"
 
 
-@rule(LEFT, "convert the model to int8: tersor quantize --as int8", SOURCE, ["ELU"])
+@rule(TYPE, "convert the model to int8: tersor quantize --as int8", SOURCE, ["ELU"])
 def signed_elu(op: Op, graph: Graph) -> str | None:
     """ELU: float32 or int8, not uint8."""
     result = graph.tensors[op.outputs[0]]
     return described(result) if result.dtype is DType.UINT8 else None
 
 
-@rule(LEFT, "nothing, where it is small; else make the range of the second operand symmetric", SOURCE, ["BATCH_MATMUL"])
+@rule(FORM, "nothing, where it is small; else make the range of the second operand symmetric", SOURCE, ["BATCH_MATMUL"])
 def symmetric_second_operand(op: Op, graph: Graph) -> str | None:
     """BATCH_MATMUL of int8 values: the second operand has zero point 0."""
     second = graph.operand(op, 1)
@@ -74,7 +77,7 @@ def symmetric_second_operand(op: Op, graph: Graph) -> str | None:
     return f"zero point {second.quant.zero_point}"
 
 
-@rule(LEFT, "requantize before or after it (tersor quantize does)", SOURCE, ["RESHAPE"])
+@rule(FORM, "requantize before or after it (tersor quantize does)", SOURCE, ["RESHAPE"])
 def same_scale_reshaped(op: Op, graph: Graph) -> str | None:
     """RESHAPE: scale and zero point stay as they are."""
     data, result = graph.operand(op, 0), graph.tensors[op.outputs[0]]
@@ -84,7 +87,7 @@ def same_scale_reshaped(op: Op, graph: Graph) -> str | None:
     return None if before == after else f"scale {data.quant.scale:.6g} to {result.quant.scale:.6g}"
 
 
-@rule(LEFT, "take weights of 8 bits: tersor quantize --as int8", SOURCE, ["CONV_2D", "DEPTHWISE_CONV_2D"])
+@rule(TYPE, "take weights of 8 bits: tersor quantize --as int8", SOURCE, ["CONV_2D", "DEPTHWISE_CONV_2D"])
 def eight_bit_weights(op: Op, graph: Graph) -> str | None:
     """CONV_2D, DEPTHWISE_CONV_2D: weights of 8 bits; builtin kernels unpack those of 4 in every run."""
     weights = graph.operand(op, 1)
@@ -92,7 +95,7 @@ def eight_bit_weights(op: Op, graph: Graph) -> str | None:
 
 
 @rule(
-    LEFT,
+    TYPE,
     "quantize activations, too (tersor quantize --as int8), or leave its weights in float32",
     SOURCE,
     ["DEPTHWISE_CONV_2D"],
@@ -105,7 +108,7 @@ def no_hybrid_depthwise(op: Op, graph: Graph) -> str | None:
     return f"{described(data)} times {described(weights)}"
 
 
-@rule(LEFT, "let the model take and return the type that it computes with", SOURCE, ["QUANTIZE"])
+@rule(FORM, "let the model take and return the type that it computes with", SOURCE, ["QUANTIZE"])
 def same_bytes(op: Op, graph: Graph) -> str | None:
     """QUANTIZE: from float32, or between values of one type; not between int8 and uint8."""
     source, result = graph.operand(op, 0), graph.tensors[op.outputs[0]]
@@ -114,14 +117,14 @@ def same_bytes(op: Op, graph: Graph) -> str | None:
     return f"{source.dtype} to {result.dtype}"
 
 
-@rule(LEFT, "make weights constants, or use BATCH_MATMUL", SOURCE, LAYERS)
+@rule(FORM, "make weights constants, or use BATCH_MATMUL", SOURCE, LAYERS)
 def constant_weights(op: Op, graph: Graph) -> str | None:
     """Weights of convolutions and dense layers are constants."""
     weights = graph.operand(op, layer_operands(op.kind).weights)
     return "weights are computed" if weights is not None and not weights.is_constant else None
 
 
-@rule(LEFT, "keep scales of what is added or multiplied alike; mend ranges that are far too wide", SOURCE)
+@rule(FORM, "keep scales of what is added or multiplied alike; mend ranges that are far too wide", SOURCE)
 def moderate_scales(op: Op, graph: Graph) -> str | None:
     """ADD, SUB, MUL, LEAKY_RELU and QUANTIZE of int8 values: scales whose ratio is within bounds."""
     result = graph.tensors[op.outputs[0]]
