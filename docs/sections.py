@@ -12,7 +12,7 @@ from typing import Any
 
 import tersor
 from command_sections import commands
-from placement_sections import edge_tpu_rules
+from placement_sections import cpu_rules, edge_tpu_rules, micro_rules
 from tersor.ops import FIXED, FREE, OPS, SAME, SAME_INPUTS
 from tersor.registry import names
 from tersor.runtimes.reference import KERNELS, coverage
@@ -184,9 +184,12 @@ def _source(value: Any) -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "algorithms": algorithms,
     "commands": commands,
+    "cpu_rules": cpu_rules,
     "edge_tpu_rules": edge_tpu_rules,
     "kernels": kernels,
+    "micro_rules": micro_rules,
     "library": library,
+    "micro_rules": micro_rules,
     "observers": observers,
     "operators": operators,
     "passes": passes,
