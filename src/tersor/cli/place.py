@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from tersor.cli import groups, options
+from tersor.cli.ethos_u import EthosU
 
 
 def command(
     model: options.ModelPath,
-    target: Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="edge_tpu.")] = "edge_tpu",
+    target: Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="edge_tpu or ethos_u.")] = "edge_tpu",
     multiple_subgraphs: Annotated[
         bool, typer.Option("--multiple-subgraphs", help="Map every piece that maps: the Edge TPU compiler's option -a.")
     ] = False,
@@ -19,13 +20,16 @@ def command(
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
+    ethos_u: EthosU,
 ) -> None:
     """Say which operators a device's accelerator would run, why not the others, and what to change. Nothing is run."""
     from tersor.cli import console
     from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
     from tersor.stages.place import place
 
-    asked = {"multiple_subgraphs": True} if multiple_subgraphs else {}
+    asked = ethos_u.asked
+    if multiple_subgraphs:
+        asked["multiple_subgraphs"] = True
     placement = place(opening.load(model), target, **asked)
     if as_json:
         console.print_json(placement_to_dict(placement))

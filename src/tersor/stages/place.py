@@ -1,11 +1,13 @@
-"""Model -> `Placement`: where each operator would run on a target. Nothing is run or compiled."""
+"""Model -> `Placement`: where each operator would run on a target. Nothing is run."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from tersor import registry
 from tersor.errors import RecipeError, UnsupportedError
+from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -34,11 +36,11 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
         model: where the target runs integers only, a float model is first quantized to its `FLAVOUR` with ranges that
             are made up, and the operators are then those of the quantized model.
         target: a plugin of the rib `targets`.
-        options: the target's own, as its `place` says: `multiple_subgraphs` of `edge_tpu`.
+        options: the target's own, as its `place` says: `multiple_subgraphs` of `edge_tpu`, `accelerator` of `ethos_u`.
 
     Raises RecipeError for an unknown target and for options that it does not have, UnsupportedError for a file that was
-    compiled for another device, UnsupportedError or PlanError for a float model that cannot be planned, and FormatError
-    for a damaged compiled file.
+    compiled for another device, UnsupportedError or PlanError for a float model that cannot be planned, FormatError
+    for a damaged compiled file, and CompilerFailure where the target's compiler is asked and fails.
     """
     module = registry.plugin("targets", target)
     unknown = sorted(options.keys() - module.OPTIONS)
@@ -50,6 +52,8 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     if module.FLAVOUR is not None and is_float(model):
         model = as_flavour(model, module.FLAVOUR)
         notes = (_AS.format(module.FLAVOUR),)
+    if getattr(module, "READS_FILE", False):
+        options["content"] = partial(tflite.write_bytes, model)
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
@@ -75,7 +79,7 @@ def is_float(model: Model) -> bool:
     """Whether activations are real numbers throughout: float32, float16 weights, or dynamic range."""
     graph = model.graph
     values = [graph.tensors[name] for op in graph.ops for name in op.outputs]
-    if any(op.custom_code == OPERATOR for op in graph.ops):
+    if any(op.custom_code in COMPILERS for op in graph.ops):
         return False
     quantized = any(tensor.quant is not None and not tensor.dtype.is_float for tensor in values)
     return not quantized and any(tensor.dtype is DType.FLOAT32 for tensor in values)
