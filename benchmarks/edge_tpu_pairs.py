@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tersor.errors import TersorError
 from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import OPERATOR
-from tersor.ir.graph import Graph
 from tersor.ir.placement import CPU
+from tersor.stages.compile_for import was_mapped
 from tersor.stages.place import place
+from tersor.targets.edge_tpu.compiler import statuses_in
 from tersor.targets.edge_tpu.memory import PARAMETERS
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks" / "edge_tpu.md"
-_LINE = re.compile(r"([A-Z0-9_]+)\s+(\d+)\s{2,}(\S.*?)\s*$")
 
 
 @dataclass(frozen=True)
@@ -55,21 +53,6 @@ class Pair:
     seconds: float
 
 
-def was_mapped(before: Graph, after: Graph) -> list[bool]:
-    """For each operator of a graph whether it is gone from the compiled graph."""
-    left = {name for op in after.ops if op.custom_code != OPERATOR for name in op.outputs}
-    return [not left.intersection(op.outputs) for op in before.ops]
-
-
-def logged(path: Path) -> Counter[tuple[str, str]]:
-    """The counts of (operator, status) in a log of the compiler."""
-    found: Counter[tuple[str, str]] = Counter()
-    for line in path.read_text("utf-8", "replace").splitlines():
-        if match := _LINE.match(line):
-            found[match[1], match[3]] += int(match[2])
-    return found
-
-
 def compare(source: Path) -> Pair:
     """The forecast for one file beside what became of it. Raises TersorError for a file that is not read."""
     model = tflite.read(source)
@@ -81,7 +64,7 @@ def compare(source: Path) -> Pair:
     truth = was_mapped(model.graph, compiled.graph)
     wrong = [item.index for item, mapped in zip(placement.operators, truth, strict=True) if (item.on != CPU) != mapped]
     log = source.with_name(f"{source.stem}_edgetpu.log")
-    agrees = logged(log) == placement.counts() if log.exists() else None
+    agrees = statuses_in(log.read_text("utf-8", "replace")) == placement.counts() if log.exists() else None
     given = place(compiled).amount(PARAMETERS)
     estimate = placement.amount(PARAMETERS)
     return Pair(source.stem, len(truth), sum(truth), tuple(wrong), agrees, given, estimate, round(seconds, 3))

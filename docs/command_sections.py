@@ -15,7 +15,7 @@ from tersor.cli import groups
 from tersor.cli.main import app
 from text import paragraphs, table
 
-_GROUPS = (groups.Opening, groups.Normalization, groups.Values, groups.Repairing)
+_GROUPS = (groups.Opening, groups.Normalization, groups.Values, groups.Repairing, groups.Delegating)
 """In the order in which they are told."""
 
 

@@ -41,6 +41,7 @@ _HOMES = {
     "analyze": "tersor.stages.analyze",
     "annotate": "tersor.stages.annotate",
     "calibrate": "tersor.stages.calibrate",
+    "compile_for": "tersor.stages.compile_for",
     "correct": "tersor.stages.correct",
     "debug": "tersor.stages.debug",
     "evaluate": "tersor.stages.evaluate",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from tersor.stages.archive import export_archive as export_archive
     from tersor.stages.calibrate import Statistics as Statistics
     from tersor.stages.calibrate import calibrate as calibrate
+    from tersor.stages.compile_for import compile_for as compile_for
     from tersor.stages.correct import correct as correct
     from tersor.stages.debug import debug as debug
     from tersor.stages.evaluate import Score as Score

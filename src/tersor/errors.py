@@ -12,7 +12,9 @@
     |-- PlanError               the request cannot be met: names every operator to blame and why
     |-- VerificationError       what was made does not do what it should; nothing was written
     |-- RuntimeFailure          the native runtime refused, crashed or timed out (in its own process)
-    |   `-- NeedsTensorFlow     it lacks the TensorFlow operators that the model holds
+    |   |-- NeedsTensorFlow     it lacks the TensorFlow operators that the model holds
+    |   `-- CompilerFailure     a target's compiler failed, crashed or timed out
+    |       `-- CompilerMissing there is none on this machine
     `-- OutputError             the result could not be written
 
 The message says what failed, where, what was expected and found, and what to do. Each class has the exit
@@ -22,6 +24,8 @@ code with which the command line ends.
 from __future__ import annotations
 
 __all__ = [
+    "CompilerFailure",
+    "CompilerMissing",
     "DataError",
     "FormatError",
     "GraphError",
@@ -94,6 +98,30 @@ class RuntimeFailure(TersorError):
 
 class NeedsTensorFlow(RuntimeFailure):
     """The model holds TensorFlow's own operators, which this runtime lacks."""
+
+
+class CompilerFailure(RuntimeFailure):
+    """A target's compiler failed, crashed, ran out of time, or wrote something else than a compiled model.
+
+    Attributes:
+        output: what it printed; None if it was not run.
+    """
+
+    def __init__(self, message: str, output: str | None = None) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class CompilerMissing(CompilerFailure):
+    """There is no compiler for the target on this machine.
+
+    Attributes:
+        command: what to run where there is one.
+    """
+
+    def __init__(self, message: str, *, command: str = "") -> None:
+        super().__init__(message)
+        self.command = command
 
 
 class OutputError(TersorError):

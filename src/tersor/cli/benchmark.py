@@ -30,6 +30,7 @@ def command(
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
+    delegating: groups.Delegating,
 ) -> None:
     """Time models in turn, so that the machine's drift touches all alike: median, 95th percentile, ratio, memory.
 
@@ -39,16 +40,18 @@ def command(
 
     from tersor.cli import console
     from tersor.formats import tflite
+    from tersor.report.delegated import share_to_dict
     from tersor.report.sides import operators_table, profile_to_dict, side_to_dict, sides_table
-    from tersor.runtimes.engine import Engine
     from tersor.stages.load import admit_tensorflow_ops, runnable
     from tersor.stages.search.conditions import processor, versions
     from tersor.stages.side_by_side import profiled, timed
 
     if operators and kernels != "xnnpack":
         raise RecipeError("--operators: LiteRT's profiler is had with --kernels xnnpack only")
+    if operators and delegating.delegate is not None:
+        raise RecipeError("--operators: LiteRT's profiler is had without a delegate only")
     with ExitStack() as stack:
-        engine = stack.enter_context(Engine())
+        engine = stack.enter_context(delegating.engine())
         paths = []
         for path in models:
             loaded = opening.load(path)
@@ -59,7 +62,11 @@ def command(
         names = [[op.name for op in tflite.read(path).graph.ops] for path in paths] if operators else []
     if as_json:
         conditions = {"threads": threads, "kernels": kernels, "processor": processor(), "versions": versions()}
+        if engine.delegate is not None:
+            conditions["delegate"] = engine.delegate.name
         found = [side_to_dict(side) for side in sides]
+        for side, share in zip(found, engine.shares, strict=False):
+            side["delegate"] = share_to_dict(share)
         for side, own, named in zip(found, profiles, names, strict=False):
             side["profile"] = profile_to_dict(own, named)
         console.print_json({"models": found, "conditions": conditions})
@@ -71,7 +78,8 @@ def command(
     console.say(
         [
             f"{threads} thread{several}, {kernels} kernels, {processor()}; ratios: medians over up to {rounds} turns",
-            "memory: peak growth of a fresh process that loads and runs the file",
+            *([] if engine.delegate else ["memory: peak growth of a fresh process that loads and runs the file"]),
             *([_PROFILER] if operators else []),
         ]
     )
+    delegating.say(engine, models)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tersor.data.dataset import Dataset
     from tersor.data.preprocess import Preprocess
     from tersor.ir.graph import Model
+    from tersor.runtimes.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,53 @@ class Repairing:
         """Raise RecipeError for options of repair without a goal."""
         if self.max_drop is None and self.islands is not None:
             raise RecipeError("--islands is for repair: give --max-drop, too")
+
+
+@dataclass(frozen=True)
+class Delegating:
+    """What runs besides the kernels."""
+
+    delegate: options.DelegateName = None
+    device: options.Device = None
+    delegate_option: options.DelegateOption = None
+
+    def engine(self) -> Engine:
+        """A child process that runs models with the delegate, or without one. Raises RecipeError for odd options."""
+        from tersor.runtimes.delegate import find_delegate
+        from tersor.runtimes.engine import Engine
+
+        given = self._given()
+        if self.delegate is None:
+            if given:
+                option = "--delegate-option" if self.device is None else "--device"
+                raise RecipeError(f"{option} is for a delegate: give --delegate, too")
+            return Engine()
+        return Engine(delegate=find_delegate(self.delegate, given))
+
+    def say(self, engine: Engine, models: Sequence[object]) -> None:
+        """Say what the delegate took of each model that was opened."""
+        from tersor.cli import console
+        from tersor.report.delegated import notes, warnings
+
+        if engine.delegate is not None:
+            named = [str(model) for model in models] if len(models) > 1 else [""]
+            pairs = list(zip(named, engine.shares, strict=False))
+            console.say(notes(engine.delegate, pairs), warnings(engine.delegate, pairs))
+
+    def _given(self) -> dict[str, str]:
+        given = {}
+        for text in self.delegate_option or ():
+            key, equals, value = text.partition("=")
+            if not key or not equals:
+                raise RecipeError(f"--delegate-option {text!r} is not KEY=VALUE")
+            if key in given:
+                raise RecipeError(f"--delegate-option: {key} is given twice")
+            given[key] = value
+        if self.device is not None:
+            if "device" in given:
+                raise RecipeError("--device and --delegate-option device=... are the same: give one of them")
+            given["device"] = self.device
+        return given
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

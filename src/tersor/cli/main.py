@@ -16,6 +16,7 @@ from tersor.cli import (
     benchmark,
     cache,
     compare,
+    compile,  # noqa: A004 (the command's name)
     debug,
     doctor,
     evaluate,
@@ -50,6 +51,7 @@ for command in (
     run,
     inspect,
     place,
+    compile,
     params,
     export,
     cache,

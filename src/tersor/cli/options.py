@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,6 +146,38 @@ AnyKernels = Annotated[
     ),
 ]
 
+_DELEGATE = "Delegate"
+DelegateName = Annotated[
+    str | None,
+    typer.Option(
+        "--delegate",
+        metavar="edge_tpu|LIBRARY",
+        help="Let an accelerator's library run what it can of the model, before the kernels do.",
+        rich_help_panel=_DELEGATE,
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="usb|pci|:N|usb:N|pci:N",
+        help="Which device it is to use, if there are several: the delegate's option 'device'.",
+        rich_help_panel=_DELEGATE,
+        show_default=False,
+    ),
+]
+DelegateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--delegate-option",
+        metavar="KEY=VALUE",
+        help="What else the delegate is told. May be repeated.",
+        rich_help_panel=_DELEGATE,
+        show_default=False,
+    ),
+]
+
 METRICS = "top1|top5|mse|auc|module:function"
 METRIC_HELP = (
     "What outputs are judged by: the share of right answers (top1, top5), mean squared error, area under the ROC "
@@ -183,6 +216,15 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise RecipeError(f"--input-shape {text!r} is not a shape: give positive integers, as 224,224,3")
         shapes[name] = tuple(int(part) for part in parts)
     return shapes
+
+
+def duration(option: str, text: str) -> float:
+    """Seconds, of "90", "90s", "10min" or "2h". Raises RecipeError for what is no time."""
+    units = {"": 1, "s": 1, "min": 60, "h": 3600}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|)", text.strip())
+    if not found or float(found[1]) == 0:
+        raise RecipeError(f"{option} {text!r} is not a time: give seconds, or 90s, 10min, 2h")
+    return float(found[1]) * units[found[2]]
 
 
 def stored_bytes(model: Path) -> int:

@@ -27,12 +27,12 @@ def command(
     *,
     opening: groups.Opening,
     normalization: groups.Normalization,
+    delegating: groups.Delegating,
 ) -> None:
-    """Run a .tflite of any flavour, or another model, with any batch size."""
+    """Run a .tflite of any flavour, or another model, with any batch size, on the CPU or through a delegate."""
     import numpy as np
 
     from tersor.cli import console
-    from tersor.runtimes.engine import Engine
     from tersor.stages.annotate import labels_of
     from tersor.stages.load import admit_tensorflow_ops, runnable
     from tersor.stages.load_data import load_inputs
@@ -45,9 +45,10 @@ def command(
     samples = load_inputs(inputs, loaded, preprocess, features=normalization.features or "")
     console.say(notes)
     labels = labels_of(loaded)
-    with runnable(loaded) as path, Engine() as engine:
+    with runnable(loaded) as path, delegating.engine() as engine:
         admit_tensorflow_ops(loaded, engine)
         results = list(run(path, samples, kernels=kernels, batch=batch, engine=engine))
+    delegating.say(engine, [model])
     if output is not None:
         stacked = {name: np.concatenate([np.atleast_1d(result[name]) for result in results]) for name in results[0]}
         with atomic(output) as temporary, temporary.open("wb") as file:

@@ -20,7 +20,9 @@ from tersor.runtimes.store import Store
 
 if TYPE_CHECKING:  # the child is to start before the parent spends time on importing NumPy
     from tersor.ir.graph import Array
+    from tersor.runtimes.delegate import Delegate
     from tersor.runtimes.litert import Port
+    from tersor.runtimes.loaded_delegate import Share
 
 _LARGE = 96 << 20
 """Bytes of a file from which copies cost more memory than they save time."""
@@ -75,10 +77,17 @@ class Engine:
 
     Args:
         time_limit: seconds that one answer may take.
+        delegate: takes what it can of every model, before the kernels do.
+
+    Attributes:
+        delegate: as given.
+        shares: what the delegate took of each model that was opened, in order.
     """
 
-    def __init__(self, time_limit: float = 600.0) -> None:
+    def __init__(self, time_limit: float = 600.0, delegate: Delegate | None = None) -> None:
         self._time_limit = time_limit
+        self.delegate = delegate
+        self.shares: list[Share] = []
         self._worker = Worker("tersor.runtimes.serve:serve", time_limit)
         self._with_tensorflow: Worker | None = None
         self._admits_tensorflow = False
@@ -93,16 +102,19 @@ class Engine:
     ) -> Handle:
         """Load a model. With several `copies`, as many samples run at the same time.
 
-        Each copy maps the file and packs its weights anew; of a large file there is one, with as many threads.
+        Each copy maps the file and packs its weights anew; of a large file there is one, with as many threads. So it is
+        with a delegate, whose device is one.
 
         Raises RuntimeFailure if the runtime refuses it or crashes on it, UnsupportedError for TensorFlow's operators
         where these are not admitted or TensorFlow is missing.
         """
         what = f"{Path(path).name} on the {kernels} kernels"
+        if self.delegate is not None:
+            what, threads, copies = f"{what} with the delegate {self.delegate.name}", threads * copies, 1
         with contextlib.suppress(OSError):  # what is wrong with the file is for the child to say
             if Path(path).stat().st_size > _LARGE:
                 threads, copies = threads * copies, 1
-        command = ("open", path, kernels, threads, copies, keep_all)
+        command = ("open", path, kernels, threads, copies, keep_all, self.delegate)
         worker = self._living_worker()
         try:
             answer = _ask(worker, f"loading {what}", command)
@@ -112,7 +124,10 @@ class Engine:
                 answer = _ask(worker, f"loading {what}", command)
             except NeedsTensorFlow as without:
                 raise UnsupportedError(f"{Path(path).name}: {without}") from error
-        return Handle(worker, answer[0], what, *answer[1:])
+        key, inputs, outputs, share = answer
+        if share is not None:
+            self.shares.append(share)
+        return Handle(worker, key, what, inputs, outputs)
 
     def store(self) -> Store:
         """A place in the child where activations of many samples are kept; see `Store`."""
@@ -131,6 +146,7 @@ class Engine:
         if self._worker.is_dead:
             self._worker.close()
             self._worker = Worker("tersor.runtimes.serve:serve", self._time_limit)
+        self._worker.advice = "" if self.delegate is None else self.delegate.crash
         return self._worker
 
     def _tensorflow_worker(self, name: str) -> Worker:

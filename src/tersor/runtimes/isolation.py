@@ -101,6 +101,10 @@ class Worker:
         time_limit: seconds that one wait for an answer may take before the child is killed.
         with_tensorflow: run it by the Python in whose environment TensorFlow lies.
 
+    Attributes:
+        doing: what the child is asked for; said where it fails.
+        advice: what to do about a crash; said after it.
+
     Raises RuntimeFailure if that cannot be started.
     """
 
@@ -129,6 +133,7 @@ class Worker:
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)
         self.doing = "starting"
+        self.advice = ""
 
     @property
     def is_dead(self) -> bool:
@@ -231,7 +236,8 @@ class Worker:
             if line.strip() and not line.startswith(("INFO", "WARNING", "W0000"))
         ]
         tail = f": {lines[-1]}" if lines else ""
-        return RuntimeFailure(f"the runtime crashed ({how}) while {self.doing}{tail}")
+        advice = f" ({self.advice})" if self.advice else ""
+        return RuntimeFailure(f"the runtime crashed ({how}) while {self.doing}{tail}{advice}")
 
 
 def child_main(target: str) -> None:

@@ -6,6 +6,7 @@ on the optimized builtin kernels) and ``builtin`` (no delegate). They round diff
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,12 +17,17 @@ import numpy as np
 
 from tersor.errors import NeedsTensorFlow, RecipeError, RuntimeFailure, UnsupportedError
 from tersor.ir.graph import Array
+from tersor.runtimes.delegate import Delegate
+from tersor.runtimes.loaded_delegate import LoadedDelegate, Share, failure_of, share_of
 from tersor.tensorflow_python import PYTHON, missing
 
 KERNEL_SETS = ("xnnpack", "builtin")
 
 _NO_FLEX = "Select TensorFlow op"
 """How LiteRT's complaint about an operator begins that only TensorFlow has."""
+
+_UNRESOLVED = re.compile(r"unresolved custom op: (.+?)\.?$", re.MULTILINE)
+_EDGE_TPU = "edgetpu-custom-op"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,13 @@ class Session:
         threads: threads of one run.
         keep_all: keep every activation after a run, for `view`.
         with_tensorflow: take TensorFlow's build of the interpreter, which has TensorFlow's operators, too.
+        delegate: takes what it can of the model before the kernels do.
 
-    Raises RuntimeFailure if the runtime refuses the model (`NeedsTensorFlow` if it is for these operators), RecipeError
-    for unknown kernels, UnsupportedError where TensorFlow is needed and missing.
+    Attributes:
+        share: what the delegate took; None without one.
+
+    Raises RuntimeFailure if the runtime refuses the model (`NeedsTensorFlow` if it is for these operators) or the
+    delegate fails, RecipeError for unknown kernels, UnsupportedError where TensorFlow is needed and missing.
     """
 
     def __init__(
@@ -65,6 +75,7 @@ class Session:
         *,
         keep_all: bool = False,
         with_tensorflow: bool = False,
+        delegate: Delegate | None = None,
     ) -> None:
         interpreter, resolvers = _tensorflow_interpreter() if with_tensorflow else _interpreter()
         if kernels not in KERNEL_SETS:
@@ -73,7 +84,8 @@ class Session:
             "xnnpack": resolvers.BUILTIN,
             "builtin": resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         }[kernels]
-        self._kernels = kernels
+        self._blamed = f"the {kernels} kernels" + (f" with the delegate {delegate.name}" if delegate else "")
+        loaded = [] if delegate is None else [LoadedDelegate(delegate)]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it advises against keeping tensors, which is what we came for
@@ -82,8 +94,10 @@ class Session:
                     num_threads=threads,
                     experimental_op_resolver_type=resolver,
                     experimental_preserve_all_tensors=keep_all,
+                    experimental_delegates=loaded,
                 )
             self._allocated = False
+            self.share: Share | None = share_of(self._interpreter) if loaded else None
             self.inputs = tuple(_port(item) for item in self._interpreter.get_input_details())
             self._input_indices = [item["index"] for item in self._interpreter.get_input_details()]
             self._output_indices = [item["index"] for item in self._interpreter.get_output_details()]
@@ -91,8 +105,10 @@ class Session:
             self._interpreter.allocate_tensors()
             self._allocated = True
         except (RuntimeError, ValueError) as error:
+            if found := _UNRESOLVED.search(str(error)):
+                raise RuntimeFailure(_unresolved(found[1], delegate)) from error
             if _NO_FLEX not in str(error):
-                raise RuntimeFailure(f"the {kernels} kernels refuse the model: {_first_line(error)}") from error
+                raise RuntimeFailure(f"{self._blamed} refuse the model: {_first_line(error)}") from error
             raise NeedsTensorFlow(_without_flex() if with_tensorflow else "holds TensorFlow ops") from error
         details = self._interpreter.get_tensor_details()
         self._index = {item["name"]: item["index"] for item in details}
@@ -115,7 +131,7 @@ class Session:
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index) for index in self._output_indices]
         except (RuntimeError, ValueError) as error:
-            raise RuntimeFailure(f"the {self._kernels} kernels fail to run the model: {_first_line(error)}") from error
+            raise RuntimeFailure(f"{self._blamed} fail to run the model: {_first_line(error)}") from error
 
     def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
         """Seconds that each of as many invocations took as fit in `seconds`, at least one.
@@ -190,6 +206,21 @@ def _port(details: dict[str, Any]) -> Port:
     return Port(details["name"], tuple(int(size) for size in shape), dtype, float(scale), int(zero_point))
 
 
+def _unresolved(kind: str, delegate: Delegate | None) -> str:
+    """What to do about an operator that no kernel set has and no delegate took."""
+    if delegate is not None:
+        return f"the model holds {kind}, which LiteRT does not have and the delegate {delegate.name} does not take"
+    if kind == _EDGE_TPU:
+        return (
+            f"the model is compiled for the Edge TPU ({kind}) and runs there only: where there is one, tersor run, "
+            "evaluate and benchmark take --delegate edge_tpu; elsewhere give the model that went into the compiler"
+        )
+    return (
+        f"the model holds {kind}, an unresolved custom op: LiteRT does not have it; a delegate may, which tersor run, "
+        "evaluate and benchmark take with --delegate"
+    )
+
+
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in failure_of(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

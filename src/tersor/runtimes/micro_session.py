@@ -36,7 +36,7 @@ class MicroSession(Session):
             raise UnsupportedError(f"the micro kernels need the package tflite-micro: {tflite_micro.MISSING}")
         self._interpreter = _allocated(Path(model).read_bytes() if isinstance(model, str) else model)
         named = Session(model, "builtin")  # this interpreter knows no names
-        self.inputs, self.outputs = named.inputs, named.outputs
+        self.inputs, self.outputs, self.share = named.inputs, named.outputs, None
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """One run from fresh state; shapes must be the file's."""

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tersor.errors import RuntimeFailure, TersorError
+from tersor.errors import RecipeError, RuntimeFailure, TersorError
 from tersor.ir.graph import Array
+from tersor.runtimes.delegate import Delegate
 from tersor.runtimes.engine import AHEAD, Watch
 from tersor.runtimes.isolation import Channel
 from tersor.runtimes.litert import Session
@@ -43,13 +44,9 @@ def serve(channel: Channel, *, with_tensorflow: bool = False) -> None:
         command, *arguments = inbox.receive()
         try:
             if command == "open":
-                path, kernels, threads, copies, keep_all = arguments
                 key = len(models)
-                if kernels == KERNELS:
-                    models[key] = [MicroSession(path, keep_all=keep_all)]
-                else:
-                    models[key] = [new_session(path, kernels, threads, keep_all=keep_all) for _ in range(copies)]
-                channel.send(("ok", (key, models[key][0].inputs, models[key][0].outputs)))
+                models[key] = opened = _opened(new_session, *arguments)
+                channel.send(("ok", (key, opened[0].inputs, opened[0].outputs, opened[0].share)))
             elif command == "times":
                 key, sample, seconds = arguments
                 channel.send(("ok", models[key][0].times(sample, seconds)))
@@ -66,6 +63,22 @@ def serve(channel: Channel, *, with_tensorflow: bool = False) -> None:
                 _observe(channel, inbox, models[key], *what)
         except Exception as error:
             channel.send(("error", _sendable(error)))
+
+
+def _opened(
+    new_session: Callable[..., Session],
+    path: str,
+    kernels: str,
+    threads: int,
+    copies: int,
+    keep_all: bool,
+    delegate: Delegate | None,
+) -> list[Session]:
+    if kernels != KERNELS:
+        return [new_session(path, kernels, threads, keep_all=keep_all, delegate=delegate) for _ in range(copies)]
+    if delegate is not None:
+        raise RecipeError("a microcontroller's kernels take no delegate: choose xnnpack or builtin")
+    return [MicroSession(path, keep_all=keep_all)]
 
 
 class _Inbox:

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from tersor import cache, tensorflow_python
-from tersor.errors import TersorError
+from tersor.errors import RuntimeFailure, TersorError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
+from tersor.runtimes.delegate import find_delegate, how_to_install
 from tersor.runtimes.engine import Engine, available_threads
+from tersor.runtimes.isolation import Worker
 
 KERNELS = ("xnnpack", "builtin")
 
@@ -34,21 +36,6 @@ _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 
 _FOR_AUTHORS = ("dev",)
 """Extras that are for work on tersor itself."""
-
-_EDGE_TPU = {"Linux": "libedgetpu.so.1", "Darwin": "libedgetpu.1.dylib", "Windows": "edgetpu.dll"}
-"""The library of the Edge TPU's delegate, by system (https://coral.ai/docs/edgetpu/inference)."""
-
-_LOADS = """
-import os, sys
-from ai_edge_litert.interpreter import load_delegate
-try:
-    load_delegate(sys.argv[1])
-except Exception as error:
-    print(error, flush=True)
-    os._exit(1)
-"""
-"""What is run to try a delegate. (One that did not load fails again when it is deleted.)"""
-
 
 _TELLS_TENSORFLOW = """
 import importlib.metadata
@@ -203,13 +190,16 @@ def _runs(path: Path, kernels: str) -> Check:
 
 def _delegates() -> Iterable[Check]:
     """The Edge TPU's library and device, tried in a process that may die."""
-    library = _EDGE_TPU.get(platform.system(), _EDGE_TPU["Linux"])
+    name = "edge_tpu"
+    asked = find_delegate(name)
     try:
-        command = [sys.executable, "-c", _LOADS, library]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)
-        lines = [line for line in answer.stdout.splitlines() if line.strip()] or [f"exit code {answer.returncode}"]
-        works, told = answer.returncode == 0, lines[-1]
-    except (OSError, subprocess.TimeoutExpired) as error:
-        works, told = False, str(error)
-    remedy = "" if works else "install libedgetpu and plug the device in: https://coral.ai/docs/accelerator/get-started"
-    yield Check("delegate", "edge_tpu", f"{library} loads" if works else told, works, remedy=remedy)
+        with Worker("tersor.runtimes.loaded_delegate:serve", _TIME_LIMIT) as worker:
+            worker.doing = f"loading {asked.library}"
+            worker.send(asked)
+            worker.receive()
+    except RuntimeFailure as error:
+        told = str(error).removeprefix(f"delegate {name}: ").partition(f": {how_to_install(name)}")[0]
+        remedy = f"{how_to_install(name)} and plug the device in: https://coral.ai/docs/accelerator/get-started"
+        yield Check("delegate", name, told, False, remedy=remedy)
+        return
+    yield Check("delegate", name, f"{asked.library} loads")

@@ -90,6 +90,8 @@ def timed(
         rounds: turns.
         sample: what they run on; random numbers by default.
 
+    Memory is not measured with a delegate: most of it is the device's.
+
     Raises RuntimeFailure for a file that does not run, DataError for a sample that does not fit.
     """
     handles = [engine.open(str(path), kernels, threads=threads) for path in paths]
@@ -98,7 +100,13 @@ def timed(
     for handle in handles:
         handle.close()
     return [
-        Side(name, path.stat().st_size, gzip_bytes(path), timing, peak_memory(path, kernels))
+        Side(
+            name,
+            path.stat().st_size,
+            gzip_bytes(path),
+            timing,
+            peak_memory(path, kernels) if engine.delegate is None else None,
+        )
         for path, name, timing in zip(paths, names, timings, strict=True)
     ]
 

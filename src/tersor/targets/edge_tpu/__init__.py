@@ -16,6 +16,8 @@ from tersor.ir.work import macs
 from tersor.targets._partition import pieces
 from tersor.targets._rules import Rule, broken
 from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
+from tersor.targets.edge_tpu.compiler import SUFFIX as SUFFIX
+from tersor.targets.edge_tpu.compiler import compile as compile  # noqa: A004
 from tersor.targets.edge_tpu.refusals import refusal
 
 NAME = "edge_tpu"
