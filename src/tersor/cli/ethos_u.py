@@ -22,13 +22,15 @@ class EthosU:
     system_config: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Clock and bandwidths: System_Config.NAME of the configuration.", rich_help_panel=_PANEL
+            metavar="NAME",
+            help="Clock and bandwidths: the configuration's System_Config.NAME.",
+            rich_help_panel=_PANEL,
         ),
     ] = None
     memory_mode: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="What lies where: Memory_Mode.NAME of the configuration.", rich_help_panel=_PANEL
+            metavar="NAME", help="What lies where: the configuration's Memory_Mode.NAME.", rich_help_panel=_PANEL
         ),
     ] = None
     vela_config: Annotated[

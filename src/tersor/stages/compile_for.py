@@ -55,6 +55,7 @@ class Compilation:
         mapped: for each operator of that model, whether the accelerator runs it now.
         pieces: in how many pieces.
         resources: what the compiled file takes of the device, where that can be read out of it.
+        was_forecast: whether `forecast` was one: some compilers say themselves what becomes of each operator.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Compilation:
     mapped: tuple[bool, ...]
     pieces: int
     resources: tuple[Resource, ...]
+    was_forecast: bool = True
 
     @property
     def wrong(self) -> tuple[OpPlacement, ...]:
@@ -86,7 +88,7 @@ def load_finished(path: Path, target: str = "edge_tpu") -> Model:
     """Read a model that is to be compiled. Raises UnsupportedError for a file that is never quantized; see `load`."""
     flavour = _target(target).FLAVOUR
     if path.exists() and not runs_as_it_is(path) and flavour is not None:
-        raise UnsupportedError(_is_float(path, flavour))
+        raise UnsupportedError(_is_float(path, flavour, target))
     return load(path)
 
 
@@ -108,7 +110,8 @@ def compile_for(
             printed is written beside it: `.log`, or `.failed.log` if it failed.
         compiler: the program; by default the one on the PATH.
         time_limit: seconds that it may take; by default what the target thinks right.
-        options: the target's own: `multiple_subgraphs` and `min_runtime_version` of `edge_tpu`.
+        options: the target's own: `multiple_subgraphs` and `min_runtime_version` of `edge_tpu`,
+            `accelerator` of `ethos_u`.
 
     Raises RecipeError for unknown targets and options, UnsupportedError for float and compiled models, CompilerMissing,
     CompilerFailure if it fails or writes something else than the compiled model, OutputError.
@@ -117,13 +120,15 @@ def compile_for(
     _check_options(module, options, time_limit)
     _refuse_unfinished(model, module)
     path = _output_path(model, module.SUFFIX, output)
-    forecast = place(model, target, **{name: value for name, value in options.items() if name in module.OPTIONS})
+    asked = {name: value for name, value in options.items() if name in module.OPTIONS}
+    forecast = None if hasattr(module, "explain") else place(model, target, **asked)
     require_writable(path)
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
         source = _put(model, Path(folder))
         try:
             made: Compiled = module.compile(source, Path(folder), program=compiler, time_limit=time_limit, **options)
             compiled, resources = _read_back(made, model, target)
+            found = module.explain(model, made) if forecast is None else forecast
         except CompilerMissing:
             raise
         except CompilerFailure as error:
@@ -134,7 +139,10 @@ def compile_for(
             shutil.copyfile(made.path, beside)
     path.with_suffix(_FAILED).unlink(missing_ok=True)
     mapped, pieces = was_mapped(model.graph, compiled.graph, target), _pieces(compiled.graph, target)
-    return Compilation(path, path.with_suffix(".log"), made, forecast, mapped, pieces, resources)
+    log = path.with_suffix(".log")
+    if forecast is None:
+        return Compilation(path, log, made, found, mapped, pieces, found.resources or resources, was_forecast=False)
+    return Compilation(path, log, made, forecast, mapped, pieces, resources)
 
 
 def was_mapped(before: Graph, after: Graph, target: str = "edge_tpu") -> tuple[bool, ...]:
@@ -181,14 +189,15 @@ def _refuse_unfinished(model: Model, module: ModuleType) -> None:
             f"{where}: already compiled for {done.device}; give the model that went into the compiler"
         )
     if module.FLAVOUR is not None and is_float(model):
-        raise UnsupportedError(_is_float(Path(where), module.FLAVOUR))
+        raise UnsupportedError(_is_float(Path(where), module.FLAVOUR, module.NAME))
 
 
-def _is_float(path: Path, flavour: str) -> str:
+def _is_float(path: Path, flavour: str, target: str) -> str:
     finished = path.with_name(f"{path.stem}.{flavour}.tflite")
+    option = "" if target == "edge_tpu" else f" --target {target}"
     return (
         f"{path}: its activations are float, and the compiler takes 8-bit integers: first tersor quantize {path} "
-        f"--as {flavour} --data DATA, then tersor compile {finished}"
+        f"--as {flavour} --data DATA, then tersor compile {finished}{option}"
     )
 
 

@@ -20,7 +20,7 @@ from tersor.targets._rules import Rule
 from tersor.targets.ethos_u import vela
 from tersor.targets.ethos_u.remedies import remedy
 from tersor.targets.ethos_u.said import Reason, Said, read_said
-from tersor.targets.ethos_u.settings import DEFAULT, Settings
+from tersor.targets.ethos_u.settings import DEFAULT, Settings, device
 from tersor.targets.ethos_u.vela import SUFFIX as SUFFIX
 
 NAME = "ethos_u"
@@ -36,6 +36,7 @@ RULES: tuple[Rule, ...] = ()
 ON_NPU = "On the NPU"
 LEFT = "On the CPU"
 REFUSED = "Vela refuses the file"
+NO_SUCH = "Vela has no such operator"
 _NO_REASON = "Vela does not say why"
 _MOST_SHOWN = 3
 """Operators that are named as the slowest."""
@@ -70,7 +71,9 @@ def place(
         source = Path(folder) / "model.tflite"
         source.write_bytes(content())
         try:
-            return _placement(graph, settings, vela.compile_file(source, settings))
+            return explain(model, vela.compile_file(source, settings))
+        except vela.Refused as refused:
+            return _refused(graph, settings, str(refused))
         except CompilerFailure as error:
             raise type(error)(f"{error}{_kept(error.output)}", error.output) from error
 
@@ -102,10 +105,27 @@ def compile(  # noqa: A001 (the contract's name; see `targets`)
     if it refuses the model, fails, takes too long or writes nothing.
     """
     settings = _settings(accelerator, system_config, memory_mode, vela_config)
-    run = vela.compile_file(folder / model.name, settings, program, time_limit)
-    if run.refusal:
-        raise CompilerFailure(f"Vela refuses the model: {run.refusal}", run.output)
-    return Compiled(run.compiled, run.output, run.command, vela.version(run.command), {}, run.seconds)
+    try:
+        return vela.compile_file(folder / model.name, settings, program, time_limit)
+    except vela.Refused as refused:
+        raise CompilerFailure(f"Vela refuses the model: {refused}", refused.output) from refused
+
+
+def explain(model: Model, made: Compiled) -> Placement:
+    """Where the operators of a model's main graph are now that Vela has compiled it, and why.
+
+    Raises CompilerFailure if Vela's report is not understood.
+    """
+    graph = model.graph
+    said = read_said(made, graph)
+    operators = tuple(
+        _left(graph, place, said.left[place]) if place in said.left else _placed(graph, place, NAME, ON_NPU)
+        for place in range(len(graph.ops))
+    )
+    notes = tuple(_notes(graph, made, said))
+    return Placement(
+        NAME, device(_given(made, "--accelerator-config")), operators, said.pieces, None, notes, said.resources
+    )
 
 
 def _settings(
@@ -114,17 +134,14 @@ def _settings(
     return Settings(accelerator, system_config, memory_mode, None if vela_config is None else Path(vela_config))
 
 
-def _placement(graph: Graph, settings: Settings, run: vela.Run) -> Placement:
-    if run.refusal:
-        operators = tuple(_placed(graph, place, CPU, REFUSED, run.refusal) for place in range(len(graph.ops)))
-        return Placement(NAME, settings.device, operators, refusal=run.refusal)
-    said = read_said(run, graph)
-    operators = tuple(
-        _left(graph, place, said.left[place]) if place in said.left else _placed(graph, place, NAME, ON_NPU)
-        for place in range(len(graph.ops))
-    )
-    notes = tuple(_notes(graph, settings, run, said))
-    return Placement(NAME, settings.device, operators, said.pieces, None, notes, said.resources)
+def _refused(graph: Graph, settings: Settings, why: str) -> Placement:
+    operators = tuple(_placed(graph, place, CPU, REFUSED, why) for place in range(len(graph.ops)))
+    return Placement(NAME, device(settings.accelerator), operators, refusal=why)
+
+
+def _given(made: Compiled, option: str) -> str:
+    """What an option of Vela was given; "" if it was not."""
+    return dict(zip(made.command, made.command[1:], strict=False)).get(option, "")
 
 
 def _placed(graph: Graph, place: int, on: str, status: str, reason: str | None = None) -> OpPlacement:
@@ -138,23 +155,17 @@ def _placed(graph: Graph, place: int, on: str, status: str, reason: str | None =
 def _left(graph: Graph, place: int, reason: Reason | None) -> OpPlacement:
     if reason is None:
         return _placed(graph, place, CPU, LEFT, _NO_REASON)
-    demanded = reason.constraint or "an operator that Vela knows"
+    demanded = reason.constraint or NO_SUCH
     found = _placed(graph, place, CPU, demanded.splitlines()[0], reason.seen)
     return replace(found, rule=demanded, remedy=remedy(graph.ops[place], graph))
 
 
-def _notes(graph: Graph, settings: Settings, run: vela.Run, said: Said) -> list[str]:
-    by = f"Vela {version}" if (version := vela.version(run.command)) else "Vela"
-    assumed = [
-        f"{option} {value}"
-        for option, value, given in (
-            ("--system-config", said.system_config, settings.system_config),
-            ("--memory-mode", said.memory_mode, settings.memory_mode),
-        )
-        if given is None
-    ]
-    default = f"; its defaults, which may not be your board's: {', '.join(assumed)}" if assumed else ""
-    notes = [f"compiled by {by} for {settings.accelerator}, {said.system_config}, {said.memory_mode}{default}"]
+def _notes(graph: Graph, made: Compiled, said: Said) -> list[str]:
+    options = {"--system-config": said.system_config, "--memory-mode": said.memory_mode}
+    assumed = [option for option in options if not _given(made, option)]
+    default = f" (Vela's defaults; name your board's with {' and '.join(assumed)})" if assumed else ""
+    by = f"Vela {made.version}" if made.version else "Vela"
+    notes = [f"compiled by {by} for {_given(made, '--accelerator-config')}, {', '.join(options.values())}{default}"]
     sizes: dict[str, list[int]] = {}
     for name, axis in said.open_sizes:
         if name in graph.inputs:
@@ -169,7 +180,7 @@ def _notes(graph: Graph, settings: Settings, run: vela.Run, said: Said) -> list[
     if said.left and said.resources:
         notes.append("cycles and time are of the NPU's part; what the CPU takes is not in them")
     if said.counted not in (None, len(said.left)):
-        notes.append(f"Vela's own summary counts {said.counted} operators on the CPU, its report names {len(said.left)}")
+        notes.append(f"Vela's summary counts {said.counted} operators on the CPU, and its report {len(said.left)}")
     return notes
 
 
@@ -209,10 +220,10 @@ def _memory(graph: Graph, taken: list[int]) -> tuple[Resource, ...]:
     return tuple(Resource(name, amount, "bytes", is_estimate=False) for name, amount in found.items() if amount)
 
 
-def _kept(output: str) -> str:
+def _kept(output: str | None) -> str:
     """Write what a compiler printed that failed where it can be read; says where."""
-    if not output.strip():
+    if not (output or "").strip():
         return ""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="vela-", suffix=".log", delete=False) as file:
-        file.write(output)
+        file.write(output or "")
     return f"; all that it printed is in {file.name}"

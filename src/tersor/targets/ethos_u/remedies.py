@@ -9,7 +9,6 @@ _INSTEAD = {
     "ELU": "use ReLU or LeakyReLU",
     "DIV": "multiply by the reciprocal of a constant",
     "GATHER_ND": "look up in the program, after the network",
-    "CAST": "give the model its input as int8 (the recipe's interface)",
 }
 
 
@@ -17,13 +16,17 @@ def remedy(op: Op, graph: Graph) -> str | None:
     """What to change; None where keeping the constraint is all."""
     reads = _moving([graph.tensors[name] for name in op.present_inputs])
     writes = _moving([graph.tensors[name] for name in op.outputs])
-    if op.kind == "QUANTIZE" and any(tensor.dtype.is_float for tensor in reads):
+    if op.kind in ("QUANTIZE", "CAST") and any(name in graph.inputs for name in op.present_inputs):
         return "let the model take integers (the recipe's interface): tersor quantize MODEL --as int8"
-    if op.kind == "DEQUANTIZE":
+    if op.kind == "DEQUANTIZE" and any(name in graph.outputs for name in op.outputs):
         return "let the model return integers (the recipe's interface), and scale them in the program"
+    if op.kind in _INSTEAD:
+        return _INSTEAD[op.kind]
+    if op.kind in ("QUANTIZE", "DEQUANTIZE"):
+        return "quantize what stands beside it, too: it computes in float"
     if any(tensor.dtype.is_float for tensor in (*reads, *writes)):
         return "quantize the whole model: tersor quantize MODEL --as int8"
-    return _INSTEAD.get(op.kind)
+    return None
 
 
 def _moving(tensors: list[Tensor]) -> list[Tensor]:

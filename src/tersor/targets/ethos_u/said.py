@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from tersor.errors import CompilerFailure
 from tersor.ir.graph import Graph
 from tersor.ir.placement import Resource
-from tersor.targets.ethos_u.vela import Run
+from tersor.targets._compiler import Compiled
+from tersor.targets.ethos_u.vela import SUFFIX
 
 _TABLE = re.compile(r'<table name="(\w+)">\s*<!\[CDATA\[\s*(.*?)\]\]>', re.DOTALL)
 _LEFT = "Passthrough"
@@ -38,7 +39,7 @@ _MEMORIES = {
 }
 """Columns of the summary, in KiB."""
 
-NPU_CYCLES, ALL_CYCLES, INFERENCE = "NPU", "NPU and its memories", "inference"
+NPU_CYCLES, ALL_CYCLES, INFERENCE = "NPU", "NPU with its memories", "inference"
 
 
 @dataclass(frozen=True)
@@ -79,35 +80,36 @@ class Said:
     open_sizes: tuple[tuple[str, int], ...]
 
 
-def read_said(run: Run, graph: Graph) -> Said:
+def read_said(made: Compiled, graph: Graph) -> Said:
     """What Vela wrote and printed. Raises CompilerFailure if that is not what Vela 5.2 writes and prints.
 
     Args:
-        run: of Vela, which took the model.
+        made: by Vela; its other files lie beside the compiled one.
         graph: the main graph of what it was given.
     """
+    folder, name = made.path.parent, made.path.stem.removesuffix(SUFFIX)
     try:
-        tables = dict(_TABLE.findall((run.folder / f"{run.name}_debug.xml").read_text("utf-8")))
-        (summary_file,) = run.folder.glob(f"{run.name}_summary_*.csv")
+        tables = dict(_TABLE.findall((folder / f"{name}_debug.xml").read_text("utf-8")))
+        (summary_file,) = (file for file in folder.iterdir() if file.name.startswith(f"{name}_summary_"))
         (summary,) = _rows(summary_file.read_text("utf-8"))
         place = {row["id"]: int(row["ext_key"]) for row in _rows(tables["source"])}
         left = {place[row["source_id"]] for row in _rows(tables["optimised"]) if row["operator"] == _LEFT}
         if len(place) < len(graph.ops) or max(place.values(), default=0) >= len(graph.ops):
             raise ValueError(f"it knows {len(place)} operators, and the model has {len(graph.ops)}")
         return Said(
-            _explained(left, run.output, graph),
-            int(counted[1]) if (counted := _CPU_COUNT.search(run.output)) else None,
+            _explained(left, made.log, graph),
+            int(counted[1]) if (counted := _CPU_COUNT.search(made.log)) else None,
             len(_rows(tables.get("cmdstream", ""))),
             _cycles(tables.get("perf", ""), place),
             summary["system_config"],
             summary["memory_mode"],
             _resources(summary),
-            tuple((name, int(axis)) for name, axis in _DYNAMIC.findall(run.output)),
+            tuple((name, int(axis)) for name, axis in _DYNAMIC.findall(made.log)),
         )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         detail = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise CompilerFailure(
-            f"Vela's report is not understood ({detail}); tersor reads that of Vela 5.2", run.output
+            f"Vela's report is not understood ({detail}); tersor reads that of Vela 5.2", made.log
         ) from error
 
 

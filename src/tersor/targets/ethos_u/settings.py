@@ -58,12 +58,7 @@ class Settings:
         if self.config is not None and (self.config.suffix != ".ini" or not self.config.is_file()):
             raise RecipeError(f"Vela configuration {self.config}: there is no such .ini file")
         if self.config is not None and None in (self.system_config, self.memory_mode):
-            raise RecipeError(f"Vela configuration {self.config}: say which system and memory mode of it are meant, too")
-
-    @property
-    def device(self) -> str:
-        """The accelerator in a sentence: `Ethos-U55-128`."""
-        return self.accelerator.replace("ethos-u", "Ethos-U")
+            raise RecipeError(f"Vela configuration {self.config}: say which system and memory mode of it, too")
 
     @property
     def configuration(self) -> str:
@@ -79,3 +74,8 @@ class Settings:
             "--memory-mode": self.memory_mode,
         }
         return [text for option, value in given.items() if value is not None for text in (option, value)]
+
+
+def device(accelerator: str) -> str:
+    """An accelerator in a sentence: `Ethos-U55-128`."""
+    return accelerator.replace("ethos-u", "Ethos-U")

@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tersor.errors import CompilerFailure, CompilerMissing, RecipeError
-from tersor.targets._compiler import TIME_LIMIT, Ended, run_program
+from tersor.targets._compiler import TIME_LIMIT, Compiled, Ended, run_program
 from tersor.targets.ethos_u.settings import Settings
 
 PROGRAM = "TERSOR_VELA"
@@ -32,33 +32,13 @@ _SHOWN = 300
 """Characters of what Vela says that are shown."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """What Vela made of a file.
-
-    Attributes:
-        command: what was run.
-        folder: where its files lie.
-        name: how their names begin.
-        output: what it printed.
-        seconds: that it took.
-        refusal: why it takes no part of the model; "" where it does.
-    """
-
-    command: tuple[str, ...]
-    folder: Path
-    name: str
-    output: str
-    seconds: float
-    refusal: str
-
-    @property
-    def compiled(self) -> Path:
-        """The compiled file."""
-        return self.folder / f"{self.name}{SUFFIX}.tflite"
+class Refused(CompilerFailure):
+    """Vela takes no part of the model, and says why."""
 
 
-def compile_file(source: Path, settings: Settings, program: str | None = None, time_limit: float | None = None) -> Run:
+def compile_file(
+    source: Path, settings: Settings, program: str | None = None, time_limit: float | None = None
+) -> Compiled:
     """Have Vela compile a file; what it writes lies beside that.
 
     Args:
@@ -68,23 +48,25 @@ def compile_file(source: Path, settings: Settings, program: str | None = None, t
         time_limit: seconds that it may take; 10 minutes by default.
 
     Raises RecipeError for a system or memory mode that its configuration does not have, CompilerMissing if there is no
-    Vela, CompilerFailure if it crashes, takes too long or writes nothing.
+    Vela, Refused if it says that it cannot compile this, CompilerFailure if it crashes, takes too long, writes nothing.
     """
     begin = found(program)
     command = (*begin, source.name, "--output-dir", ".", "--enable-debug-db", *settings.arguments())
     ended = run_program(command, source.parent, time_limit or TIME_LIMIT)
-    refusal = _in_a_line(_REFUSAL, ended.output) if ended.trouble else ""
-    run = Run(command, source.parent, source.stem, ended.output, ended.seconds, refusal)
-    if refusal:
-        return run
     if ended.trouble:
-        wrong = _in_a_line(_OPTION, ended.output).strip("\"'").removeprefix("Error: ")
-        if wrong:
-            raise RecipeError(f"Vela: {wrong}{_sections(begin, source.parent, settings, wrong)}")
-        raise CompilerFailure(f"Vela {ended.trouble}{_last_words(ended)}", ended.output)
-    if not run.compiled.is_file():
+        _raise_failure(ended, begin, source.parent, settings)
+    written = source.with_name(f"{source.stem}{SUFFIX}.tflite")
+    if not written.is_file():
         raise CompilerFailure(f"Vela wrote no file{_last_words(ended)}", ended.output)
-    return run
+    return Compiled(written, ended.output, command, version(command), seconds=ended.seconds)
+
+
+def _raise_failure(ended: Ended, begin: tuple[str, ...], folder: Path, settings: Settings) -> NoReturn:
+    if refusal := _in_a_line(_REFUSAL, ended.output):
+        raise Refused(refusal, ended.output)
+    if wrong := _in_a_line(_OPTION, ended.output).strip("\"'").removeprefix("Error: "):
+        raise RecipeError(f"Vela: {wrong}{_sections(begin, folder, settings, wrong)}")
+    raise CompilerFailure(f"Vela {ended.trouble}{_last_words(ended)}", ended.output)
 
 
 def found(program: str | None = None) -> tuple[str, ...]:
@@ -101,8 +83,8 @@ def found(program: str | None = None) -> tuple[str, ...]:
     path = shutil.which("vela")
     if path is None:
         raise CompilerMissing(
-            "this needs Vela, Arm's compiler for Ethos-U, which is not installed: pip install 'tersor[ethos_u]', or name "
-            f"the program of another environment in {PROGRAM}"
+            "this needs Vela, Arm's compiler for Ethos-U, which is not installed: pip install 'tersor[ethos_u]', or "
+            f"name the program of another environment in {PROGRAM}"
         )
     return (str(Path(path).absolute()),)
 
