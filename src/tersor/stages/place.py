@@ -56,6 +56,8 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
         options["content"] = partial(tflite.write_bytes, model)
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
+    if notes:  # of weights whose scales are not yet known
+        found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
 
 

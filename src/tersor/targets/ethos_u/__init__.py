@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tersor.errors import CompilerFailure
+from tersor.errors import CompilerFailure, CompilerMissing
 from tersor.ir.graph import Graph, Model
 from tersor.ir.placement import CPU, OpPlacement, Placement, Resource
 from tersor.ir.work import macs
@@ -74,8 +74,10 @@ def place(
             return explain(model, vela.compile_file(source, settings))
         except vela.Refused as refused:
             return _refused(graph, settings, str(refused))
+        except CompilerMissing:
+            raise
         except CompilerFailure as error:
-            raise type(error)(f"{error}{_kept(error.output)}", error.output) from error
+            raise CompilerFailure(f"{error}{_kept(error.output)}", error.output) from error
 
 
 def compile(  # noqa: A001 (the contract's name; see `targets`)
@@ -157,7 +159,7 @@ def _left(graph: Graph, place: int, reason: Reason | None) -> OpPlacement:
         return _placed(graph, place, CPU, LEFT, _NO_REASON)
     demanded = reason.constraint or NO_SUCH
     found = _placed(graph, place, CPU, demanded.splitlines()[0], reason.seen)
-    return replace(found, rule=demanded, remedy=remedy(graph.ops[place], graph))
+    return replace(found, rule=demanded, remedy=remedy(graph.ops[place], graph, demanded))
 
 
 def _notes(graph: Graph, made: Compiled, said: Said) -> list[str]:
@@ -166,14 +168,6 @@ def _notes(graph: Graph, made: Compiled, said: Said) -> list[str]:
     default = f" (Vela's defaults; name your board's with {' and '.join(assumed)})" if assumed else ""
     by = f"Vela {made.version}" if made.version else "Vela"
     notes = [f"compiled by {by} for {_given(made, '--accelerator-config')}, {', '.join(options.values())}{default}"]
-    sizes: dict[str, list[int]] = {}
-    for name, axis in said.open_sizes:
-        if name in graph.inputs:
-            sizes.setdefault(name, []).append(axis)
-    for name, axes in sizes.items():
-        shape = ",".join("?" if axis in axes else str(size) for axis, size in enumerate(graph.tensors[name].shape))
-        if axes != [0]:  # an open batch is what every file has
-            notes.append(f"input {name} is [{shape}]: Vela takes open sizes to be 1; fix them first")
     slowest = _slowest(graph, said)
     if slowest:
         notes.append(slowest)

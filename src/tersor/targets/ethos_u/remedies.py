@@ -11,9 +11,14 @@ _INSTEAD = {
     "GATHER_ND": "look up in the program, after the network",
 }
 
+_FIXED = "Only the first dimension of tensors can be dynamic."
+"""Vela's words."""
 
-def remedy(op: Op, graph: Graph) -> str | None:
+
+def remedy(op: Op, graph: Graph, demanded: str) -> str | None:
     """What to change; None where keeping the constraint is all."""
+    if demanded == _FIXED:
+        return "convert the model with a fixed input size"
     reads = _moving([graph.tensors[name] for name in op.present_inputs])
     writes = _moving([graph.tensors[name] for name in op.outputs])
     if op.kind in ("QUANTIZE", "CAST") and any(name in graph.inputs for name in op.present_inputs):

@@ -24,12 +24,11 @@ from tersor.targets.ethos_u.vela import SUFFIX
 _TABLE = re.compile(r'<table name="(\w+)">\s*<!\[CDATA\[\s*(.*?)\]\]>', re.DOTALL)
 _LEFT = "Passthrough"
 _WARNING = re.compile(
-    r"^Warning \(supported operators\) operator: \S+, ofm: '(?P<name>.*)'\n"
+    r"^Warning \(supported operators\) operator: (?P<op>\S+), ofm: '(?P<name>.*)'\n"
     r"Reason: (?P<seen>.+)\n(?P<constraint>(?:.*\S.*\n)*)",
     re.MULTILINE,
 )
 _CPU_COUNT = re.compile(r"^CPU operators = (\d+)", re.MULTILINE)
-_DYNAMIC = re.compile(r"^Tensor '(.*)' has a dynamic signature in axis (\d+)", re.MULTILINE)
 
 _MEMORIES = {
     "SRAM": "sram_memory_used",
@@ -67,7 +66,6 @@ class Said:
         system_config: the system that it compiled for.
         memory_mode: likewise.
         resources: what the NPU's part takes.
-        open_sizes: inputs and outputs that state an open size, and the axis, in the file's order.
     """
 
     left: Mapping[int, Reason | None]
@@ -77,7 +75,6 @@ class Said:
     system_config: str
     memory_mode: str
     resources: tuple[Resource, ...]
-    open_sizes: tuple[tuple[str, int], ...]
 
 
 def read_said(made: Compiled, graph: Graph) -> Said:
@@ -104,7 +101,6 @@ def read_said(made: Compiled, graph: Graph) -> Said:
             summary["system_config"],
             summary["memory_mode"],
             _resources(summary),
-            tuple((name, int(axis)) for name, axis in _DYNAMIC.findall(made.log)),
         )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         detail = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -114,12 +110,16 @@ def read_said(made: Compiled, graph: Graph) -> Said:
 
 
 def _explained(left: set[int], output: str, graph: Graph) -> dict[int, Reason | None]:
+    """Why operators stay: what is said of the operator itself, before what is said of its activation.
+
+    Vela takes a fused activation off an operator, whose result is then the same name with `_act` behind it.
+    """
     index = {name: place for place, op in enumerate(graph.ops) for name in op.outputs}
-    reasons = {
-        index[match["name"]]: Reason(match["seen"].strip(), match["constraint"].strip())
-        for match in _WARNING.finditer(output)
-        if match["name"] in index
-    }
+    reasons: dict[int, Reason] = {}
+    for match in _WARNING.finditer(output):
+        place = index.get(match["name"], index.get(match["name"].removesuffix("_act")))
+        if place is not None and (place not in reasons or match["op"] == graph.ops[place].kind):
+            reasons[place] = Reason(match["seen"].strip(), match["constraint"].strip())
     return {place: reasons.get(place) for place in sorted(left)}
 
 
