@@ -48,10 +48,7 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
         known = ", ".join(sorted(module.OPTIONS)) or "none"
         raise RecipeError(f"target {target} has no option {unknown[0]}; its options: {known}")
     _refuse_compiled(model, target)
-    notes: tuple[str, ...] = ()
-    if module.FLAVOUR is not None and is_float(model):
-        model = as_flavour(model, module.FLAVOUR)
-        notes = (_AS.format(module.FLAVOUR),)
+    model, notes = judged(model, module.FLAVOUR)
     if getattr(module, "READS_FILE", False):
         options["content"] = partial(tflite.write_bytes, model)
     placement: Placement = module.place(model, **options)
@@ -59,6 +56,13 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     if notes:  # of weights whose scales are not yet known
         found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
+
+
+def judged(model: Model, flavour: str | None) -> tuple[Model, tuple[str, ...]]:
+    """The model that a target judges, and what is to be said where that is not the given one."""
+    if flavour is None or not is_float(model):
+        return model, ()
+    return as_flavour(model, flavour), (_AS.format(flavour),)
 
 
 def _refuse_compiled(model: Model, target: str) -> None:
