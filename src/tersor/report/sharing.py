@@ -104,8 +104,8 @@ def pipeline_notes(found: Pipeline) -> Iterable[str]:
     alone = sum(value.byte_size for value in (*found.segments[0].reads, *found.segments[-1].writes))
     yield f"values that travel over the bus in one run: {size(moved)}, where one device needs about {size(alone)}"
     yield (
-        "segments work side by side on different samples, and the slowest sets the pace; equal parameters are not equal "
-        "times"
+        "segments work side by side on different samples, and the slowest sets the pace; equal parameters are not "
+        "equal times"
     )
     name = f"{Path(found.source).stem}.tflite"
     yield (
