@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def together_headline(found: Together) -> str:
         return f"{begin}: all their parameters ({_about(parameters)}) stay on the chip"
     first = next(place for place, share in enumerate(found.shares) if share.streamed)
     name = Path(found.sources[first]).name
-    return f"{begin}: {_about(cached)} of {size(parameters)} stay on the chip; {name} is the first without room"
+    return f"{begin}: {_about(cached)} of {size(parameters)} stay on the chip; room runs out in {name}"
 
 
 def together_table(found: Together) -> Table:
@@ -50,8 +51,7 @@ def together_notes(found: Together) -> Iterator[str]:
     if any(share.streamed for share in found.shares):
         yield "memory goes to the models in this order: name first what runs most often, or has to be quick"
     yield "compiled one by one, each would be sent whole whenever another one has run before it"
-    names = " ".join(f"{Path(source).stem}.tflite" for source in found.sources)
-    yield f"to compile them so: edgetpu_compiler {names}"
+    yield f"to compile them so: {shlex.join(['edgetpu_compiler', *found.finished])}"
 
 
 def together_to_dict(found: Together) -> dict[str, Any]:
@@ -100,6 +100,8 @@ def pipeline_notes(found: Pipeline) -> Iterable[str]:
     left = sum(segment.last - segment.first + 1 - len(segment.mapped) for segment in found.segments)
     if left:
         yield f"{left} operators stay on the CPU; tersor place without --segments says which, and why"
+    if found.enough is not None:
+        yield f"cut in {found.enough}, all of them would keep their parameters on the chip"
     moved = sum(segment.moved for segment in found.segments)
     alone = sum(value.byte_size for value in (*found.segments[0].reads, *found.segments[-1].writes))
     yield f"values that travel over the bus in one run: {size(moved)}, where one device needs about {size(alone)}"
@@ -107,10 +109,8 @@ def pipeline_notes(found: Pipeline) -> Iterable[str]:
         "segments work side by side on different samples, and the slowest sets the pace; equal parameters are not "
         "equal times"
     )
-    name = f"{Path(found.source).stem}.tflite"
-    yield (
-        f"the compiler cuts by itself, perhaps elsewhere: edgetpu_compiler --num_segments {len(found.segments)} {name}"
-    )
+    command = shlex.join(["edgetpu_compiler", "--num_segments", str(len(found.segments)), found.finished])
+    yield f"the compiler cuts by itself, perhaps elsewhere: {command}"
 
 
 def pipeline_to_dict(found: Pipeline) -> dict[str, Any]:
@@ -120,6 +120,7 @@ def pipeline_to_dict(found: Pipeline) -> dict[str, Any]:
         "headline": pipeline_headline(found),
         "file": found.source,
         "one_device": _share(found.alone),
+        "segments_without_streaming": found.enough,
         "segments": [_segment(segment) for segment in found.segments],
         "placement": placement_to_dict(found.whole),
     }

@@ -41,9 +41,7 @@ def cut(
     if count < 2:
         raise RecipeError(f"{count} segments: a network is cut in 2 or more")
     if sum(takes) < count:
-        raise RecipeError(
-            f"{count} segments: each needs an operator that the Edge TPU runs, and there are {sum(takes)}"
-        )
+        raise RecipeError(f"{count} segments: each needs an operator that the Edge TPU runs; there are {sum(takes)}")
     sizes = [parameter_bytes(op, graph) if taken else 0 for op, taken in zip(graph.ops, takes, strict=True)]
     widths = crossing_bytes(graph)
     most = smallest_most(sizes, widths, takes, count)
