@@ -20,7 +20,7 @@ from tersor.errors import TersorError
 from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import OPERATOR
 from tersor.ir.placement import CPU
-from tersor.stages.compile_for import was_mapped
+from tersor.stages.compilation import was_mapped
 from tersor.stages.place import place
 from tersor.targets.edge_tpu.compiler import statuses_in
 from tersor.targets.edge_tpu.memory import PARAMETERS

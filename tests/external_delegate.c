@@ -3,7 +3,7 @@
 
    Options: offset; device; mode, what it does besides: "fail" (says why it is not created), "silent" (does not),
    "tell" (says which options it was given, and is not created), "crash", "crash_in_invoke", "refuse" (fails on the
-   graph), "nothing" (takes no operator).
+   graph), "nothing" (takes no operator), "together" (takes operators in a row as one piece, and not one by one).
 
    Declared here is what it needs of LiteRT's C interface, with members in the order and of the sizes that
    tflite/core/c/common.h and tflite/delegates/external/external_delegate_interface.h have. */
@@ -84,15 +84,22 @@ struct Delegate {
 typedef struct { Delegate *delegate; IntArray *nodes_to_replace, *input_tensors, *output_tensors; } Params;
 
 typedef struct { Delegate delegate; float offset; char mode[32]; } Own;
+typedef struct { const Own *own; int operators; } Kernel;
 
 static void crash(void) { *(volatile int *)16 = 1; }
 
 static void *kernel_init(Context *context, const char *buffer, size_t length) {
   (void)context, (void)length;
-  return ((const Params *)buffer)->delegate->data;
+  const Params *params = (const Params *)buffer;
+  Kernel *kernel = malloc(sizeof *kernel);
+  *kernel = (Kernel){params->delegate->data, params->nodes_to_replace->size};
+  return kernel;
 }
 
-static void kernel_free(Context *context, void *data) { (void)context, (void)data; }
+static void kernel_free(Context *context, void *data) {
+  (void)context;
+  free(data);
+}
 
 static int kernel_prepare(Context *context, Node *node) {
   const IntArray *dims = context->tensors[node->inputs->data[0]].dims;
@@ -102,12 +109,15 @@ static int kernel_prepare(Context *context, Node *node) {
 }
 
 static int kernel_invoke(Context *context, Node *node) {
-  const Own *own = node->user_data;
-  if (!strcmp(own->mode, "crash_in_invoke")) crash();
+  const Kernel *kernel = node->user_data;
+  if (!strcmp(kernel->own->mode, "crash_in_invoke")) crash();
   const Tensor *input = &context->tensors[node->inputs->data[0]], *output = &context->tensors[node->outputs->data[0]];
   const float *x = input->data;
   float *y = output->data;
-  for (size_t i = 0; i < input->bytes / sizeof(float); ++i) y[i] = -x[i] + own->offset;
+  for (size_t i = 0; i < input->bytes / sizeof(float); ++i) {
+    y[i] = x[i];
+    for (int k = 0; k < kernel->operators; ++k) y[i] = -y[i] + kernel->own->offset;
+  }
   return OK;
 }
 
@@ -121,9 +131,12 @@ static int prepare(Context *context, Delegate *delegate) {
   IntArray *plan;
   if (context->get_execution_plan(context, &plan) != OK) return ERROR;
   size_t size = sizeof(IntArray) + plan->size * sizeof(int);
-  IntArray *nodes = malloc(size), *one = malloc(sizeof(IntArray) + sizeof(int));
+  IntArray *nodes = malloc(size), *taken = malloc(size);
   memcpy(nodes, plan, size); /* the plan changes with every operator that is taken */
+  taken->size = 0;
   int status = OK;
+  Registration kernel = {kernel_init, kernel_free, kernel_prepare, kernel_invoke, NULL, 0, "Negator", 1, NULL, NULL, 0};
+  bool together = !strcmp(own->mode, "together");
   for (int i = 0; i < nodes->size && status == OK; ++i) {
     Node *node;
     Registration *found;
@@ -132,13 +145,15 @@ static int prepare(Context *context, Delegate *delegate) {
     bool compiled = found->builtin_code == CUSTOM && !strcmp(found->custom_name, "edgetpu-custom-op");
     if (!compiled && found->builtin_code != NEG) continue;
     if (context->tensors[node->inputs->data[0]].type != FLOAT32) continue;
-    Registration kernel = {kernel_init, kernel_free, kernel_prepare, kernel_invoke, NULL, 0, "Negator", 1, NULL, NULL, 0};
-    one->size = 1;
-    one->data[0] = nodes->data[i];
-    status = context->replace_node_subsets_with_delegate_kernels(context, kernel, one, delegate);
+    taken->data[taken->size++] = nodes->data[i];
+    if (together) continue;
+    status = context->replace_node_subsets_with_delegate_kernels(context, kernel, taken, delegate);
+    taken->size = 0;
   }
+  if (status == OK && together)
+    status = context->replace_node_subsets_with_delegate_kernels(context, kernel, taken, delegate);
   free(nodes);
-  free(one);
+  free(taken);
   return status;
 }
 

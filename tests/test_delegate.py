@@ -105,6 +105,21 @@ def test_from_python(net: Path, library: Path) -> None:
         assert engine.shares[0].operators == ("NEG", "COS", "NEG", "ADD")
 
 
+def test_operators_in_a_row_are_one_piece(net: Path, library: Path) -> None:
+    builder = Builder("row")
+    y = builder.op("NEG", [builder.input("x", [1, 4])], [1, 4], name="first")
+    for name in ("second", "third"):
+        y = builder.op("NEG", [y], [1, 4], name=name)
+    wave = builder.op("COS", [y], [1, 4], name="wave")
+    tflite.write(builder.model([builder.op("NEG", [wave], [1, 4], name="last")]), net / "row.tflite")
+    x = random([1, 4], seed=2)
+    with Engine(delegate=find_delegate(str(library), {"offset": "0.5", "mode": "together"})) as engine:
+        (answer,) = run(net / "row.tflite", [x], engine=engine)
+    np.testing.assert_allclose(answer["last"], -np.cos(-x + 0.5) + 0.5, atol=1e-6)
+    assert engine.shares[0].pieces == ((0, 1, 2), (4,))
+    assert engine.shares[0].taken == (0, 1, 2, 4)
+
+
 def test_piece_of_several_operators_is_counted_whole() -> None:
     """As the runtime tells of a delegate that takes two operators in one go, with a constant between them."""
     from tersor.runtimes.loaded_delegate import share_of

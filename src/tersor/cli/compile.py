@@ -36,7 +36,9 @@ def command(
     ] = None,
     time_limit: Annotated[
         str | None,
-        typer.Option(metavar="10min", help="Stop the compiler after this (s, min, h).", show_default=False),
+        typer.Option(
+            metavar="10min", help="Stop the compiler after this (s, min, h). Default: 10min.", show_default=False
+        ),
     ] = None,
     as_json: options.Json = False,
     *,
@@ -70,6 +72,8 @@ def command(
             console.print_json({"target": target, "file": None, "command": error.command, "forecast": found})
         else:
             console.out.print(f"forecast: {placement.headline(forecast)}", markup=False)
+            if forecast.left and forecast.refusal is None:
+                console.out.print(placement.left_table(forecast))
             console.say(placement.notes(forecast))
         raise
     if as_json:

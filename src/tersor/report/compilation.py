@@ -13,7 +13,7 @@ from rich.table import Table
 from tersor.ir.placement import CPU
 from tersor.ir.text import short
 from tersor.report import placement
-from tersor.stages.compile_for import Compilation
+from tersor.stages.compilation import Compilation
 
 
 def headline(done: Compilation) -> str:

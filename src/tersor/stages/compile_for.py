@@ -10,7 +10,6 @@ import inspect
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -18,70 +17,13 @@ from tersor import registry
 from tersor.errors import CompilerFailure, CompilerMissing, ModelError, OutputError, RecipeError, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.graph import Graph, Model
-from tersor.ir.placement import CPU, OpPlacement, Placement, Resource
+from tersor.ir.placement import Resource
+from tersor.stages.compilation import Compilation, pieces, was_mapped
 from tersor.stages.load import load, runs_as_it_is
 from tersor.stages.place import is_float, place
 from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.save import atomic, require_writable
 from tersor.targets._compiler import Compiled
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Operators of which the forecast and the compiler do not say the same.
-
-    Attributes:
-        kind: of the operators.
-        status: in the compiler's words.
-        forecast: how many the forecast gives that status.
-        compiler: how many the compiler does.
-    """
-
-    kind: str
-    status: str
-    forecast: int
-    compiler: int
-
-
-@dataclass(frozen=True)
-class Compilation:
-    """A compiled model.
-
-    Attributes:
-        path: the compiled file.
-        log: what the compiler printed.
-        made: how it was made.
-        forecast: of the model that went in.
-        mapped: for each operator of that model, whether the accelerator runs it now.
-        pieces: in how many pieces.
-        resources: what the compiled file takes of the device, where that can be read out of it.
-        was_forecast: whether `forecast` was one: some compilers say themselves what becomes of each operator.
-    """
-
-    path: Path
-    log: Path
-    made: Compiled
-    forecast: Placement
-    mapped: tuple[bool, ...]
-    pieces: int
-    resources: tuple[Resource, ...]
-    was_forecast: bool = True
-
-    @property
-    def wrong(self) -> tuple[OpPlacement, ...]:
-        """The operators that the forecast puts elsewhere than the compiler did."""
-        pairs = zip(self.forecast.operators, self.mapped, strict=True)
-        return tuple(item for item, mapped in pairs if (item.on != CPU) != mapped)
-
-    @property
-    def differences(self) -> tuple[Difference, ...]:
-        """Where the compiler's statuses are not the forecast's; nothing where it printed none."""
-        if not self.made.counts:
-            return ()
-        forecast, own = self.forecast.counts(), self.made.counts
-        rows = sorted({*forecast, *own})
-        found = (Difference(*row, forecast.get(row, 0), own.get(row, 0)) for row in rows)
-        return tuple(item for item in found if item.forecast != item.compiler)
 
 
 def load_finished(path: Path, target: str = "edge_tpu") -> Model:
@@ -138,30 +80,15 @@ def compile_for(
             log.write_text(made.log, "utf-8")
             shutil.copyfile(made.path, beside)
     path.with_suffix(_FAILED).unlink(missing_ok=True)
-    mapped, pieces = was_mapped(model.graph, compiled.graph, target), _pieces(compiled.graph, target)
+    mapped = was_mapped(model.graph, compiled.graph, target)
+    parts = pieces(compiled.graph, target)
     log = path.with_suffix(".log")
     if forecast is None:
-        return Compilation(path, log, made, found, mapped, pieces, found.resources or resources, was_forecast=False)
-    return Compilation(path, log, made, forecast, mapped, pieces, resources)
-
-
-def was_mapped(before: Graph, after: Graph, target: str = "edge_tpu") -> tuple[bool, ...]:
-    """For each operator of a graph whether it is gone from the compiled graph, other than into the custom operator."""
-    codes = _codes(target)
-    left = {name for op in after.ops if op.custom_code not in codes for name in op.outputs}
-    return tuple(not left.intersection(op.outputs) for op in before.ops)
+        return Compilation(path, log, made, found, mapped, parts, found.resources or resources, was_forecast=False)
+    return Compilation(path, log, made, forecast, mapped, parts, resources)
 
 
 _FAILED = ".failed.log"
-
-
-def _codes(target: str) -> frozenset[str]:
-    """The custom operators that a target's compiler writes."""
-    return frozenset(code for code, compiler in COMPILERS.items() if compiler.target == target)
-
-
-def _pieces(graph: Graph, target: str) -> int:
-    return sum(op.custom_code in _codes(target) for op in graph.ops)
 
 
 def _target(name: str) -> ModuleType:
@@ -230,7 +157,7 @@ def _read_back(made: Compiled, model: Model, target: str) -> tuple[Model, tuple[
     name = Path(made.command[0]).name
     try:
         compiled = tflite.read(made.path)
-        resources = place(compiled, target).resources if _pieces(compiled.graph, target) else ()
+        resources = place(compiled, target).resources if pieces(compiled.graph, target) else ()
     except (ModelError, OSError) as error:
         told = str(error).removeprefix(f"{made.path}: ")
         raise CompilerFailure(f"{name} wrote a file that cannot be read back: {told}", made.log) from error
