@@ -54,6 +54,8 @@ _HOMES = {
     "mixtures": "tersor.stages.mixed_precision",
     "optimize": "tersor.stages.optimize",
     "place": "tersor.stages.place",
+    "place_segments": "tersor.stages.place_several",
+    "place_together": "tersor.stages.place_several",
     "plan": "tersor.stages.plan",
     "produce": "tersor.stages.produce",
     "quantize": "tersor.stages.quantize",
@@ -99,6 +101,8 @@ if TYPE_CHECKING:
     from tersor.stages.outcome import Options as Options
     from tersor.stages.outcome import Outcome as Outcome
     from tersor.stages.place import place as place
+    from tersor.stages.place_several import place_segments as place_segments
+    from tersor.stages.place_several import place_together as place_together
     from tersor.stages.plan import plan as plan
     from tersor.stages.produce import produce as produce
     from tersor.stages.quantize import quantize as quantize

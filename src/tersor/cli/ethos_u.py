@@ -13,7 +13,7 @@ _PANEL = "Ethos-U (compiled by Vela, the extra 'ethos_u')"
 
 @dataclass(frozen=True)
 class EthosU:
-    """What is compiled for; None where nothing is said."""
+    """Ethos-U: what Vela compiles for; None where nothing is said."""
 
     accelerator: Annotated[
         str | None,
