@@ -21,6 +21,7 @@ from tersor.ir.check import check_model
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model, Op, Tensor
 from tersor.ir.placement import CPU, Placement
+from tersor.ir.quant import PerTensor, QuantParams
 from tersor.report.placement import headline, placement_to_dict
 from tersor.stages.compile_for import compile_for
 from tersor.stages.load import load
@@ -177,6 +178,24 @@ def test_16_bit_activations_run(tmp_path: Path) -> None:
     made, found = compiled(integers("int16x8"), tmp_path)
     check_counts(made, found)
     assert {item.op for item in found.left} == {"QUANTIZE", "DEQUANTIZE"}
+
+
+@needs_vela
+def test_what_vela_computes_beforehand_is_not_on_the_cpu(tmp_path: Path) -> None:
+    """The shape of a value, which the NPU cannot tell, is known when the file is compiled."""
+    builder = Builder("shape")
+    x = builder.input("x", [1, 4], DType.INT8)
+    y = builder.op("RELU", [x], [1, 4], dtype=DType.INT8, name="y")
+    shape = builder.op("SHAPE", [y], [2], dtype=DType.INT32, name="shape")
+    z = builder.op("RESHAPE", [y, shape], [1, 4], dtype=DType.INT8, name="z")
+    last = builder.op("RELU", [z], [1, 4], dtype=DType.INT8, name="last")
+    model = through_file(builder.model([last]))
+    scale = QuantParams((0.5,), (0,), DType.INT8, PerTensor())
+    values = [replace(item, quant=scale) for item in model.graph.tensors.values() if item.dtype is DType.INT8]
+    made, found = compiled(model.with_graph(model.graph.edit(tensors=values)), tmp_path)
+    check_counts(made, found)
+    assert [item.status for item in found.operators if item.op == "SHAPE"] == [ethos_u.FOLDED]
+    assert not found.left
 
 
 @needs_vela

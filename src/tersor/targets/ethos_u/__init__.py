@@ -34,6 +34,7 @@ READS_FILE = True
 RULES: tuple[Rule, ...] = ()
 
 ON_NPU = "On the NPU"
+FOLDED = "Computed by Vela beforehand"
 LEFT = "On the CPU"
 REFUSED = "Vela refuses the file"
 NO_SUCH = "Vela has no such operator"
@@ -121,7 +122,9 @@ def explain(model: Model, made: Compiled) -> Placement:
     graph = model.graph
     said = read_said(made, graph)
     operators = tuple(
-        _left(graph, place, said.left[place]) if place in said.left else _placed(graph, place, NAME, ON_NPU)
+        _left(graph, place, said.left[place])
+        if place in said.left
+        else _placed(graph, place, NAME, FOLDED if place in said.folded else ON_NPU)
         for place in range(len(graph.ops))
     )
     notes = tuple(_notes(graph, made, said))

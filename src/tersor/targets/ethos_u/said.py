@@ -1,9 +1,9 @@
 """What Vela says of a model that it compiled: its warnings, its debug database and its summary.
 
-The debug database has a table `source` with a row for each operator of the main graph, whose `ext_key` is the
-operator's index in the file; a table `optimised` with what became of it, which is `Passthrough` where it stays on the
-CPU; a table `perf` with cycles, and `cmdstream` with a row for each piece that the NPU runs. Why an operator stays is
-in what Vela prints: the name of its result, what was seen, and the constraint.
+The debug database has a table `source` with a row for each operator, whose `ext_key` is the operator's index in the
+file; `optimised` with what became of it on the way; `perf` with what was left in the end, and its cycles, where
+`Passthrough` is what stays on the CPU; and `cmdstream` with a row for each piece that the NPU runs. Why an operator
+stays is in what Vela prints: the name of its result, what was seen, and the constraint.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Said:
 
     Attributes:
         left: by index, the operators that stay on the CPU; None where it does not say why.
+        folded: by index, those that Vela could not put on the NPU, and computed beforehand.
         counted: how many of them there are, as its summary has it.
         pieces: how many times the NPU is called in a run.
         cycles: by index, an estimate of what each operator takes on the NPU; nothing for those that it fused away.
@@ -69,6 +70,7 @@ class Said:
     """
 
     left: Mapping[int, Reason | None]
+    folded: frozenset[int]
     counted: int | None
     pieces: int
     cycles: Mapping[int, int]
@@ -90,14 +92,16 @@ def read_said(made: Compiled, graph: Graph) -> Said:
         (summary_file,) = (file for file in folder.iterdir() if file.name.startswith(f"{name}_summary_"))
         (summary,) = _rows(summary_file.read_text("utf-8"))
         place = {row["id"]: int(row["ext_key"]) for row in _rows(tables["source"])}
-        left = {place[row["source_id"]] for row in _rows(tables["optimised"]) if row["operator"] == _LEFT}
+        left = {place[row["source_id"]] for row in _rows(tables["perf"]) if row["operator"] == _LEFT}
+        was_left = {place[row["source_id"]] for row in _rows(tables["optimised"]) if row["operator"] == _LEFT}
         if len(place) < len(graph.ops) or max(place.values(), default=0) >= len(graph.ops):
             raise ValueError(f"it knows {len(place)} operators, and the model has {len(graph.ops)}")
         return Said(
             _explained(left, made.log, graph),
+            frozenset(was_left - left),
             int(counted[1]) if (counted := _CPU_COUNT.search(made.log)) else None,
             len(_rows(tables.get("cmdstream", ""))),
-            _cycles(tables.get("perf", ""), place),
+            _cycles(tables["perf"], place),
             summary["system_config"],
             summary["memory_mode"],
             _resources(summary),
