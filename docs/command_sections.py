@@ -12,10 +12,11 @@ from typing import Any
 import typer
 
 from tersor.cli import groups
+from tersor.cli.ethos_u import EthosU
 from tersor.cli.main import app
 from text import paragraphs, table
 
-_GROUPS = (groups.Opening, groups.Normalization, groups.Values, groups.Repairing, groups.Delegating)
+_GROUPS = (groups.Opening, groups.Normalization, groups.Values, groups.Repairing, groups.Delegating, EthosU)
 """In the order in which they are told."""
 
 

@@ -189,7 +189,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "kernels": kernels,
     "micro_rules": micro_rules,
     "library": library,
-    "micro_rules": micro_rules,
     "observers": observers,
     "operators": operators,
     "passes": passes,

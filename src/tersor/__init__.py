@@ -56,6 +56,8 @@ _HOMES = {
     "optimize": "tersor.stages.optimize",
     "place": "tersor.stages.place",
     "place_everywhere": "tersor.stages.place",
+    "place_segments": "tersor.stages.place_several",
+    "place_together": "tersor.stages.place_several",
     "plan": "tersor.stages.plan",
     "produce": "tersor.stages.produce",
     "quantize": "tersor.stages.quantize",
@@ -103,6 +105,8 @@ if TYPE_CHECKING:
     from tersor.stages.place import Judged as Judged
     from tersor.stages.place import place as place
     from tersor.stages.place import place_everywhere as place_everywhere
+    from tersor.stages.place_several import place_segments as place_segments
+    from tersor.stages.place_several import place_together as place_together
     from tersor.stages.plan import plan as plan
     from tersor.stages.produce import produce as produce
     from tersor.stages.quantize import quantize as quantize

@@ -8,17 +8,18 @@ from typing import Annotated
 import typer
 
 from tersor.cli import options
+from tersor.cli.ethos_u import EthosU
 
 
 def command(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A quantized .tflite file.", show_default=False)],
-    target: Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="edge_tpu.")] = "edge_tpu",
+    target: Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="edge_tpu or ethos_u.")] = "edge_tpu",
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="The file to write, or its folder. Default: MODEL_edgetpu.tflite.",
+            help="The file to write, or its folder. Default: MODEL_edgetpu.tflite, MODEL_vela.tflite.",
             show_default=False,
         ),
     ] = None,
@@ -40,6 +41,8 @@ def command(
         ),
     ] = None,
     as_json: options.Json = False,
+    *,
+    ethos_u: EthosU,
 ) -> None:
     """Have a device's own compiler compile a quantized model, and check what it mapped against the forecast.
 
@@ -54,11 +57,15 @@ def command(
 
     loaded = load_finished(model, target)
     seconds = None if time_limit is None else options.duration("--time-limit", time_limit)
-    wanted = {"multiple_subgraphs": True} if multiple_subgraphs else {}
+    wanted = ethos_u.asked
+    if multiple_subgraphs:
+        wanted["multiple_subgraphs"] = True
     least = {} if min_runtime_version is None else {"min_runtime_version": min_runtime_version}
     try:
         done = compile_for(loaded, target, output, compiler=compiler, time_limit=seconds, **wanted, **least)
     except CompilerMissing as error:
+        if not error.command:  # what forecasts nothing is the compiler itself
+            raise
         forecast = place(loaded, target, **wanted)
         if as_json:
             found = placement.placement_to_dict(forecast)

@@ -20,6 +20,12 @@ ModelPath = Annotated[
         metavar="MODEL", help="A .tflite, .keras or .h5 file, a SavedModel folder, or a frozen .pb.", show_default=False
     ),
 ]
+ModelPaths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="MODEL...", help="As of the other commands; several to compile them together.", show_default=False
+    ),
+]
 InputShape = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tersor.cli import groups, options
+from tersor.cli import groups, options, several
+from tersor.cli.ethos_u import EthosU
 from tersor.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -14,35 +15,50 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: options.ModelPath,
+    models: options.ModelPaths,
     target: Annotated[
         str | None,
         typer.Option(
             "--target",
             "-t",
             metavar="TARGET",
-            help="cpu, edge_tpu or micro. By default all, a line for each.",
+            help="cpu, edge_tpu, ethos_u or micro. By default all, a line for each.",
             show_default=False,
         ),
     ] = None,
     multiple_subgraphs: Annotated[
         bool, typer.Option("--multiple-subgraphs", help="Map every piece that maps: the Edge TPU compiler's option -a.")
     ] = False,
+    segments: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Propose how to cut the model for N devices in a row.", show_default=False),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Print every operator; for one target.")] = False,
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
+    ethos_u: EthosU,
 ) -> None:
-    """Say which operators a device would run and where, why not the others, and what to change."""
+    """Say which operators a device would run and where, why not the others, and what to change.
+
+    Of several models: how they share the device's memory, compiled together in this order.
+    """
     from tersor.cli import console
     from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
     from tersor.stages.place import place
 
-    asked: dict[str, object] = {"multiple_subgraphs": True} if multiple_subgraphs else {}
-    if target is None:
-        _everywhere(opening.load(model), asked, everything=everything, as_json=as_json)
+    asked = ethos_u.asked
+    if multiple_subgraphs:
+        asked["multiple_subgraphs"] = True
+    if len(models) > 1 or segments is not None:
+        loaded = [opening.load(model) for model in models]
+        several.command(loaded, target or "edge_tpu", segments, asked, as_json=as_json)
         return
-    placement = place(opening.load(model), target, **asked)
+    model = opening.load(models[0])
+    if target is None:
+        _everywhere(model, asked, everything=everything, as_json=as_json)
+        return
+    placement = place(model, target, **asked)
     if as_json:
         console.print_json(placement_to_dict(placement))
         return

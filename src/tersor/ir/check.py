@@ -11,6 +11,9 @@ from tersor.ir.quant import PerChannel, PerGroup
 
 _HANDLES = frozenset({DType.RESOURCE, DType.VARIANT})
 
+_IN_PARTS = frozenset({"ethos-u"})
+"""Compiled operators of which several may write parts of one value: pieces of a CONCATENATION, as Vela cuts it."""
+
 
 def check_model(model: Model) -> None:
     """Raise GraphError, with the place and the rule, if a structural invariant of any graph is broken."""
@@ -39,6 +42,7 @@ def check_graph(graph: Graph) -> None:
     }
     results = {name for op in graph.ops for name in op.outputs}
     names: set[str] = set()
+    wrote: dict[str, str | None] = {}
     for op in graph.ops:
         if op.name in names:
             raise GraphError(f"graph {graph.name!r}: two operators are named {op.name!r}")
@@ -50,9 +54,11 @@ def check_graph(graph: Graph) -> None:
                 raise GraphError(f"graph {graph.name!r}: {op.kind} {op.name!r} reads {name!r} before it is written")
         for name in op.outputs:
             graph.tensor(name)
-            if name in written and not _may_be_rewritten(graph.tensors[name]):
+            is_part = op.custom_code in _IN_PARTS and wrote.get(name) == op.custom_code
+            if name in written and not is_part and not _may_be_rewritten(graph.tensors[name]):
                 raise GraphError(f"graph {graph.name!r}: {op.kind} {op.name!r} writes {name!r} a second time")
             written.add(name)
+            wrote[name] = op.custom_code
     for name in graph.outputs:
         if name not in written:
             raise GraphError(f"graph {graph.name!r}: output {name!r} is never written")

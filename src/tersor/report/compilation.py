@@ -24,7 +24,7 @@ def headline(done: Compilation) -> str:
         return f"compiled, but none of the {total} operators is on the {device}"
     share = "all" if mapped == total else f"{mapped} of"
     pieces = f" in {done.pieces} pieces" if done.pieces > 1 else ""
-    agrees = ", as forecast" if not done.wrong and not done.differences else ""
+    agrees = ", as forecast" if done.was_forecast and not done.wrong and not done.differences else ""
     return f"compiled: {share} {total} operators are on the {device}{pieces}{agrees}"
 
 
@@ -54,12 +54,14 @@ def warnings(done: Compilation) -> Iterable[str]:
     """What a user should not miss."""
     if not any(done.mapped):
         yield "the compiled file runs on the CPU alone; tersor place says why, and what to change"
-    if done.wrong:
+    if done.wrong and not done.was_forecast:
+        yield "the compiler's report and the file that it wrote do not say the same; the file is what runs"
+    elif done.wrong:
         count = "an operator" if len(done.wrong) == 1 else f"{len(done.wrong)} operators"
         yield f"the forecast (tersor place) puts {count} elsewhere; the compiler's word is what counts"
     elif done.differences:
         yield "the forecast (tersor place) has other statuses than the compiler, whose word is what counts"
-    if not done.made.counts:
+    if done.was_forecast and not done.made.counts:
         yield "the compiler printed no table of operators, so its statuses could not be compared with the forecast"
 
 

@@ -40,6 +40,7 @@ class Compilation:
         mapped: for each operator of that model, whether the accelerator runs it now.
         pieces: in how many pieces.
         resources: what the compiled file takes of the device, where that can be read out of it.
+        was_forecast: whether `forecast` was one: some compilers say themselves what becomes of each operator.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Compilation:
     mapped: tuple[bool, ...]
     pieces: int
     resources: tuple[Resource, ...]
+    was_forecast: bool = True
 
     @property
     def wrong(self) -> tuple[OpPlacement, ...]:

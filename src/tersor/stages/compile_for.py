@@ -30,7 +30,7 @@ def load_finished(path: Path, target: str = "edge_tpu") -> Model:
     """Read a model that is to be compiled. Raises UnsupportedError for a file that is never quantized; see `load`."""
     flavour = _target(target).FLAVOUR
     if path.exists() and not runs_as_it_is(path) and flavour is not None:
-        raise UnsupportedError(_is_float(path, flavour))
+        raise UnsupportedError(_is_float(path, flavour, target))
     return load(path)
 
 
@@ -52,7 +52,8 @@ def compile_for(
             printed is written beside it: `.log`, or `.failed.log` if it failed.
         compiler: the program; by default the one on the PATH.
         time_limit: seconds that it may take; by default what the target thinks right.
-        options: the target's own: `multiple_subgraphs` and `min_runtime_version` of `edge_tpu`.
+        options: the target's own: `multiple_subgraphs` and `min_runtime_version` of `edge_tpu`,
+            `accelerator` of `ethos_u`.
 
     Raises RecipeError for unknown targets and options, UnsupportedError for float and compiled models, CompilerMissing,
     CompilerFailure if it fails or writes something else than the compiled model, OutputError.
@@ -61,13 +62,15 @@ def compile_for(
     _check_options(module, options, time_limit)
     _refuse_unfinished(model, module)
     path = _output_path(model, module.SUFFIX, output)
-    forecast = place(model, target, **{name: value for name, value in options.items() if name in module.OPTIONS})
+    asked = {name: value for name, value in options.items() if name in module.OPTIONS}
+    forecast = None if hasattr(module, "explain") else place(model, target, **asked)
     require_writable(path)
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
         source = _put(model, Path(folder))
         try:
             made: Compiled = module.compile(source, Path(folder), program=compiler, time_limit=time_limit, **options)
             compiled, resources = _read_back(made, model, target)
+            found = module.explain(model, made) if forecast is None else forecast
         except CompilerMissing:
             raise
         except CompilerFailure as error:
@@ -79,7 +82,10 @@ def compile_for(
     path.with_suffix(_FAILED).unlink(missing_ok=True)
     mapped = was_mapped(model.graph, compiled.graph, target)
     parts = pieces(compiled.graph, target)
-    return Compilation(path, path.with_suffix(".log"), made, forecast, mapped, parts, resources)
+    log = path.with_suffix(".log")
+    if forecast is None:
+        return Compilation(path, log, made, found, mapped, parts, found.resources or resources, was_forecast=False)
+    return Compilation(path, log, made, forecast, mapped, parts, resources)
 
 
 _FAILED = ".failed.log"
@@ -110,14 +116,15 @@ def _refuse_unfinished(model: Model, module: ModuleType) -> None:
             f"{where}: already compiled for {done.device}; give the model that went into the compiler"
         )
     if module.FLAVOUR is not None and is_float(model):
-        raise UnsupportedError(_is_float(Path(where), module.FLAVOUR))
+        raise UnsupportedError(_is_float(Path(where), module.FLAVOUR, module.NAME))
 
 
-def _is_float(path: Path, flavour: str) -> str:
+def _is_float(path: Path, flavour: str, target: str) -> str:
     finished = path.with_name(f"{path.stem}.{flavour}.tflite")
+    option = "" if target == "edge_tpu" else f" --target {target}"
     return (
         f"{path}: its activations are float, and the compiler takes 8-bit integers: first tersor quantize {path} "
-        f"--as {flavour} --data DATA, then tersor compile {finished}"
+        f"--as {flavour} --data DATA, then tersor compile {finished}{option}"
     )
 
 

@@ -1,14 +1,16 @@
-"""Model -> `Placement`: where each operator would run on a target. Nothing is run or compiled."""
+"""Model -> `Placement`: where each operator would run on a target. Nothing is run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from tersor import registry
 from tersor.errors import RecipeError, TersorError, UnsupportedError
+from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -41,11 +43,11 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
             are made up, and the operators are then those of the quantized model. Elsewhere a model that is no
             `.tflite` file is first made into one.
         target: a plugin of the rib `targets`.
-        options: the target's own, as its `place` says: `multiple_subgraphs` of `edge_tpu`.
+        options: the target's own, as its `place` says: `multiple_subgraphs` of `edge_tpu`, `accelerator` of `ethos_u`.
 
     Raises RecipeError for an unknown target and for options that it does not have, UnsupportedError for a file that was
-    compiled for another device, UnsupportedError or PlanError for a float model that cannot be planned, and FormatError
-    for a damaged compiled file.
+    compiled for another device, UnsupportedError or PlanError for a float model that cannot be planned, FormatError
+    for a damaged compiled file, and CompilerFailure where the target's compiler is asked and fails.
     """
     module = registry.plugin("targets", target)
     unknown = sorted(options.keys() - module.OPTIONS)
@@ -53,15 +55,24 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
         known = ", ".join(sorted(module.OPTIONS)) or "none"
         raise RecipeError(f"target {target} has no option {unknown[0]}; its options: {known}")
     _refuse_compiled(model, target)
-    notes: tuple[str, ...] = ()
-    if module.FLAVOUR is not None and is_float(model):
-        model = as_flavour(model, module.FLAVOUR, weights=not getattr(module, "SHAPES_SUFFICE", False))
-        notes = (_AS.format(module.FLAVOUR),)
-    elif not (model.source and runs_as_it_is(Path(model.source))):
-        model = replace(optimize(model), source="")
+    model, notes = judged_form(model, module)
+    if getattr(module, "READS_FILE", False):
+        options["content"] = partial(tflite.write_bytes, model)
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
+    if notes:  # of weights whose scales are not yet known
+        found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
+
+
+def judged_form(model: Model, module: ModuleType) -> tuple[Model, tuple[str, ...]]:
+    """The model that a target judges, and what is to be said where that is not the given one."""
+    if module.FLAVOUR is not None and is_float(model):
+        weights = not getattr(module, "SHAPES_SUFFICE", False)
+        return as_flavour(model, module.FLAVOUR, weights=weights), (_AS.format(module.FLAVOUR),)
+    if model.source and runs_as_it_is(Path(model.source)):
+        return model, ()
+    return replace(optimize(model), source=""), ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ def is_float(model: Model) -> bool:
     """Whether activations are real numbers throughout: float32, float16 weights, or dynamic range."""
     graph = model.graph
     values = [graph.tensors[name] for op in graph.ops for name in op.outputs]
-    if any(op.custom_code == OPERATOR for op in graph.ops):
+    if any(op.custom_code in COMPILERS for op in graph.ops):
         return False
     quantized = any(tensor.quant is not None and not tensor.dtype.is_float for tensor in values)
     return not quantized and any(tensor.dtype is DType.FLOAT32 for tensor in values)

@@ -8,10 +8,13 @@ that wait for one that does not map stay on the CPU even if they would map; with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from tersor.errors import UnsupportedError
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import CPU, OpPlacement, Placement
+from tersor.ir.sharing import Segment, Share
 from tersor.targets._partition import pieces
 from tersor.targets._placing import open_inputs, placed
 from tersor.targets._rules import Rule, broken
@@ -19,6 +22,8 @@ from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
 from tersor.targets.edge_tpu.compiler import SUFFIX as SUFFIX
 from tersor.targets.edge_tpu.compiler import compile as compile  # noqa: A004
 from tersor.targets.edge_tpu.refusals import refusal
+from tersor.targets.edge_tpu.segments import cut
+from tersor.targets.edge_tpu.sharing import shares
 
 NAME = "edge_tpu"
 DEVICE = "Edge TPU"
@@ -58,6 +63,37 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
     )
     estimate = memory.forecast([graph.ops[place] for place in sorted(mapped)], graph)
     return Placement(NAME, DEVICE, operators, parts=len(taken), resources=estimate, notes=_notes(model))
+
+
+def share(models: Sequence[Model], placements: Sequence[Placement]) -> tuple[Share, ...]:
+    """What each of several models gets of the memory, compiled together in this order: see `sharing`."""
+    _refuse_compiled(models)
+    mapped = [[item.index for item in placement.mapped] for placement in placements]
+    return shares([model.graph for model in models], mapped)
+
+
+def segments(model: Model, count: int) -> tuple[Segment, ...]:
+    """Where to cut a model for so many devices in a row: see `segments`.
+
+    Raises RecipeError if it cannot be cut in so many, UnsupportedError for a model that the compiler does not take.
+    """
+    _refuse_compiled([model])
+    refused = refusal(model)
+    if refused is not None:
+        raise UnsupportedError(f"{model.source or 'the model'}: the compiler refuses it: {refused}")
+    takes = [broken(RULES, op, model.graph) is None for op in model.graph.ops]
+
+    def mapped(part: Graph) -> list[int]:
+        return [item.index for item in place(replace(model, graphs=(part,))).mapped]
+
+    return cut(model.graph, takes, count, mapped)
+
+
+def _refuse_compiled(models: Sequence[Model]) -> None:
+    for model in models:
+        if any(op.custom_code == COMPILED for op in model.graph.ops):
+            where = model.source or "the model"
+            raise UnsupportedError(f"{where}: already compiled, by itself; give the model that went into the compiler")
 
 
 def _left(graph: Graph, place: int, found: tuple[Rule, str] | None, blocker: int | None) -> OpPlacement:

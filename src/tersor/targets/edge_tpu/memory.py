@@ -46,7 +46,7 @@ def forecast(ops: Iterable[Op], graph: Graph) -> tuple[Resource, ...]:
     """An estimate for the operators of a graph that the device runs."""
     mapped = tuple(ops)
     parameters = sum(parameter_bytes(op, graph) for op in mapped)
-    room = max(0, CACHE - _widest(mapped, graph))
+    room = max(0, CACHE - widest(mapped, graph))
     cached = min(parameters, room)
     return resources(cached, parameters - cached, is_estimate=True)
 
@@ -59,7 +59,7 @@ def resources(cached: int, streamed: int, *, is_estimate: bool) -> tuple[Resourc
     return tuple(Resource(name, amount, "bytes", is_estimate) for name, amount in amounts.items())
 
 
-def _widest(ops: Iterable[Op], graph: Graph) -> int:
+def widest(ops: Iterable[Op], graph: Graph) -> int:
     """The most bytes that one operator reads and writes: they lie where parameters could."""
     touched = ([graph.tensors[name] for name in {*op.present_inputs, *op.outputs}] for op in ops)
     return max((sum(item.byte_size for item in tensors if not item.is_constant) for tensors in touched), default=0)
