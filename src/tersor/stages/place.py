@@ -82,7 +82,11 @@ def as_int8(model: Model) -> Model:
 
     Operators without an integer kernel stay in float. Raises what `plan` does.
     """
-    prepared = optimize(model, [apply for apply in PASSES if apply is not deduplicate_constants.apply])
+    return roughly_quantized(optimize(model, [apply for apply in PASSES if apply is not deduplicate_constants.apply]))
+
+
+def roughly_quantized(prepared: Model) -> Model:
+    """`as_int8` for a model that is simplified already. Raises what `plan` does."""
     graph = prepared.graph
     names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
     floats = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]

@@ -1,0 +1,144 @@
+"""Float model + target -> the same network of operators that the target takes: what does not map is rewritten.
+
+A target names the passes that may help it (`REWRITES`). Each is applied to the operators that break one of the target's
+rules, and kept only if fewer operators break one then. What is computed stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+from tersor import registry
+from tersor.ir.check import check_graph
+from tersor.ir.graph import Graph, Model, Op
+from tersor.ir.placement import OpPlacement, Placement
+from tersor.passes import deduplicate_constants, merge_reshapes, remove_identity, remove_unused
+from tersor.stages.optimize import optimize
+from tersor.stages.place import roughly_quantized
+
+_CLEANING = (merge_reshapes.apply, remove_identity.apply, remove_unused.apply)
+"""Run behind each rewrite, which may leave reshapes that undo each other."""
+
+_ROUNDS = 3
+"""How often the passes are gone through: what one leaves another may take further."""
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A pass that was kept.
+
+    Attributes:
+        name: of the pass.
+        kind: the operators that it replaced.
+        operators: their names.
+        into: the operators that take the place of the first of them.
+        rule: the target's rule that they break.
+        seen: what was seen of the first.
+    """
+
+    name: str
+    kind: str
+    operators: tuple[str, ...]
+    into: tuple[str, ...]
+    rule: str
+    seen: str
+
+    def __str__(self) -> str:
+        return f"{len(self.operators)} {self.kind} as {', '.join(self.into)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A float model as a target can have it.
+
+    Attributes:
+        target: what it is made for.
+        models: the simplified float model, and what it is after each rewrite.
+        rewrites: what was done, in order.
+        before: where operators would run without, as integers.
+        after: where they would run.
+    """
+
+    target: str
+    models: tuple[Model, ...]
+    rewrites: tuple[Rewrite, ...]
+    before: Placement | None
+    after: Placement | None
+
+    @property
+    def model(self) -> Model:
+        """The float model to quantize; it answers as the one that was given."""
+        return self.models[-1]
+
+
+def fit(model: Model, target: str) -> Fitted:
+    """Simplify a float model, and rewrite what a target's accelerator does not take.
+
+    Args:
+        model: a float model.
+        target: a target's name; nothing is rewritten for one without rules.
+
+    Raises ModelError, and PlanError for a model that cannot be planned.
+    """
+    models, rewrites = [optimize(model)], list[Rewrite]()
+    passes = _passes(target)
+    if not passes:
+        return Fitted(target, tuple(models), (), None, None)
+    module = registry.plugin("targets", target)
+    before, breaking = _forecast(module, models[0])
+    for _ in range(_ROUNDS):
+        count = len(rewrites)
+        for name, own in passes.items():
+            for alike in dict.fromkeys((item.rule, item.op) for item in breaking):
+                found = _rewritten(own, models[-1], [item for item in breaking if (item.rule, item.op) == alike])
+                if found is None:
+                    continue
+                left = _forecast(module, found[0])[1]
+                if len(left) < len(breaking):
+                    models.append(found[0])
+                    rewrites.append(replace(found[1], name=name))
+                    breaking = left
+        if not breaking or len(rewrites) == count:
+            break
+    if rewrites:
+        models[-1] = optimize(models[-1], [deduplicate_constants.apply])
+    after = module.place(roughly_quantized(models[-1])) if rewrites else before
+    return Fitted(target, tuple(models), tuple(rewrites), before, after)
+
+
+def _passes(target: str) -> dict[str, ModuleType]:
+    if target not in registry.names("targets"):
+        return {}
+    names: Sequence[str] = getattr(registry.plugin("targets", target), "REWRITES", ())
+    return {name: registry.plugin("passes", name) for name in names}
+
+
+def _forecast(module: ModuleType, model: Model) -> tuple[Placement, list[OpPlacement]]:
+    """Where operators would run, and those that break a rule themselves."""
+    placement: Placement = module.place(roughly_quantized(model))
+    return placement, [item for item in placement.left if item.rule is not None]
+
+
+def _rewritten(own: ModuleType, model: Model, breaking: Sequence[OpPlacement]) -> tuple[Model, Rewrite] | None:
+    """The model with a pass applied to some operators, and what was done; None if it refuses all of them."""
+    graph, names = model.graph, {item.name for item in breaking}
+    chosen = [op for op in graph.ops if op.name in names and own.refusal(graph, op) is None]
+    if not chosen:
+        return None
+    changed: Graph = own.apply(graph, {op.name for op in chosen})
+    check_graph(changed)
+    first = next(item for item in breaking if item.name == chosen[0].name)
+    operators = tuple(op.name for op in chosen)
+    made = Rewrite("", first.op, operators, _parts(changed, chosen[0]), first.rule or "", first.reason or "")
+    return optimize(replace(model, graphs=(changed, *model.graphs[1:])), _CLEANING), made
+
+
+def _parts(graph: Graph, op: Op) -> tuple[str, ...]:
+    """The kinds of the operators that took an operator's place: all are called after its results."""
+    return tuple(
+        item.kind
+        for item in graph.ops
+        if any(item.name == name or item.name.startswith(f"{name}/") for name in (op.name, *op.outputs))
+    )
