@@ -6,6 +6,7 @@ rules, and kept only if fewer operators break one then. What is computed stays t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -15,8 +16,9 @@ from tersor.ir.check import check_graph
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import OpPlacement, Placement
 from tersor.passes import deduplicate_constants, merge_reshapes, remove_identity, remove_unused
+from tersor.stages.evaluate import Change
 from tersor.stages.optimize import optimize
-from tersor.stages.place import roughly_quantized
+from tersor.stages.rough_int8 import rough_int8
 
 _CLEANING = (merge_reshapes.apply, remove_identity.apply, remove_unused.apply)
 """Run behind each rewrite, which may leave reshapes that undo each other."""
@@ -73,6 +75,76 @@ class Fitted:
         return self.models[-1]
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a file loses by a rewrite.
+
+    Attributes:
+        rewrite: the pass.
+        samples: how many it was measured on; 0 where one of the two files could not be made.
+        sqnr_db: of the files without it and with it.
+        change: of the SQNR in dB, with a paired interval of 95 %; below 0 where something is lost.
+        agreement: with the float model, without it and with it; None without classes.
+        left: how many operators stay in float without it, for which there is no integer kernel.
+    """
+
+    rewrite: str
+    samples: int = 0
+    sqnr_db: tuple[float, float] = (float("nan"), float("nan"))
+    change: Change | None = None
+    agreement: tuple[float, float] | None = None
+    left: int = 0
+
+    def __str__(self) -> str:
+        if self.change is None:
+            return "what it costs is not known, as there is no integer file to compare with"
+        low, high = self.change.interval
+        interval = f"95 %: {min(abs(low), abs(high)):.1f}..{max(abs(low), abs(high)):.1f}; {self.samples} samples"
+        if not self.change.is_significant:
+            verdict = f"costs nothing that {self.samples} samples show"
+        else:
+            verdict = f"{'costs' if self.change.value < 0 else 'gains'} {abs(self.change.value):.1f} dB ({interval})"
+        figures = f"SQNR {self.sqnr_db[0]:.1f} dB without it, {self.sqnr_db[1]:.1f} with it"
+        if self.agreement is not None:
+            figures += f"; agreement {100 * self.agreement[0]:.1f} % and {100 * self.agreement[1]:.1f} %"
+        beside = f", beside a file with {self.left} operators in float" if self.left else ""
+        return f"it {verdict}{beside}: {figures}"
+
+
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """What was done for a file so that its target takes it.
+
+    Attributes:
+        fitted: the rewrites.
+        costs: what each of them costs; empty where there was nothing to measure on.
+        placement: where the file's operators would run.
+    """
+
+    fitted: Fitted
+    costs: tuple[Cost, ...]
+    placement: Placement
+
+
+def sentences(fitting: Fitting) -> list[str]:
+    """Where the file would run, and for each rewrite what it does, why, and what it costs."""
+    own, now = fitting.fitted, fitting.placement
+    instead = ""
+    if own.rewrites and own.before is not None:
+        instead = f", without rewriting {len(own.before.mapped)} of {len(own.before.operators)}"
+    share = f"{len(now.mapped)} of {len(now.operators)}"
+    left = Counter(item.op for item in now.left if item.rule is not None)
+    stays = f"; {', '.join(f'{count} {op}' for op, count in left.most_common())} cannot run there" if left else ""
+    costs = [f"; {item}" for item in fitting.costs] or [""] * len(own.rewrites)
+    return [
+        f"forecast: {share} operators run on the {now.device}{instead}{stays}",
+        *(
+            f"rewritten: {item}, since {item.seen} ({item.name}){cost}"
+            for item, cost in zip(own.rewrites, costs, strict=True)
+        ),
+    ]
+
+
 def fit(model: Model, target: str) -> Fitted:
     """Simplify a float model, and rewrite what a target's accelerator does not take.
 
@@ -104,8 +176,18 @@ def fit(model: Model, target: str) -> Fitted:
             break
     if rewrites:
         models[-1] = optimize(models[-1], [deduplicate_constants.apply])
-    after = module.place(roughly_quantized(models[-1])) if rewrites else before
+    after = module.place(rough_int8(models[-1])) if rewrites else before
     return Fitted(target, tuple(models), tuple(rewrites), before, after)
+
+
+def promise(model: Model, target: str) -> tuple[str, ...]:
+    """A sentence on how many operators would map after rewriting; none where none is rewritten. Raises what `fit` does."""
+    fitted = fit(model, target)
+    if not fitted.rewrites or fitted.after is None:
+        return ()
+    done = ", ".join(map(str, fitted.rewrites))
+    share = f"{len(fitted.after.mapped)} of {len(fitted.after.operators)}"
+    return (f"tersor quantize --target {target} rewrites what does not map ({done}): {share} operators run there then",)
 
 
 def _passes(target: str) -> dict[str, ModuleType]:
@@ -117,7 +199,7 @@ def _passes(target: str) -> dict[str, ModuleType]:
 
 def _forecast(module: ModuleType, model: Model) -> tuple[Placement, list[OpPlacement]]:
     """Where operators would run, and those that break a rule themselves."""
-    placement: Placement = module.place(roughly_quantized(model))
+    placement: Placement = module.place(rough_int8(model))
     return placement, [item for item in placement.left if item.rule is not None]
 
 

@@ -10,15 +10,11 @@ from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
 from tersor.ir.placement import Memory, Placement
-from tersor.observers._extremes import Extremes
-from tersor.observers.min_max import Observer
 from tersor.passes import deduplicate_constants
-from tersor.recipe import load_recipe
-from tersor.stages.calibrate import Statistics
+from tersor.stages.fit import promise
 from tersor.stages.optimize import PASSES, optimize
-from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import COMPILERS
-from tersor.stages.quantize import quantize
+from tersor.stages.rough_int8 import rough_int8
 
 _AS_INT8 = (
     "a float model: this is where its operators would run after quantization to int8 (tersor quantize --as int8); "
@@ -42,8 +38,8 @@ def place(model: Model, target: str = "edge_tpu", *, multiple_subgraphs: bool = 
     _refuse_compiled(model, target)
     notes: tuple[str, ...] = ()
     if is_float(model):
+        notes = (_AS_INT8, *promise(model, target))
         model = as_int8(model)
-        notes = (_AS_INT8,)
     placement: Placement = module.place(model, multiple_subgraphs=multiple_subgraphs)
     compiled = compiled_memory(model)
     return replace(placement, notes=(*notes, *placement.notes), memory=compiled or placement.memory)
@@ -82,16 +78,4 @@ def as_int8(model: Model) -> Model:
 
     Operators without an integer kernel stay in float. Raises what `plan` does.
     """
-    return roughly_quantized(optimize(model, [apply for apply in PASSES if apply is not deduplicate_constants.apply]))
-
-
-def roughly_quantized(prepared: Model) -> Model:
-    """`as_int8` for a model that is simplified already. Raises what `plan` does."""
-    graph = prepared.graph
-    names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
-    floats = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
-    made_up = Statistics({name: Observer(Extremes(-1.0, 1.0, samples=1)) for name in floats}, 1)
-    recipe = load_recipe("int8")
-    scheme = replace(recipe.scheme, granularity="per_tensor")  # quicker, and no rule asks for it
-    recipe = replace(recipe, scheme=scheme, float_fallback=True, algorithms=())
-    return quantize(prepared, plan(prepared, recipe, made_up))
+    return rough_int8(optimize(model, [apply for apply in PASSES if apply is not deduplicate_constants.apply]))
