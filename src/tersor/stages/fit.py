@@ -7,8 +7,9 @@ rules, and kept only if fewer operators break one then. What is computed stays t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from types import ModuleType
 
 from tersor import registry
@@ -48,7 +49,9 @@ class Rewrite:
     seen: str
 
     def __str__(self) -> str:
-        return f"{len(self.operators)} {self.kind} as {', '.join(self.into)}"
+        runs = [(kind, len(list(alike))) for kind, alike in groupby(self.into)]
+        into = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in runs)
+        return f"{len(self.operators)} {self.kind} as {into}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,30 +157,51 @@ def fit(model: Model, target: str) -> Fitted:
 
     Raises ModelError, and PlanError for a model that cannot be planned.
     """
-    models, rewrites = [optimize(model)], list[Rewrite]()
+    given = optimize(model)
     passes = _passes(target)
     if not passes:
-        return Fitted(target, tuple(models), (), None, None)
+        return Fitted(target, (given,), (), None, None)
     module = registry.plugin("targets", target)
-    before, breaking = _forecast(module, models[0])
+    before = _forecast(module, given)
+    useless: set[str] = set()
+    while True:
+        models, rewrites = _gone_through(module, passes, given, useless)
+        models[-1] = optimize(models[-1], [deduplicate_constants.apply])
+        after = _forecast(module, models[-1])
+        idle = _idle(rewrites, after)
+        if not idle:
+            return Fitted(target, tuple(models), tuple(rewrites), before, after)
+        useless |= idle
+
+
+def _gone_through(
+    module: ModuleType, passes: Mapping[str, ModuleType], given: Model, useless: Container[str]
+) -> tuple[list[Model], list[Rewrite]]:
+    """The model after each pass that helps, and what these did, without touching the operators named as useless."""
+    models, rewrites = [given], list[Rewrite]()
+    breaking = _breaking(_forecast(module, given))
     for _ in range(_ROUNDS):
         count = len(rewrites)
         for name, own in passes.items():
             for alike in dict.fromkeys((item.rule, item.op) for item in breaking):
-                found = _rewritten(own, models[-1], [item for item in breaking if (item.rule, item.op) == alike])
+                chosen = [item for item in breaking if (item.rule, item.op) == alike and item.name not in useless]
+                found = _rewritten(own, models[-1], chosen)
                 if found is None:
                     continue
-                left = _forecast(module, found[0])[1]
+                left = _breaking(_forecast(module, found[0]))
                 if len(left) < len(breaking):
                     models.append(found[0])
                     rewrites.append(replace(found[1], name=name))
                     breaking = left
         if not breaking or len(rewrites) == count:
             break
-    if rewrites:
-        models[-1] = optimize(models[-1], [deduplicate_constants.apply])
-    after = module.place(rough_int8(models[-1])) if rewrites else before
-    return Fitted(target, tuple(models), tuple(rewrites), before, after)
+    return models, rewrites
+
+
+def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
+    """Operators that were rewritten and stay on the CPU all the same: something before them does not map."""
+    left = {item.name for item in after.left}
+    return {name for item in rewrites for name in item.operators if name in left}
 
 
 def promise(model: Model, target: str) -> tuple[str, ...]:
@@ -197,10 +221,15 @@ def _passes(target: str) -> dict[str, ModuleType]:
     return {name: registry.plugin("passes", name) for name in names}
 
 
-def _forecast(module: ModuleType, model: Model) -> tuple[Placement, list[OpPlacement]]:
-    """Where operators would run, and those that break a rule themselves."""
+def _forecast(module: ModuleType, model: Model) -> Placement:
+    """Where operators would run as integers."""
     placement: Placement = module.place(rough_int8(model))
-    return placement, [item for item in placement.left if item.rule is not None]
+    return placement
+
+
+def _breaking(placement: Placement) -> list[OpPlacement]:
+    """The operators that break a rule themselves."""
+    return [item for item in placement.left if item.rule is not None]
 
 
 def _rewritten(own: ModuleType, model: Model, breaking: Sequence[OpPlacement]) -> tuple[Model, Rewrite] | None:

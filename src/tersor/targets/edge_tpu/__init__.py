@@ -26,6 +26,7 @@ COMPILED = "edgetpu-custom-op"
 REWRITES = (
     "form_reshape",
     "split_hard_swish",
+    "split_gelu",
     "form_prelu",
     "form_products",
     "split_activation",
