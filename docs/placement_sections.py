@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
+from tersor.registry import plugin
 from tersor.targets import edge_tpu
 from tersor.targets.edge_tpu import every
-from text import table
+from text import paragraphs, table
 
 
 def edge_tpu_rules() -> str:
@@ -16,3 +19,11 @@ def edge_tpu_rules() -> str:
     known = ", ".join(f"`{kind}`" for kind in sorted(every.KINDS))
     rules = table(("rule", "what the compiler prints", "what to change", "known from"), rows)
     return f"{rules}\n\nThe {len(every.KINDS)} operators that the Edge TPU knows: {known}."
+
+
+def edge_tpu_rewrites() -> str:
+    """The passes that are tried for it, in their order."""
+    parts = []
+    for name in edge_tpu.REWRITES:
+        parts += [f"### `{name}`", paragraphs(inspect.getdoc(plugin("passes", name)) or "")]
+    return "\n\n".join(parts)

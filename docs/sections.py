@@ -12,7 +12,7 @@ from typing import Any
 
 import tersor
 from command_sections import commands
-from placement_sections import edge_tpu_rules
+from placement_sections import edge_tpu_rewrites, edge_tpu_rules
 from tersor.ops import FIXED, FREE, OPS, SAME, SAME_INPUTS
 from tersor.registry import names
 from tersor.stages.optimize import PASSES
@@ -169,6 +169,7 @@ def _source(value: Any) -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "algorithms": algorithms,
     "commands": commands,
+    "edge_tpu_rewrites": edge_tpu_rewrites,
     "edge_tpu_rules": edge_tpu_rules,
     "library": library,
     "observers": observers,

@@ -1,19 +1,25 @@
-"""Rewrites for a target leave outputs unchanged, make operators map, and refuse with a reason what they must not do."""
+"""Rewrites for a target leave outputs unchanged, also in integers, and refuse with a reason what they must not do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from conftest import Run
-from test_passes import Net, kinds
+from small_nets import through_file
 from tersor import registry
 from tersor.ir.check import check_graph
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Op
+from tersor.recipe import load_recipe
+from tersor.stages.calibrate import calibrate
+from tersor.stages.plan import plan
+from tersor.stages.quantize import quantize
+from test_passes import Net, kinds
 
 SHAPE = (1, 6, 5, 4)
 
@@ -30,6 +36,10 @@ class Case:
 
 def leaky(net: Net) -> str:
     return net.builder.op("LEAKY_RELU", [net.x], net.shape(net.x), {"alpha": 0.3})
+
+
+def gelu(*, approximate: bool) -> Callable[[Net], str]:
+    return lambda net: net.builder.op("GELU", [net.x], net.shape(net.x), {"approximate": approximate})
 
 
 def prelu(*shape: int) -> Callable[[Net], str]:
@@ -72,13 +82,16 @@ def reduced(kind: str, axes: list[int], shape: tuple[int, ...], *, keep: bool = 
     return lambda net: net.builder.op(kind, [net.x, net.builder.constant("axes", axes)], shape, {"keep_dims": keep})
 
 
-def joined(*parts: object, axis: int = 3) -> Callable[[Net], str]:
+def full(value: float) -> Array:
+    return np.full(SHAPE, value, np.float32)
+
+
+def joined(*parts: Any, axis: int = 3) -> Callable[[Net], str]:
     """`None` stands for a computed operand, a number for a constant of that value, "?" for one of random values."""
 
     def build(net: Net) -> str:
-        made = {None: lambda: net.x, "?": lambda: net.builder.constant("c", net.values(*SHAPE))}
         operands = [
-            made[part]() if part in made else net.builder.constant("c", np.full(SHAPE, part, np.float32))
+            net.x if part is None else net.builder.constant("c", net.values(*SHAPE) if part == "?" else full(part))
             for part in parts
         ]
         shape = [size * len(parts) if place == axis else size for place, size in enumerate(SHAPE)]
@@ -134,6 +147,8 @@ def nearest(factor: int, kind: str = "RESIZE_NEAREST_NEIGHBOR", **options: bool)
 
 CASES = [
     Case("split_hard_swish", lambda net: net.unary("HARD_SWISH", net.x), "ADD MUL MUL"),
+    Case("split_gelu", gelu(approximate=False), "MUL MUL ADD MUL MUL LOGISTIC MUL"),
+    Case("split_gelu", gelu(approximate=True), "MUL MUL ADD MUL MUL LOGISTIC MUL"),
     Case("form_prelu", leaky, "PRELU"),
     Case("form_prelu", leaky, "PRELU", (1, 7)),
     Case("form_prelu", broadcast, "PRELU"),
@@ -147,8 +162,8 @@ CASES = [
     Case("split_activation", lambda net: net.unary("RELU_0_TO_1", net.x), "RELU RELU_N1_TO_1"),
     Case("form_reshape", squeezed, "RESHAPE", (1, 6, 1, 4)),
     Case("form_slices", split, "SLICE SLICE ADD"),
-    Case("form_slices", strided([0, 1, 0], [0, 4, 0], [1, 1, 1], (1, 3, 5, 4), begin_mask=1, end_mask=1, ellipsis_mask=4),
-         "SLICE RESHAPE"),
+    Case("form_slices", strided([0, 1, 0], [0, 4, 0], [1, 1, 1], (1, 3, 5, 4), begin_mask=1, end_mask=1,
+                                ellipsis_mask=4), "SLICE RESHAPE"),
     Case("form_slices", strided([0, 0, -2, 0, 1], [1, 0, 0, 0, 4], [1, 1, 1, 1, 2], (1, 1, 5, 2), new_axis_mask=2,
                                 shrink_axis_mask=4, end_mask=8), "STRIDED_SLICE RESHAPE"),
     Case("form_pointwise_convolution", lambda net: net.dense(net.x), "RESHAPE CONV_2D RESHAPE"),
@@ -175,8 +190,9 @@ CASES = [
 
 REFUSED = [
     Case("split_hard_swish", lambda net: net.unary("RELU6", net.x), "no HARD_SWISH"),
+    Case("split_gelu", lambda net: net.unary("TANH", net.x), "no GELU"),
     Case("form_prelu", prelu(4), "per channel already"),
-    Case("form_products", lambda net: net.binary("DIV", net.x, np.float32([1, 2, 0, 3])), "no reciprocal"),
+    Case("form_products", lambda net: net.binary("DIV", net.x, np.array([1, 2, 0, 3], np.float32)), "no reciprocal"),
     Case("form_products", lambda net: net.builder.op("DIV", [net.x, net.unary("EXP", net.x)], SHAPE), "is computed"),
     Case("split_activation", activated("MAX_POOL_2D", 0), "no activation"),
     Case("form_reshape", lambda net: net.reshape(net.x, 30, 4), "no SQUEEZE"),
@@ -224,7 +240,10 @@ def test_rewrite_leaves_outputs_unchanged(case: Case, run: Run) -> None:
     assert module.apply(model.graph, []) is model.graph, "only those that are named"
     (wanted,), (found,) = (run(model, [x], "builtin"), run(model.with_graph(changed), [x], "builtin"))
     assert wanted.shape == found.shape
-    assert np.abs(found - wanted).max() < 1e-5 * max(1, np.abs(wanted).max())
+    if case.module == "split_gelu":  # see its docstring
+        assert np.all(np.abs(found - wanted) <= 0.0005 + 0.0004 * np.abs(x))
+    else:
+        assert np.abs(found - wanted).max() < 1e-5 * max(1, np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=named)
@@ -233,3 +252,37 @@ def test_rewrite_is_refused(case: Case) -> None:
     module = registry.plugin("passes", case.module)
     assert module.apply(model.graph) is model.graph
     assert any(case.becomes in (module.refusal(model.graph, op) or "") for op in model.graph.ops)
+
+
+@pytest.mark.parametrize(
+    ("module", "build"),
+    [
+        ("split_hard_swish", lambda net: net.unary("HARD_SWISH", net.conv(net.x))),
+        ("split_gelu", lambda net: net.builder.op("GELU", [net.conv(net.x)], SHAPE, {"approximate": False})),
+        ("form_prelu", lambda net: net.builder.op("LEAKY_RELU", [net.conv(net.x)], SHAPE, {"alpha": 0.2})),
+        ("form_prelu", lambda net: net.binary("PRELU", net.conv(net.x), np.abs(net.values(6, 5, 4)) / 2)),
+        ("form_products", lambda net: net.unary("ABS", net.conv(net.x))),
+        ("split_concatenation", lambda net: net.unary("LOGISTIC", joined(None, "?", 0.3)(net))),
+        ("split_mirror_pad", lambda net: net.unary("TANH", mirrored(0, [[0, 0], [2, 1], [0, 3], [0, 0]])(net))),
+        ("split_mean", reduced("MEAN", [1, 2], (1, 4))),
+    ],
+    ids=["hard_swish", "gelu", "leaky_relu", "prelu", "abs", "concatenation", "mirror_pad", "mean"],
+)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_integers_lose_little_by_a_rewrite(module: str, build: Callable[[Net], str], seed: int, run: Run) -> None:
+    net = Net(seed)
+    model = through_file(net.model(build(net)))
+    changed = model.with_graph(registry.plugin("passes", module).apply(model.graph))
+    samples = [np.random.default_rng(number).normal(0, 2, SHAPE).astype(np.float32) for number in range(64)]
+    recipe = replace(load_recipe("int8_float_io"), algorithms=())
+    noise = []
+    for own in (model, changed):
+        quantized = quantize(own, plan(own, recipe, calibrate(own, [[item] for item in samples[:32]])))
+        assert not any(
+            tensor.dtype.is_float
+            for name, tensor in quantized.graph.tensors.items()
+            if name not in (*quantized.graph.inputs, *quantized.graph.outputs)
+        ), "all of it in integers"
+        errors = [run(quantized, [item], "builtin")[0] - run(model, [item], "builtin")[0] for item in samples[32:40]]
+        noise.append(float(np.mean(np.square(errors))))
+    assert 10 * np.log10(noise[1] / noise[0]) < 2.5, "dB"

@@ -53,6 +53,11 @@ class Rewrite:
         into = ", ".join(kind if count == 1 else f"{count} {kind}" for kind, count in runs)
         return f"{len(self.operators)} {self.kind} as {into}"
 
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return self.seen if self.kind in self.seen else f'{self.seen} breaks the rule "{self.rule.removesuffix(".")}"'
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -110,7 +115,8 @@ class Cost:
         figures = f"SQNR {self.sqnr_db[0]:.1f} dB without it, {self.sqnr_db[1]:.1f} with it"
         if self.agreement is not None:
             figures += f"; agreement {100 * self.agreement[0]:.1f} % and {100 * self.agreement[1]:.1f} %"
-        beside = f", beside a file with {self.left} operators in float" if self.left else ""
+        several = "operators" if self.left > 1 else "operator"
+        beside = f", beside a file with {self.left} {several} in float" if self.left else ""
         return f"it {verdict}{beside}: {figures}"
 
 
@@ -142,7 +148,7 @@ def sentences(fitting: Fitting) -> list[str]:
     return [
         f"forecast: {share} operators run on the {now.device}{instead}{stays}",
         *(
-            f"rewritten: {item}, since {item.seen} ({item.name}){cost}"
+            f"rewritten: {item}, since {item.reason} ({item.name}){cost}"
             for item, cost in zip(own.rewrites, costs, strict=True)
         ),
     ]
@@ -153,9 +159,9 @@ def fit(model: Model, target: str) -> Fitted:
 
     Args:
         model: a float model.
-        target: a target's name; nothing is rewritten for one without rules.
+        target: a plugin of the rib `targets`; nothing is rewritten for one without `REWRITES`.
 
-    Raises ModelError, and PlanError for a model that cannot be planned.
+    Raises RecipeError for an unknown target, ModelError, and PlanError for a model that cannot be planned.
     """
     given = optimize(model)
     passes = _passes(target)
@@ -205,7 +211,7 @@ def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
 
 
 def promise(model: Model, target: str) -> tuple[str, ...]:
-    """A sentence on how many operators would map after rewriting; none where none is rewritten. Raises what `fit` does."""
+    """A sentence on how many operators would map after rewriting; none where none is. Raises what `fit` does."""
     fitted = fit(model, target)
     if not fitted.rewrites or fitted.after is None:
         return ()
@@ -215,8 +221,6 @@ def promise(model: Model, target: str) -> tuple[str, ...]:
 
 
 def _passes(target: str) -> dict[str, ModuleType]:
-    if target not in registry.names("targets"):
-        return {}
     names: Sequence[str] = getattr(registry.plugin("targets", target), "REWRITES", ())
     return {name: registry.plugin("passes", name) for name in names}
 
