@@ -2,7 +2,8 @@
 
 Alpha that is the same at all places of a channel is stored once per channel. Any other one is a product:
 ``prelu(x) = r + alpha (x - r)`` with ``r = relu(x)``. All are equal in float; PRELU computes with one rounding as
-LEAKY_RELU does, the split form with four: 0.1 to 0.6 dB more noise of one operator, with alpha in 0 to 1. Refused where alpha is computed.
+LEAKY_RELU does, the split form with four: 0.1 to 0.6 dB more noise of that operator, with alpha in 0 to 1. Refused
+where alpha is computed.
 """
 
 from __future__ import annotations
