@@ -1,7 +1,8 @@
 """``concat(x, c, y)`` with constants -> values and zeros joined two at a time, and the constants added to that.
 
-For devices that join a value with zeros only. Adding 0 changes nothing, and in integers 0 is exact. Refused where
-nothing is computed, or everything.
+For devices that join a value with zeros only. Adding 0 changes nothing, and in integers 0 is exact. (The Edge TPU
+compiler takes both by its documentation; one public report has an ADD that it left on the CPU behind a padding.)
+Refused where nothing is computed, or everything.
 """
 
 from __future__ import annotations

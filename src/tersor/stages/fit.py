@@ -171,37 +171,36 @@ def fit(model: Model, target: str) -> Fitted:
     before = _forecast(module, given)
     useless: set[str] = set()
     while True:
-        models, rewrites = _gone_through(module, passes, given, useless)
-        models[-1] = optimize(models[-1], [deduplicate_constants.apply])
-        after = _forecast(module, models[-1])
+        models, rewrites, after = _gone_through(module, passes, given, before, useless)
         idle = _idle(rewrites, after)
         if not idle:
+            models[-1] = optimize(models[-1], [deduplicate_constants.apply])
             return Fitted(target, tuple(models), tuple(rewrites), before, after)
         useless |= idle
 
 
 def _gone_through(
-    module: ModuleType, passes: Mapping[str, ModuleType], given: Model, useless: Container[str]
-) -> tuple[list[Model], list[Rewrite]]:
-    """The model after each pass that helps, and what these did, without touching the operators named as useless."""
+    module: ModuleType, passes: Mapping[str, ModuleType], given: Model, placement: Placement, useless: Container[str]
+) -> tuple[list[Model], list[Rewrite], Placement]:
+    """The model after each pass that helps, without touching the operators named as useless, and where it runs then."""
     models, rewrites = [given], list[Rewrite]()
-    breaking = _breaking(_forecast(module, given))
     for _ in range(_ROUNDS):
         count = len(rewrites)
         for name, own in passes.items():
-            for alike in dict.fromkeys((item.rule, item.op) for item in breaking):
+            for alike in dict.fromkeys((item.rule, item.op) for item in _breaking(placement)):
+                breaking = _breaking(placement)
                 chosen = [item for item in breaking if (item.rule, item.op) == alike and item.name not in useless]
                 found = _rewritten(own, models[-1], chosen)
                 if found is None:
                     continue
-                left = _breaking(_forecast(module, found[0]))
-                if len(left) < len(breaking):
+                then = _forecast(module, found[0])
+                if len(_breaking(then)) < len(breaking):
                     models.append(found[0])
                     rewrites.append(replace(found[1], name=name))
-                    breaking = left
-        if not breaking or len(rewrites) == count:
+                    placement = then
+        if len(rewrites) == count:
             break
-    return models, rewrites
+    return models, rewrites, placement
 
 
 def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:

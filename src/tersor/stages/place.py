@@ -36,11 +36,13 @@ def place(model: Model, target: str = "edge_tpu", *, multiple_subgraphs: bool = 
     """
     module = registry.plugin("targets", target)
     _refuse_compiled(model, target)
-    notes: tuple[str, ...] = ()
-    if is_float(model):
-        notes = (_AS_INT8, *promise(model, target))
-        model = as_int8(model)
+    given = model
+    if is_float(given):
+        model = as_int8(given)
     placement: Placement = module.place(model, multiple_subgraphs=multiple_subgraphs)
+    notes: tuple[str, ...] = (_AS_INT8,) if model is not given else ()
+    if notes and any(item.rule is not None for item in placement.left):
+        notes += promise(given, target)
     compiled = compiled_memory(model)
     return replace(placement, notes=(*notes, *placement.notes), memory=compiled or placement.memory)
 
