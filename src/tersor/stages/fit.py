@@ -174,7 +174,8 @@ def fit(model: Model, target: str) -> Fitted:
         models, rewrites, after = _gone_through(module, passes, given, before, useless)
         idle = _idle(rewrites, after)
         if not idle:
-            models[-1] = optimize(models[-1], [deduplicate_constants.apply])
+            if rewrites:
+                models[-1] = optimize(models[-1], [deduplicate_constants.apply])
             return Fitted(target, tuple(models), tuple(rewrites), before, after)
         useless |= idle
 
