@@ -1,7 +1,8 @@
-"""``x / c`` -> ``x (1 / c)``, ``-x`` -> ``x (-1)``, ``x^2`` -> ``x x``, ``|x|`` -> ``max(x, x (-1))``.
+"""``x / c`` -> ``x (1 / c)``, ``-x`` -> ``x (-1)``, ``x^2`` -> ``x x``, ``x^3`` -> ``x x x``, ``|x|`` -> ``max(x, -x)``.
 
-For devices that multiply and compare, and have none of DIV, NEG, SQUARE, ABS. The quotient differs by one rounding of
-float32, the others not at all. Refused for a divisor that is computed, or 0, or too small for its reciprocal.
+For devices that multiply and compare, and have none of DIV, NEG, SQUARE, POW, ABS. Quotients and powers differ by
+roundings of float32, the others not at all. Refused for a divisor that is computed, or 0, or too small for its
+reciprocal, and for other powers than 2 and 3.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from tersor.passes._match import activation, is_float, values
 
 def refusal(graph: Graph, op: Op) -> str | None:
     """Why an operator is left as it is; None if it is formed anew."""
-    if op.kind not in ("ABS", "DIV", "NEG", "SQUARE"):
-        return "it is no DIV, NEG, SQUARE or ABS"
+    if op.kind not in ("ABS", "DIV", "NEG", "POW", "SQUARE"):
+        return "it is no DIV, NEG, SQUARE, POW or ABS"
     if not is_float(graph, op.outputs[0]):
         return "its shape is open, or it is quantized"
     if op.kind == "DIV" and _reciprocal(graph, op) is None:
         return "the divisor is computed, or has no reciprocal"
+    if op.kind == "POW" and _exponent(graph, op) not in (2, 3):
+        return "its exponent is computed, or neither 2 nor 3"
     return None
 
 
@@ -40,6 +43,11 @@ def _reciprocal(graph: Graph, op: Op) -> Array | None:
     return found if bool(np.isfinite(found).all()) else None
 
 
+def _exponent(graph: Graph, op: Op) -> float | None:
+    exponent = values(graph, op, 1)
+    return float(exponent.reshape(-1)[0]) if exponent is not None and exponent.size == 1 else None
+
+
 def _form(draft: Draft, op: Op) -> None:
     source = op.inputs[0]
     match op.kind:
@@ -50,6 +58,10 @@ def _form(draft: Draft, op: Op) -> None:
             draft.end("MUL", [source, draft.constant("minus_one", full(-1))])
         case "SQUARE":
             draft.end("MUL", [source, source])
+        case "POW":
+            is_square = _exponent(draft.graph, op) == 2
+            square = source if is_square else draft.op("MUL", [source, source], shape_of(draft.graph, op), "square")
+            draft.end("MUL", [square, source])
         case "ABS":
             factor = draft.constant("minus_one", full(-1))
             draft.end("MAXIMUM", [source, draft.op("MUL", [source, factor], shape_of(draft.graph, op), "negated")])
