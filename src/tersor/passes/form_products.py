@@ -1,4 +1,4 @@
-"""``x / c`` -> ``x (1 / c)``, ``-x`` -> ``x (-1)``, ``x^2`` -> ``x x``, ``x^3`` -> ``x x x``, ``|x|`` -> ``max(x, -x)``.
+"""``x / c`` -> ``x (1 / c)``, ``-x`` -> ``-1 x``, ``x^2`` -> ``x x``, ``x^3`` -> ``x x x``, ``|x|`` -> ``max(x, -x)``.
 
 For devices that multiply and compare, and have none of DIV, NEG, SQUARE, POW, ABS. Quotients and powers differ by
 roundings of float32, the others not at all. Refused for a divisor that is computed, or 0, or too small for its
