@@ -243,8 +243,7 @@ def test_a_model_that_vela_refuses(tmp_path: Path, cli: Cli, place: Path) -> Non
     y = builder.op("HARD_SWISH", [x], shape=(1, 4, 4, 8))
     model = through_file(builder.model(outputs=[y]))
     graph = model.graph
-    content = tflite.write_bytes(model)
-    found = ethos_u.place(model, content=lambda: content)
+    found = ethos_u.place(model)
     assert found.refusal is not None
     assert "Does not have valid TFLite Semantics. - IFM has to be 8bit" in found.refusal
     assert [item.on for item in found.operators] == [CPU] * len(graph.ops)
@@ -267,7 +266,7 @@ def test_settings_are_checked(cli: Cli, place: Path) -> None:
     (place / "board.ini").write_text("[System_Config.Board]\n")
     answer = cli("place", "int8.tflite", "--target", "ethos_u", "--vela-config", "board.ini")
     assert "say which system and memory mode" in answer.err
-    answer = cli("place", "int8.tflite", "--accelerator", DEFAULT)
+    answer = cli("place", "int8.tflite", "--target", "edge_tpu", "--accelerator", DEFAULT)
     assert "target edge_tpu has no option accelerator" in answer.err
 
 

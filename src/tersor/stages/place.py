@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from tersor import registry
 from tersor.errors import RecipeError, TersorError, UnsupportedError
-from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
@@ -53,8 +51,6 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     _refuse_compiled(model, target)
     given = model
     model, notes = judged_form(given, module)
-    if getattr(module, "READS_FILE", False):
-        options["content"] = partial(tflite.write_bytes, model)
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
     if notes and hasattr(module, "REWRITES") and any(item.rule is not None for item in placement.left):
@@ -68,7 +64,8 @@ def judged_form(model: Model, module: ModuleType) -> tuple[Model, tuple[str, ...
     """The model that a target judges, and what is to be said where that is not the given one."""
     if module.FLAVOUR is not None and is_float(model):
         weights = not getattr(module, "SHAPES_SUFFICE", False)
-        return as_flavour(model, module.FLAVOUR, weights=weights), (_AS.format(module.FLAVOUR),)
+        made = as_flavour(model, module.FLAVOUR, weights=weights)
+        return replace(made, source=""), (_AS.format(module.FLAVOUR),)
     if model.source and runs_as_it_is(Path(model.source)):
         return model, ()
     return replace(optimize(model), source=""), ()

@@ -12,7 +12,6 @@ to the name of a compiled file.
 A target of which several models, or one model on several devices, can be said more than of each by itself has
 `share(models, placements) -> tuple[Share, ...]` and `segments(model, count) -> tuple[Segment, ...]` (`ir.sharing`).
 
-A target that judges a file rather than a graph says `READS_FILE = True`: its `place` is given `content` besides, a
-function that returns the model as a `.tflite` file. Where that is because its compiler is asked, and nothing forecast,
-it has `explain(model, made) -> Placement`, too: what the compiler said of each operator.
+A target whose compiler is asked, so that nothing is forecast, has `explain(model, made) -> Placement`, too: what the
+compiler said of each operator.
 """

@@ -7,15 +7,15 @@ The rules are Vela's as well: where an operator breaks one, its words stand in t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from tersor.errors import CompilerFailure, CompilerMissing
+from tersor.formats import tflite
 from tersor.ir.graph import Graph, Model
 from tersor.ir.placement import CPU, OpPlacement, Placement, Resource
-from tersor.ir.work import macs
 from tersor.targets._compiler import Compiled
+from tersor.targets._placing import open_inputs, placed
 from tersor.targets._rules import Rule
 from tersor.targets.ethos_u import vela
 from tersor.targets.ethos_u.remedies import remedy
@@ -30,7 +30,6 @@ OPTIONS = frozenset({"accelerator", "system_config", "memory_mode", "vela_config
 COMPILED = "ethos-u"
 """The custom operator that holds what was compiled."""
 
-READS_FILE = True
 RULES: tuple[Rule, ...] = ()
 
 ON_NPU = "On the NPU"
@@ -46,7 +45,6 @@ _MOST_SHOWN = 3
 def place(
     model: Model,
     *,
-    content: Callable[[], bytes],
     accelerator: str = DEFAULT,
     system_config: str | None = None,
     memory_mode: str | None = None,
@@ -56,7 +54,6 @@ def place(
 
     Args:
         model: quantized to 8 bits, or to 8 bits with activations of 16.
-        content: gives the model as a file.
         accelerator: one of `settings.ACCELERATORS`.
         system_config: a system of Vela's configuration; None for its default.
         memory_mode: likewise.
@@ -70,7 +67,7 @@ def place(
         return _compiled(graph)
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
         source = Path(folder) / "model.tflite"
-        source.write_bytes(content())
+        source.write_bytes(tflite.write_bytes(model))
         try:
             return explain(model, vela.compile_file(source, settings))
         except vela.Refused as refused:
@@ -124,7 +121,7 @@ def explain(model: Model, made: Compiled) -> Placement:
     operators = tuple(
         _left(graph, place, said.left[place])
         if place in said.left
-        else _placed(graph, place, NAME, FOLDED if place in said.folded else ON_NPU)
+        else placed(graph, place, NAME, FOLDED if place in said.folded else ON_NPU)
         for place in range(len(graph.ops))
     )
     notes = tuple(_notes(graph, made, said))
@@ -140,7 +137,7 @@ def _settings(
 
 
 def _refused(graph: Graph, settings: Settings, why: str) -> Placement:
-    operators = tuple(_placed(graph, place, CPU, REFUSED, why) for place in range(len(graph.ops)))
+    operators = tuple(placed(graph, place, CPU, REFUSED, why) for place in range(len(graph.ops)))
     return Placement(NAME, device(settings.accelerator), operators, refusal=why)
 
 
@@ -149,19 +146,11 @@ def _given(made: Compiled, option: str) -> str:
     return dict(zip(made.command, made.command[1:], strict=False)).get(option, "")
 
 
-def _placed(graph: Graph, place: int, on: str, status: str, reason: str | None = None) -> OpPlacement:
-    op = graph.ops[place]
-    constants = sum(graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant)
-    return OpPlacement(
-        place, op.label, op.name, on, status, reason, macs=macs(graph, op), parameter_bytes=constants, kind=op.kind
-    )
-
-
 def _left(graph: Graph, place: int, reason: Reason | None) -> OpPlacement:
     if reason is None:
-        return _placed(graph, place, CPU, LEFT, _NO_REASON)
+        return placed(graph, place, CPU, LEFT, _NO_REASON)
     demanded = reason.constraint or NO_SUCH
-    found = _placed(graph, place, CPU, demanded.splitlines()[0], reason.seen)
+    found = placed(graph, place, CPU, demanded.splitlines()[0], reason.seen)
     return replace(found, rule=demanded, remedy=remedy(graph.ops[place], graph, demanded))
 
 
@@ -171,6 +160,7 @@ def _notes(graph: Graph, made: Compiled, said: Said) -> list[str]:
     default = f" (Vela's defaults; name your board's with {' and '.join(assumed)})" if assumed else ""
     by = f"Vela {made.version}" if made.version else "Vela"
     notes = [f"compiled by {by} for {_given(made, '--accelerator-config')}, {', '.join(options.values())}{default}"]
+    notes.extend(open_inputs(graph))
     slowest = _slowest(graph, said)
     if slowest:
         notes.append(slowest)
@@ -195,10 +185,10 @@ def _compiled(graph: Graph) -> Placement:
     """A file that Vela wrote: what the NPU runs is inside the custom operators, with its memory as operands."""
     taken = [place for place, op in enumerate(graph.ops) if op.custom_code == COMPILED]
     operators = tuple(
-        replace(_placed(graph, place, NAME, ON_NPU), macs=0)
+        replace(placed(graph, place, NAME, ON_NPU), macs=0)
         if place in taken
         else replace(
-            _placed(graph, place, CPU, LEFT, "Vela left it on the CPU"),
+            placed(graph, place, CPU, LEFT, "Vela left it on the CPU"),
             macs=0,
             remedy="place the file from before the compiler",
         )
