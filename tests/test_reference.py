@@ -137,6 +137,26 @@ def test_a_random_operator_is_what_the_table_says(
         assert ran > (1 if in_part else refused)
 
 
+UNSIGNED = "ADD SUB MUL DIV GELU LEAKY_RELU PRELU HARD_SWISH EQUAL LESS MEAN SUM AVERAGE_POOL_2D PAD CONCATENATION L2_NORMALIZATION"
+"""Operators that are run with unsigned integers, as old files have them."""
+
+
+@pytest.mark.parametrize("kernels", ["builtin", "xnnpack"])
+@pytest.mark.parametrize("kind", UNSIGNED.split())
+def test_a_random_operator_of_unsigned_integers_is_bit_exact(
+    kind: str, kernels: str, engine: Engine, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tflite"
+    for draw in range(MOVES):
+        net = IntegerNet(draw, DType.UINT8)
+        path.write_bytes(net.file(BUILDS[kind][0](net)))
+        model = tflite.read(path)
+        ports = [model.graph.tensor(name) for name in model.graph.inputs]
+        sample = [net.feed(port.shape, port.dtype) for port in ports]
+        (wanted,) = real(engine, path, kernels, [sample])
+        assert same(Reference(model, kernels).run(sample), wanted)
+
+
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_recurrent_layer_is_bit_exact(name: str, kernels: str, engine: Engine, tmp_path: Path) -> None:
