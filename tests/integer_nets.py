@@ -528,7 +528,7 @@ def asked(kind: str, shape: Sequence[int]) -> Build:
 
 
 _UNIT = {DType.INT8: (1 / 256, -128), DType.INT16: (1 / 32768, 0)}
-_SIGNED_UNIT = {DType.INT8: (1 / 128, 0), DType.INT16: (1 / 32768, 0)}
+_SIGNED_UNIT = {DType.INT8: (1 / 128, 0), DType.UINT8: (1 / 128, 128), DType.INT16: (1 / 32768, 0)}
 
 BUILDS: Mapping[str, tuple[Build, ...]] = {
     "CONV_2D": (conv,),

@@ -124,14 +124,37 @@ def test_a_random_operator_is_what_the_table_says(
             reference = Reference(model, kernels)
             for sample, theirs in zip(samples, wanted, strict=True):
                 mine = reference.run(sample)
-                assert same(mine, theirs), f"draw {draw}: {_worst(mine, theirs)}"
+                if kind in OPS and coverage.said(kind, flavour, kernels).startswith("within 1 step"):
+                    assert_near(mine, theirs)
+                else:
+                    assert same(mine, theirs), f"draw {draw}: {_worst(mine, theirs)}"
     if why:
         assert bool(refused) == (why == coverage.NO_KERNEL)
         with pytest.raises(UnsupportedError, match=f"TensorFlow Lite Micro.*{kind}"):
             Reference(model, kernels)
     else:
-        in_part = kind in OPS and coverage.said(kind, flavour, kernels) != "exact"
+        in_part = kind in OPS and kernels == "micro" and coverage.said(kind, flavour, kernels) != "exact"
         assert ran > (1 if in_part else refused)
+
+
+UNSIGNED = "ADD SUB MUL DIV GELU LEAKY_RELU PRELU HARD_SWISH EQUAL MEAN SUM AVERAGE_POOL_2D PAD L2_NORMALIZATION"
+"""Operators that are run with unsigned integers, as old files have them."""
+
+
+@pytest.mark.parametrize("kernels", ["builtin", "xnnpack"])
+@pytest.mark.parametrize("kind", UNSIGNED.split())
+def test_a_random_operator_of_unsigned_integers_is_bit_exact(
+    kind: str, kernels: str, engine: Engine, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tflite"
+    for draw in range(MOVES):
+        net = IntegerNet(draw, DType.UINT8)
+        path.write_bytes(net.file(BUILDS[kind][0](net)))
+        model = tflite.read(path)
+        ports = [model.graph.tensor(name) for name in model.graph.inputs]
+        sample = [net.feed(port.shape, port.dtype) for port in ports]
+        (wanted,) = real(engine, path, kernels, [sample])
+        assert same(Reference(model, kernels).run(sample), wanted)
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -184,6 +207,31 @@ def test_scales_that_are_powers_of_two_have_kernels_of_their_own(
     path = tmp_path / "model.tflite"
     path.write_bytes(net.file(net.op(kind, [x], [1, 4096], (1 / 32768, 0))))
     assert_exact(path, [net.feed([1, 4096], DType.INT16) for _ in range(16)], kernels, engine)
+
+
+def assert_near(mine: Sequence[Array], theirs: Sequence[Array]) -> None:
+    """One step apart at most; a point of a table that is, takes about 1 in 500 values along."""
+    for one, two in zip(mine, theirs, strict=True):
+        apart = np.abs(one.astype(np.int64) - two.astype(np.int64))
+        assert apart.max() <= 1
+        assert np.mean(apart) < 0.05
+
+
+def test_gelu_of_16_bits_is_nearly_what_the_kernel_answers(engine: Engine, tmp_path: Path) -> None:
+    """Every value of 16 bits, for several scales: the share that the page states."""
+    path, apart = tmp_path / "model.tflite", 0.0
+    values = np.arange(-(1 << 15), 1 << 15).astype(np.int16)[None]
+    for seed in range(16):
+        net = IntegerNet(seed, DType.INT16)
+        reach = net.factor(0.5, 12) / 32767
+        x = net.input([1, 1 << 16], (reach, 0))
+        scaled = reach * net.factor(0.3, 1.2), 0
+        path.write_bytes(net.file(net.op("GELU", [x], [1, 1 << 16], scaled, {"approximate": bool(seed % 2)})))
+        ((wanted,),) = real(engine, path, "builtin", [[values]])
+        (mine,) = Reference(tflite.read(path)).run([values])
+        assert_near([mine], [wanted])
+        apart += float(np.mean(mine != wanted)) / 16
+    assert apart < 5e-4
 
 
 def _worst(mine: Sequence[Array], theirs: Sequence[Array]) -> str:
@@ -327,7 +375,7 @@ def test_every_row_of_the_operator_table_is_there_or_has_its_reason() -> None:
     for kind, flavour in ROWS:
         for kernels in KERNELS:
             why = coverage.said(kind, flavour, kernels)
-            assert why in ("exact", coverage.NO_KERNEL) or kernels == "micro"
+            assert why in ("exact", coverage.NO_KERNEL) or kernels == "micro" or why.startswith("within 1 step")
 
 
 def test_the_page_says_of_every_row_what_is_tested() -> None:

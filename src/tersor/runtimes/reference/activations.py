@@ -109,7 +109,9 @@ def tanh(call: Call) -> list[Array]:
 
 def elu(call: Call) -> list[Array]:
     """ELU of 8 bits."""
-    return [by_table(call, lambda x: np.where(x < 0, np.expm1(x.astype(np.float64)).astype(np.float32), x))]
+    return [
+        by_table(call, lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0).astype(np.float64)).astype(np.float32), x))
+    ]
 
 
 def by_table(call: Call, function: Callable[[Array], Array]) -> Array:

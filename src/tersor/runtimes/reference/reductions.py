@@ -92,10 +92,16 @@ def multiplied(call: Call) -> list[Array]:
 
 
 def normalize(call: Call) -> list[Array]:
-    """L2_NORMALIZATION of 8 bits along the last axis (`reference/integer_ops/l2normalization.h`)."""
+    """L2_NORMALIZATION of 8 bits along the last axis (`reference/integer_ops/l2normalization.h`).
+
+    Unsigned integers are shifted before they are multiplied (`reference/l2normalization.h`).
+    """
     values = call.centered(0)
     root = inverse_square_root((values * values).sum(-1, keepdims=True))
-    found = rescale_twice(values, Multiplier(root.value, root.shift + 7))
+    if call.tensor(0).dtype is DType.UINT8:
+        found = rescale_twice(values << 7, root)
+    else:
+        found = rescale_twice(values, Multiplier(root.value, root.shift + 7))
     return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
 
 
