@@ -42,9 +42,10 @@ def place(model: Model) -> Placement:
         notes.append(f"the model has {len(model.graphs)} graphs; only the main one was looked at")
     hybrid = _hybrid(graph)
     if hybrid:
+        have = "1 operator has" if hybrid == 1 else f"{hybrid} operators have"
         notes.append(
-            f"{hybrid} operator{'s have' if hybrid > 1 else ' has'} integer weights and float values (dynamic range): values are quantized in every "
-            "run, which is often slower than float; measure it (tersor benchmark)"
+            f"{have} integer weights and float values (dynamic range): values are quantized in every run, which is often "
+            "slower than float; measure it (tersor benchmark)"
         )
     operators = tuple(
         placed(graph, place, XNNPACK, TAKEN) if place in taken else _left(graph, place, seen.refusal)
