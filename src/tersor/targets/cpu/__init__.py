@@ -44,8 +44,8 @@ def place(model: Model) -> Placement:
     if hybrid:
         have = "1 operator has" if hybrid == 1 else f"{hybrid} operators have"
         notes.append(
-            f"{have} integer weights and float values (dynamic range): values are quantized in every run, which is often "
-            "slower than float; measure it (tersor benchmark)"
+            f"{have} integer weights and float values (dynamic range): values are quantized in every run, which is "
+            "often slower than float; measure it (tersor benchmark)"
         )
     operators = tuple(
         placed(graph, place, XNNPACK, TAKEN) if place in taken else _left(graph, place, seen.refusal)
