@@ -154,7 +154,7 @@ def test_operator_that_no_rule_explains(monkeypatch: pytest.MonkeyPatch) -> None
 def test_dynamic_range_is_noted() -> None:
     placement = place(quantized("FULLY_CONNECTED", 0, "dynamic"), "cpu")
     assert not placement.left
-    assert placement.notes[0].startswith("1 operators have integer weights and float values (dynamic range)")
+    assert placement.notes[0].startswith("1 operator has integer weights and float values (dynamic range)")
 
 
 def rescaled() -> Model:

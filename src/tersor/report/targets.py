@@ -40,7 +40,7 @@ def targets_row(judged: Judged) -> tuple[str, str, str, str, str]:
     placement = judged.placement
     target = judged.target if judged.flavour is None else f"{judged.target} (as {judged.flavour})"
     if placement is None:
-        return target, "", "", "", f"not judged: {judged.why}"
+        return target, "", "", "", f"not judged: {' '.join(judged.why.split())}"
     takes = "\n".join(resource_line(item) for item in placement.resources if item.amount)
     if placement.refusal is not None:
         return target, "none", "", takes, f"{placement.refuser} refuses it: {placement.refusal}"

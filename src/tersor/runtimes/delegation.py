@@ -6,7 +6,6 @@ from, back to its inputs.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,20 +33,16 @@ class Delegation:
     runs_without: bool = False
 
 
-def delegation(model: bytes) -> Delegation:
-    """Load a file as a phone or desktop does, in a child process. Raises RuntimeFailure if that takes too long."""
-    refusal: str | None = None
-    with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
-        path = Path(folder) / "model.tflite"  # the interpreter maps a file, and copies what it is given as bytes
-        path.write_bytes(model)
-        try:
-            return Delegation(_asked(path, "xnnpack"))
-        except RuntimeFailure as error:
-            refusal = str(error)
-        try:
-            _asked(path, "builtin")
-        except RuntimeFailure:
-            return Delegation((), refusal)
+def delegation(path: Path) -> Delegation:
+    """Load a file as a phone or desktop does, in a child process."""
+    try:
+        return Delegation(_asked(path, "xnnpack"))
+    except RuntimeFailure as error:
+        refusal = str(error)
+    try:
+        _asked(path, "builtin")
+    except RuntimeFailure:
+        return Delegation((), refusal)
     return Delegation((), refusal, runs_without=True)
 
 

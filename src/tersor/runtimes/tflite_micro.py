@@ -28,6 +28,9 @@ _PACKAGE = "tflite_micro"
 _TIME_LIMIT = 300.0
 """Seconds for all of it."""
 
+REFUSES = "TensorFlow Lite Micro refuses the model: "
+"""How the error begins for a model that it does not take."""
+
 _STEP = 16
 """Bytes: the alignment of the arena, and so the grain of its size."""
 
@@ -169,7 +172,7 @@ def _runs(model: bytes, sample: Sequence[Array] | None, arena: int) -> bool:
     if TOO_SMALL.search(text):
         return False
     reasons = [line.strip() for line in text.splitlines() if not NOISE.search(line.strip())]
-    raise RuntimeFailure(f"TensorFlow Lite Micro refuses the model: {'; '.join(dict.fromkeys(reasons)) or trouble}")
+    raise RuntimeFailure(f"{REFUSES}{'; '.join(dict.fromkeys(reasons)) or trouble}")
 
 
 def interpreter_of(model: bytes, arena: int) -> Any:

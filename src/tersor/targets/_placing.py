@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tersor.formats import tflite
@@ -27,8 +29,20 @@ def placed(
     return OpPlacement(place, op.label, op.name, on, status, reason, rule, remedy, work, constants, op.kind)
 
 
+@contextmanager
+def file_of(model: Model) -> Iterator[Path]:
+    """The model's file: its own, or a temporary one as it would be written."""
+    if model.source:
+        yield Path(model.source)
+        return
+    with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
+        path = Path(folder) / "model.tflite"
+        tflite.write(model, path)
+        yield path
+
+
 def content_of(model: Model) -> bytes:
-    """The model's file: its own, or one as it would be written."""
+    """The bytes of `file_of`."""
     return Path(model.source).read_bytes() if model.source else tflite.write_bytes(model)
 
 

@@ -11,7 +11,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
 from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.runtimes.delegation import delegation
-from tersor.targets._placing import content_of, open_inputs, placed
+from tersor.targets._placing import file_of, open_inputs, placed
 from tersor.targets._rules import Rule, broken
 from tersor.targets.cpu import rules
 
@@ -29,9 +29,10 @@ TAKEN = "taken by XNNPACK"
 
 
 def place(model: Model) -> Placement:
-    """Which operators of the main graph XNNPACK takes. Raises RuntimeFailure if loading it takes too long."""
+    """Which operators of the main graph XNNPACK takes."""
     graph = model.graph
-    seen = delegation(content_of(model))
+    with file_of(model) as path:
+        seen = delegation(path)
     taken = {place for piece in seen.pieces for place in piece}
     refusal = None if seen.runs_without else seen.refusal
     notes = [*open_inputs(graph)]
@@ -41,9 +42,10 @@ def place(model: Model) -> Placement:
         notes.append(f"the model has {len(model.graphs)} graphs; only the main one was looked at")
     hybrid = _hybrid(graph)
     if hybrid:
+        have = "1 operator has" if hybrid == 1 else f"{hybrid} operators have"
         notes.append(
-            f"{hybrid} operators have integer weights and float values (dynamic range): values are quantized in every "
-            "run, which is often slower than float; measure it (tersor benchmark)"
+            f"{have} integer weights and float values (dynamic range): values are quantized in every run, which is "
+            "often slower than float; measure it (tersor benchmark)"
         )
     operators = tuple(
         placed(graph, place, XNNPACK, TAKEN) if place in taken else _left(graph, place, seen.refusal)

@@ -113,7 +113,7 @@ def _tried(model: Model, content: bytes) -> _Tried:
     try:
         found = tflite_micro.measure(content, samples_for(model.graph, 1) if is_run else ())
     except RuntimeFailure as error:
-        return _failed(str(error))
+        return _failed(str(error).removeprefix(tflite_micro.REFUSES))
     how = "allocated and run" if is_run else "allocated, but not run, since it is large,"
     note = f"{how} by tflite-micro {found.version} (reference kernels, on this 64-bit machine)"
     return _Tried(resources=(Resource(ARENA, found.arena_bytes, "bytes", is_estimate=False),), notes=(note,))
