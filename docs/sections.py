@@ -12,9 +12,10 @@ from typing import Any
 
 import tersor
 from command_sections import commands
-from placement_sections import edge_tpu_rules
+from placement_sections import cpu_rules, edge_tpu_rules, micro_rules
 from tersor.ops import FIXED, FREE, OPS, SAME, SAME_INPUTS
 from tersor.registry import names
+from tersor.runtimes.reference import KERNELS, coverage
 from tersor.stages.optimize import PASSES
 from tersor.stages.search.targets import TARGETS
 from text import paragraphs, table
@@ -111,6 +112,20 @@ def operators() -> str:
     return f"{len(rows)} operators.\n\n" + table(head, rows)
 
 
+def kernels() -> str:
+    """What the integer reference computes: per row of the operator table and flavour, on each kernel set."""
+    rows = []
+    for kind in OPS:
+        names_of = coverage.flavours(kind)
+        cells = []
+        for kernels_of in KERNELS:
+            said = {flavour: coverage.said(kind, flavour, kernels_of) for flavour in names_of}
+            same = len(set(said.values())) == 1
+            cells.append(said[names_of[0]] if same else "; ".join(f"{name} {text}" for name, text in said.items()))
+        rows.append([f"`{kind}`", ", ".join(names_of), *cells])
+    return table(["operator", "flavours", *KERNELS], rows)
+
+
 def passes() -> str:
     """The passes in their order."""
     parts = []
@@ -169,7 +184,10 @@ def _source(value: Any) -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "algorithms": algorithms,
     "commands": commands,
+    "cpu_rules": cpu_rules,
     "edge_tpu_rules": edge_tpu_rules,
+    "kernels": kernels,
+    "micro_rules": micro_rules,
     "library": library,
     "observers": observers,
     "operators": operators,

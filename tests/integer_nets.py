@@ -11,8 +11,9 @@ import numpy as np
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Array
+from tersor.ir.graph import Array, Tensor
 from tersor.ir.quant import PerChannel, PerTensor, QuantParams
+from tersor.numerics.packing import pack
 from tersor.ops import OPS
 
 Scaled = tuple[float, int]
@@ -27,10 +28,12 @@ class IntegerNet:
     Args:
         seed: of everything that is drawn.
         dtype: of the activations.
+        weight_dtype: of the weights of layers.
     """
 
-    def __init__(self, seed: int, dtype: DType) -> None:
+    def __init__(self, seed: int, dtype: DType, weight_dtype: DType = DType.INT8) -> None:
         self.random, self.dtype, self.builder = np.random.default_rng(seed), dtype, Builder()
+        self.weight_dtype = weight_dtype
         self.quant: dict[str, QuantParams] = {}
 
     def pick(self, *choices: Any) -> Any:
@@ -63,11 +66,12 @@ class IntegerNet:
         return self.builder.constant("numbers", values)
 
     def weights(self, shape: Sequence[int], axis: int) -> str:
-        name = self.builder.constant("w", self.random.integers(-127, 128, tuple(shape)).astype(np.int8))
+        low, high = self.weight_dtype.integer_range
+        name = self.builder.constant("w", self.random.integers(low + 1, high + 1, tuple(shape)).astype(np.int8))
         count = shape[axis] if self.random.random() < 0.7 else 1
         scales = tuple(float(np.float32(self.factor(1e-3, 3e-2))) for _ in range(count))
         granularity = PerChannel(axis) if count > 1 else PerTensor()
-        self.quant[name] = QuantParams(scales, (0,) * count, DType.INT8, granularity)
+        self.quant[name] = QuantParams(scales, (0,) * count, self.weight_dtype, granularity)
         return name
 
     def bias(self, data: str, weights: str, count: int) -> str:
@@ -101,19 +105,29 @@ class IntegerNet:
     def file(self, outputs: str | Sequence[str]) -> bytes:
         model = self.builder.model([outputs] if isinstance(outputs, str) else outputs)
         graph = model.graph
-        tensors = [
-            replace(item, dtype=self.quant[name].dtype, quant=self.quant[name])
-            for name, item in graph.tensors.items()
-            if name in self.quant
-        ]
-        versions = {op.name: OPS[op.kind].version(self.dtype) or 1 for op in graph.ops if op.kind in OPS}
+        tensors = [_stored(graph.tensors[name], quant) for name, quant in self.quant.items()]
+        versions = {op.name: self.version(op.kind) for op in graph.ops}
         ops = {op.name: [replace(op, version=versions.get(op.name, 1))] for op in graph.ops}
         return tflite.write_bytes(model.with_graph(graph.edit(tensors=tensors, replace_ops=ops)))
+
+    def version(self, kind: str) -> int:
+        if kind not in OPS:
+            return 1
+        return (OPS[kind].int4 if self.weight_dtype is DType.INT4 else OPS[kind].version(self.dtype)) or 1
 
     def feed(self, shape: Sequence[int], dtype: DType) -> Array:
         if dtype.is_float:
             return (self.random.normal(size=tuple(shape)) * 20).astype(np.float32)
+        if dtype is DType.BOOL:
+            return self.random.integers(0, 2, tuple(shape)).astype(np.bool_)
         return self.random.integers(*dtype.integer_range, tuple(shape), endpoint=True).astype(dtype.numpy)
+
+
+def _stored(tensor: Tensor, quant: QuantParams) -> Tensor:
+    tensor = replace(tensor, dtype=quant.dtype, quant=quant)
+    if tensor.data is not None and quant.dtype.is_packed:
+        return tensor.with_data(pack(tensor.data, quant.dtype))
+    return tensor
 
 
 def _reach(size: int, kernel: int, stride: int, dilation: int, padding: int) -> int:
@@ -140,7 +154,8 @@ def _window_options(net: IntegerNet, stride: int, dilation: int, padding: int) -
 def conv(net: IntegerNet) -> str:
     height, width, tall, wide, stride, dilation, padding = _window(net)
     depth, outputs = net.pick(1, 3, 8, 16), net.pick(1, 5, 8, 16, 17)
-    x, w = net.input([1, height, width, depth]), net.weights([outputs, tall, wide, depth], 0)
+    groups = net.pick(1, 1, 1, 2, 4) if depth % 8 == 0 and outputs % 8 == 0 else 1
+    x, w = net.input([1, height, width, depth]), net.weights([outputs, tall, wide, depth // groups], 0)
     shape = [
         1,
         _reach(height, tall, stride, dilation, padding),
@@ -227,7 +242,7 @@ def one(kind: str, fixed: Mapping[DType, Scaled] | None = None, alpha: bool = Fa
 
 def softmax(net: IntegerNet) -> str:
     shape = [net.pick(1, 3), net.pick(2, 10, 100)]
-    return net.op("SOFTMAX", [net.input(shape)], shape, (1 / 256, -128), {"beta": 1.0})
+    return net.op("SOFTMAX", [net.input(shape)], shape, _UNIT[net.dtype], {"beta": 1.0})
 
 
 def pool(kind: str) -> Build:
@@ -295,7 +310,7 @@ def parted(kind: str, shape: Sequence[int], count: int, options: Mapping[str, An
 
 def padded(net: IntegerNet) -> str:
     x = net.input([2, 4, 6, 8])
-    fill = net.scaled(net.builder.constant("fill", np.array([net.size(-128, 128)], np.int8)), net.of(x))
+    fill = net.scaled(net.builder.constant("fill", net.feed([1], net.dtype)), net.of(x))
     pads = net.numbers([[0, 0], [1, 2], [0, 0], [0, 1]])
     return net.op("PADV2", [x, pads, fill], [2, 7, 6, 9], net.of(x))
 
@@ -345,7 +360,175 @@ def by_sizes(net: IntegerNet) -> Sequence[str]:
     return [net.scaled(name, net.of(x)) for name in names]
 
 
-_UNIT = {DType.INT8: (1 / 256, -128)}
+def positive(kind: str, low: float, high: float) -> Build:
+    """One operand whose values are not negative, and a result that a function of [low, high] fills."""
+
+    def build(net: IntegerNet) -> str:
+        shape, reach = [1, 4, 4, net.pick(3, 16, 33)], net.factor(0.5, 20)
+        lowest, highest = net.dtype.integer_range
+        wide = net.dtype is DType.INT16
+        x = net.input(shape, (reach / (highest if wide else highest - lowest), 0 if wide else lowest))
+        if wide:  # ABS keeps what is fed from being negative
+            x = net.op("ABS", [x], shape, net.of(x))
+        power = {"SQRT": 0.5, "RSQRT": -0.5}.get(kind)
+        sides = (reach * low, reach * high)
+        ends = sorted(abs(float(np.log(item) if power is None else item**power)) for item in sides)
+        return net.op(kind, [x], shape, (ends[1] / highest * net.factor(0.3, 1.2), net.zero_point()))
+
+    return build
+
+
+def exponential(net: IntegerNet) -> str:
+    shape, reach = [1, 4, 4, net.pick(3, 16, 33)], net.factor(0.5, 8)
+    highest = net.dtype.integer_range[1]
+    x = net.input(shape, (reach / highest, 0 if net.dtype is DType.INT16 else net.size(-50, 50)))
+    return net.op("EXP", [x], shape, (float(np.exp(reach)) / highest * net.factor(0.3, 1.2), net.zero_point()))
+
+
+def gelu(net: IntegerNet) -> str:
+    shape, reach = [1, 4, 4, net.pick(3, 16, 33)], net.factor(0.5, 12)
+    highest = net.dtype.integer_range[1]
+    x = net.input(shape, (reach / highest, net.zero_point()))
+    scaled = reach / highest * net.factor(0.3, 1.2), net.zero_point()
+    return net.op("GELU", [x], shape, scaled, {"approximate": net.pick(False, True)})
+
+
+def fixed(kind: str, result: Mapping[DType, Scaled]) -> Build:
+    """Rows of one operand; the result's parameters are the kernel's."""
+
+    def build(net: IntegerNet) -> str:
+        shape, highest = [net.pick(1, 3), net.pick(2, 10, 33, 100)], net.dtype.integer_range[1]
+        x = net.input(shape, (net.factor(0.3, 20) / highest, net.zero_point()))
+        options = {"beta": 1.0} if kind == "SOFTMAX" else {}
+        return net.op(kind, [x], shape, result[net.dtype], options)
+
+    return build
+
+
+def matrices(net: IntegerNet) -> str:
+    """Two activations, or one and a constant, transposed or not, in stacks that may need broadcasting."""
+    stack, rows, depth, columns = net.pick([], [1], [3], [2, 3]), net.size(1, 9), net.size(1, 60), net.size(1, 9)
+    other = net.pick(stack, stack, [1] * len(stack))
+    flipped, adjoint = net.pick(False, True), net.pick(False, True)
+    a = net.input([*stack, *([depth, rows] if flipped else [rows, depth])])
+    shape = [*other, *([columns, depth] if adjoint else [depth, columns])]
+    scaled = net.factor(1e-3, 3e-2) / (256 if net.dtype is DType.INT16 else 1), net.pick(0, net.zero_point())
+    if net.pick(False, True):
+        b = net.scaled(net.builder.constant("right", net.feed(shape, net.dtype)), scaled)
+    else:
+        b = net.input(shape, scaled)
+    scale = net.quant[a].scale * net.quant[b].scale * net.factor(100, 5000)
+    if net.dtype is DType.INT16:
+        scale *= 256
+    options = {"adj_x": flipped, "adj_y": adjoint}
+    return net.op("BATCH_MATMUL", [a, b], [*stack, rows, columns], (scale, net.zero_point()), options)
+
+
+def quotient(net: IntegerNet) -> str:
+    """The divisor is a constant, or an input of which 0 is none of the integers."""
+    shape, highest = [1, net.size(1, 5), net.size(1, 5), net.pick(1, 3, 8, 17)], net.dtype.integer_range[1]
+    wide = net.dtype is DType.INT16
+    a, scale = net.input(shape), net.factor(1e-3, 1e-1)
+    values = net.random.integers(1, highest, net.pick(shape, [1, 1, 1, shape[-1]], [1])).astype(net.dtype.numpy)
+    sign = net.pick(-1, 1) if wide else 1
+    b = net.scaled(net.builder.constant("under", sign * values), (scale, 0 if wide else net.size(-128, 1)))
+    result = net.quant[a].scale / scale * net.factor(0.01, 1), net.zero_point()
+    return net.op("DIV", [a, b], shape, result, {"fused_activation_function": net.pick(0, 1, 3)})
+
+
+def squared(net: IntegerNet) -> str:
+    shape = [1, net.size(1, 5), net.size(1, 5), net.pick(1, 3, 8, 17)]
+    a, b = net.input(shape), net.input(net.pick(shape, [1, 1, 1, shape[-1]], [1]))
+    scale = max(net.quant[a].scale, net.quant[b].scale)
+    return net.op("SQUARED_DIFFERENCE", [a, b], shape, (scale**2 * net.factor(20, 500), net.zero_point()))
+
+
+def product_of(net: IntegerNet) -> str:
+    shape, highest = [2, net.size(2, 4), net.size(2, 4)], net.dtype.integer_range[1]
+    axes, kept = net.pick([2], [1], [1, 2]), bool(net.size(0, 2))
+    x = net.input(shape, (net.factor(0.8, 2) / highest, net.zero_point()))
+    found = [1 if axis in axes else size for axis, size in enumerate(shape) if kept or axis not in axes]
+    scaled = net.factor(0.5, 3) / highest, net.zero_point()
+    return net.op("REDUCE_PROD", [x, net.numbers(axes)], found, scaled, {"keep_dims": kept})
+
+
+def compared(kind: str) -> Build:
+    def build(net: IntegerNet) -> str:
+        shape, highest = [1, 3, 4, 5], net.dtype.integer_range[1]
+        a = net.input(shape, (net.factor(0.05, 8) / highest, net.zero_point()))
+        b = net.input(net.pick(shape, [1, 1, 1, 5], [1]), net.of(a))
+        return net.builder.op(kind, [a, b], shape, dtype=DType.BOOL)
+
+    return build
+
+
+def chosen(kind: str) -> Build:
+    def build(net: IntegerNet) -> str:
+        shape = [2, 3, 5]
+        flags = net.builder.input("flags", net.pick(shape, [2]) if kind == "SELECT" else shape, DType.BOOL)
+        a = net.input(shape)
+        b = net.input(shape if kind == "SELECT" else net.pick(shape, [1, 5]), net.of(a))
+        return net.op(kind, [flags, a, b], shape, net.of(a))
+
+    return build
+
+
+def largest(net: IntegerNet) -> Sequence[str]:
+    x, count = net.input([3, 12]), net.size(1, 12)
+    results = [([3, count], net.dtype), ([3, count], DType.INT32)]
+    values, places = net.builder.op_with("TOPK_V2", [x, net.numbers(np.int32(count))], results)
+    return [net.scaled(values, net.of(x)), places]
+
+
+def one_hot(net: IntegerNet) -> str:
+    indices = net.numbers(net.random.integers(0, 7, 5).astype(np.int32))
+    scaled = net.factor(1e-3, 0.1), net.zero_point()
+    values = [net.scaled(net.builder.constant("on", np.array(item, np.int8)), scaled) for item in (100, -3)]
+    axis = net.pick(-1, 0)
+    options = {"axis": axis}
+    return net.op("ONE_HOT", [indices, net.numbers(np.int32(7)), *values], [5, 7] if axis else [7, 5], scaled, options)
+
+
+def filled(net: IntegerNet) -> str:
+    x = net.input([])
+    return net.op("FILL", [net.numbers([2, 3]), x], [2, 3], net.of(x))
+
+
+def scattered(net: IntegerNet) -> str:
+    x = net.input([4])
+    other = net.scaled(net.builder.constant("other", np.array(-7, np.int8)), net.of(x))
+    operands = [net.numbers([[0, 1], [1, 0], [1, 2], [2, 2]]), net.numbers([3, 4]), x, other]
+    return net.op("SPARSE_TO_DENSE", operands, [3, 4], net.of(x))
+
+
+def diagonal(net: IntegerNet) -> str:
+    x = net.input([2, 4, 5])
+    return net.op("MATRIX_SET_DIAG", [x, net.input([2, 4], net.of(x))], [2, 4, 5], net.of(x))
+
+
+def updated(net: IntegerNet) -> str:
+    x = net.input([1, 8, 4])
+    start = net.numbers([0, net.size(0, 8), net.size(0, 3)])
+    return net.op("DYNAMIC_UPDATE_SLICE", [x, net.input([1, 3, 2], net.of(x)), start], [1, 8, 4], net.of(x))
+
+
+def looked_up(net: IntegerNet) -> str:
+    table = net.builder.constant("table", net.feed([20, 8], DType.INT8))
+    net.scaled(table, (net.factor(1e-3, 0.1), 0))
+    indices = net.numbers(net.random.integers(0, 20, 5).astype(np.int32))
+    return net.op("EMBEDDING_LOOKUP", [indices, table], [5, 8], net.of(table))
+
+
+def asked(kind: str, shape: Sequence[int]) -> Build:
+    def build(net: IntegerNet) -> str:
+        options = {"out_type": 2} if kind == "SHAPE" else {}  # int32
+        return net.builder.op(kind, [net.input([2, 4, 6])], shape, options, dtype=DType.INT32)
+
+    return build
+
+
+_UNIT = {DType.INT8: (1 / 256, -128), DType.INT16: (1 / 32768, 0)}
+_SIGNED_UNIT = {DType.INT8: (1 / 128, 0), DType.INT16: (1 / 32768, 0)}
 
 BUILDS: Mapping[str, tuple[Build, ...]] = {
     "CONV_2D": (conv,),
@@ -359,13 +542,40 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "MINIMUM": (larger_or_smaller("MINIMUM"),),
     "RELU": (one("RELU"),),
     "RELU6": (one("RELU6"),),
+    "RELU_0_TO_1": (one("RELU_0_TO_1"),),
     "RELU_N1_TO_1": (one("RELU_N1_TO_1"),),
     "LEAKY_RELU": (one("LEAKY_RELU", alpha=True),),
     "ELU": (one("ELU"),),
     "HARD_SWISH": (one("HARD_SWISH"),),
     "LOGISTIC": (one("LOGISTIC", _UNIT),),
-    "TANH": (one("TANH", {DType.INT8: (1 / 128, 0)}),),
-    "SOFTMAX": (softmax,),
+    "TANH": (one("TANH", _SIGNED_UNIT),),
+    "SOFTMAX": (softmax, fixed("SOFTMAX", _UNIT)),
+    "LOG_SOFTMAX": (fixed("LOG_SOFTMAX", {DType.INT8: (1 / 16, 127)}),),
+    "L2_NORMALIZATION": (fixed("L2_NORMALIZATION", _SIGNED_UNIT),),
+    "BATCH_MATMUL": (matrices,),
+    "DIV": (quotient,),
+    "SQUARED_DIFFERENCE": (squared,),
+    "ABS": (one("ABS"),),
+    "EXP": (exponential,),
+    "LOG": (positive("LOG", 0.1, 1),),
+    "SQRT": (positive("SQRT", 0.1, 1),),
+    "RSQRT": (positive("RSQRT", 0.1, 1),),
+    "GELU": (gelu,),
+    "REDUCE_PROD": (product_of,),
+    "TOPK_V2": (largest,),
+    **{kind: (compared(kind),) for kind in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")},
+    "SELECT": (chosen("SELECT"),),
+    "SELECT_V2": (chosen("SELECT_V2"),),
+    "EMBEDDING_LOOKUP": (looked_up,),
+    "GATHER_ND": (moved("GATHER_ND", [3, 6, 8], {}, [[0, 1], [1, 3], [1, 0]]),),
+    "ONE_HOT": (one_hot,),
+    "FILL": (filled,),
+    "SPARSE_TO_DENSE": (scattered,),
+    "MATRIX_SET_DIAG": (diagonal,),
+    "DYNAMIC_UPDATE_SLICE": (updated,),
+    "REVERSE_SEQUENCE": (moved("REVERSE_SEQUENCE", [2, 4, 6, 8], {"seq_dim": 2, "batch_dim": 0}, [5, 2]),),
+    "SHAPE": (asked("SHAPE", [3]),),
+    "RANK": (asked("RANK", []),),
     "AVERAGE_POOL_2D": (pool("AVERAGE_POOL_2D"),),
     "MAX_POOL_2D": (pool("MAX_POOL_2D"),),
     "MEAN": (reduction("MEAN"),),

@@ -55,8 +55,40 @@ def document(layer: str = "conv_1", **changes: Any) -> dict[str, Any]:
         "command": "tersor optimize net.keras --data photos.csv",
         "pick_command": "tersor quantize net.keras --as out/recipe.toml",
         "diagnoses": {"int8": diagnosis(layer)},
+        "placements": {"int8": placement(layer), "int8_w4": refused(layer)},
     }
     return found | changes
+
+
+def placement(layer: str) -> dict[str, Any]:
+    """One operator of three stays behind."""
+    return {
+        "device": "accelerator",
+        "headline": f"2 of 3 operators on the accelerator; TANH (operator 1) stays on the CPU: {layer}",
+        "refusal": None,
+        "operators": 3,
+        "mapped": 2,
+        "share_of_macs": 0.75,
+        "elsewhere": "on the CPU",
+        "first": f"TANH (operator 1): {layer}",
+        "left": [{"operators": "1 TANH", "status": "not mapped", "reason": f"operator 1: {layer}", "remedy": layer}],
+        "takes": ["arena: 128 kB"],
+        "notes": [f"input {layer} is judged with the sizes that the file states"],
+    }
+
+
+def refused(layer: str) -> dict[str, Any]:
+    """Nothing runs."""
+    said = f"TANH (operator 1): no {layer}"
+    return {
+        "device": "accelerator",
+        "headline": f"nothing runs on the accelerator, the compiler refuses the file: {said}",
+        "refusal": said,
+        "operators": 3,
+        "mapped": 2,
+        "share_of_macs": None,
+        "first": said,
+    }
 
 
 def diagnosis(layer: str) -> dict[str, Any]:

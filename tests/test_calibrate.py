@@ -138,7 +138,7 @@ def test_unknown_observer(engine: Engine) -> None:
 @pytest.mark.parametrize("observer", ["percentile", "entropy", "mse", "auto"])
 def test_neither_inputs_nor_vectors_are_clipped(observer: str, engine: Engine) -> None:
     data = images(24)
-    wide = calibrate(classifier(), data, engine=engine)
+    wide = calibrate(classifier(), data, "min_max", engine=engine)
     found = calibrate(classifier(), data, observer, engine=engine)
     for name in ("x", "mean", "dense", "scores"):
         assert found.range(name) == wide.range(name)
@@ -148,8 +148,8 @@ def test_neither_inputs_nor_vectors_are_clipped(observer: str, engine: Engine) -
 def test_large_activation_is_counted_in_part(engine: Engine) -> None:
     """Of 40,000 values about 4,096 are counted, each for nine or ten, and the two extremes once more."""
     builder = Builder()
-    model = through_file(builder.model([builder.op("ABS", [builder.input("x", [1, 100, 100, 4])], [1, 100, 100, 4])]))
-    name = model.graph.outputs[0]
+    name = builder.op("ABS", [builder.input("x", [1, 100, 100, 4])], [1, 100, 100, 4])
+    model = through_file(builder.model([builder.op("ADD", [name, name], [1, 100, 100, 4])]))
     data = random([12, 1, 100, 100, 4])
     found = calibrate(model, data, "percentile", engine=engine)
     observer = found.observers[name]
@@ -159,6 +159,25 @@ def test_large_activation_is_counted_in_part(engine: Engine) -> None:
     assert counts == pytest.approx(data.size, rel=0.01)
     assert len(observer.histogram.keys) < 12 * 4200
     assert found.range(name)[1] == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_the_network_answers_is_never_clipped(engine: Engine) -> None:
+    """A heat map is the answer where it peaks, and so is what its logistic reads; what a sum reads is clipped."""
+    builder = Builder()
+    x = builder.input("x", [1, 60, 60, 1])
+    inner = builder.op("ABS", [x], [1, 60, 60, 1], name="inner")
+    scores = builder.op("ADD", [inner, inner], [1, 60, 60, 1], name="scores")
+    flat = builder.op(
+        "RESHAPE", [scores, builder.constant("s", [1, 3600, 1])], [1, 3600, 1], {"new_shape": (1, 3600, 1)}
+    )
+    model = through_file(builder.model([builder.op("LOGISTIC", [flat], [1, 3600, 1], name="map")]))
+    data = random([20, 1, 60, 60, 1])
+    data[7, 0, 30, 30, 0] = 9
+    found = calibrate(model, data, "percentile", engine=engine)
+    assert found.range("inner")[1] < 1.1
+    assert found.range("scores")[1] == 18
+    assert found.range("map")[1] > 0.999
+    assert found.range("inner", DType.INT16)[1] == 9
 
 
 def test_values_that_share_a_scale_are_ranged_together() -> None:

@@ -19,8 +19,10 @@ from small_nets import classifier, images, random, shared_file, statistics, thro
 from tersor.errors import DataError, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model
 from tersor.ir.plan import Plan
+from tersor.numerics.affine import asymmetric_params
 from tersor.numerics.metrics import sqnr_db
 from tersor.passes import restore_float_network
 from tersor.recipe import adjusted, load_recipe
@@ -151,12 +153,36 @@ def probabilities(engine: Engine) -> tuple[Model, Model, list[Array]]:
     return by_plan(net, net.op("SOFTMAX", y, beta=1.0), engine)
 
 
+def unseen(_: Engine) -> tuple[Model, Model, list[Array]]:
+    """As other tools do it: a range that covers what a hard swish takes for -3."""
+    net = Net()
+    y = net.conv(net.x, random([8, 1, 1, 8], 3))
+    model, made, samples = with_ranges(net, net.op("HARD_SWISH", y, name="end"), end=(-0.4, 3.0), it=(-3.0, 3.0))
+    params = {"it": asymmetric_params(-200, 3, DType.INT8)}
+    wide = [replace(made.graph.tensors[name], quant=own) for name, own in params.items()]
+    return model, made.with_graph(made.graph.edit(tensors=wide)), samples
+
+
+def apart(engine: Engine, scale: float = 0.0) -> tuple[Model, Model, list[Array]]:
+    """Two channels far from the others; `scale`: by how much they vary."""
+    net = Net()
+    weights = random([16, 1, 1, 8], 3)
+    weights[:2] *= scale
+    bias = np.zeros(16, np.float32)
+    bias[:2] = -300
+    inputs = [net.x, net.builder.constant("it/w", weights), net.builder.constant("it/b", bias)]
+    y = net.builder.op("CONV_2D", inputs, (*SHAPE[:3], 16), STEPS, name="it")
+    return by_plan(net, net.op("ABS", y, name="end"), engine)
+
+
 MADE: dict[str, Callable[[Engine], tuple[Model, Model, list[Array]]]] = {
     "shifted_means": shifted,
     "coarse_weights": coarse,
     "spread_of_channels": spread,
     "dead_channels": dead,
     "clipped_values": clipped,
+    "unseen_range": unseen,
+    "range_of_channels": apart,
     "range_of_outliers": outliers,
     "unfolded_batch_norm": batch_norm,
     "overflowing_bias": overflow,
@@ -175,6 +201,49 @@ def test_fault_is_found(cause: str, engine: Engine) -> None:
     row = row_of(debug(model, made, samples, engine=engine), "it")
     assert cause in [item.cause for item in row.findings], row
     assert all(item.seen and item.cure for item in row.findings)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_whole_channels_are_not_to_be_clipped(scale: float, engine: Engine) -> None:
+    row = row_of(debug(*apart(engine, scale), engine=engine), "it")
+    (finding,) = [item for item in row.findings if "range" in item.cause]
+    assert finding.cause == "range_of_channels"
+    assert finding.seen.startswith("of 16 channels, numbers 0, 1 lie at -30")
+    assert ("always the same" in finding.seen) is ("never change" in finding.cure) is (scale == 0)
+    assert not finding.cure.startswith("an observer that clips")
+
+
+def test_what_readers_do_not_see_is_no_error(engine: Engine) -> None:
+    """Channels down to -300 before a hard swish: the integers end at -3, and nothing is said to be clipped."""
+    net = Net()
+    weights, bias = random([8, 1, 1, 8], 3), np.zeros(8, np.float32)
+    bias[:2] = -300
+    inputs = [net.x, net.builder.constant("it/w", weights), net.builder.constant("it/b", bias)]
+    y = net.op("HARD_SWISH", net.builder.op("CONV_2D", inputs, SHAPE, STEPS, name="it"), name="end")
+    model, made, samples = by_plan(net, y, engine)
+    params = made.graph.tensors["it"].quant
+    assert params is not None
+    assert params.real_range[0] == pytest.approx(-3, abs=0.1)
+    diagnosis = debug(model, made, samples, engine=engine)
+    row = row_of(diagnosis, "it")
+    assert row.total.clipped == 0
+    assert row.total.max_abs < 3 * params.scale
+    assert row.total.ac_sqnr_db > 30
+    assert not [item for each in diagnosis.rows for item in each.findings if "clip" in item.cause + item.cure]
+    assert row.activations is not None
+    assert row.activations.smallest < -290
+    assert row.activations.stored.endswith("; its readers see no difference below -3")
+
+
+def test_a_scale_that_the_kernel_fixes_clips_nothing(engine: Engine) -> None:
+    """Probabilities of 1 are stored as 255/256, which is nobody's fault."""
+    net = Net()
+    model, made, samples = by_plan(
+        net, net.op("SOFTMAX", net.conv(net.x, 40 * random([8, 1, 1, 8], 3), "conv"), beta=1.0), engine
+    )
+    row = row_of(debug(model, made, samples, engine=engine), "it")
+    assert row.total.clipped > 0.01
+    assert "clipped_values" not in [item.cause for item in row.findings]
 
 
 def test_a_shift_that_undoes_others_is_no_fault(engine: Engine) -> None:

@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersor.numerics.fixed_point import (
+from tersor.numerics.fixed_functions import (
     exp_on_negative,
+    inverse_square_root,
+    logarithm,
+    logistic_16,
     one_minus_over_one_plus,
     one_over_one_plus,
-    quantize_multiplier,
     reciprocal,
+    tanh_16,
+)
+from tersor.numerics.fixed_point import (
+    quantize_multiplier,
     rescale_in_vectors,
     rescale_twice,
     rescale_up,
@@ -71,3 +77,15 @@ def test_the_divisions() -> None:
     sums = np.arange(1 << 19, ONE, 9876543, dtype=np.int64)
     inverse, halvings = reciprocal(sums, 12)
     assert np.abs(inverse / ONE * 2.0**-halvings - 2.0**19 / sums).max() < 5e-9
+
+
+def test_roots_logarithms_and_16_bit_functions_are_what_they_approximate() -> None:
+    integers = np.concatenate([np.arange(1, 500), np.random.default_rng(0).integers(1, 1 << 31, 500)])
+    root = inverse_square_root(integers)
+    np.testing.assert_allclose(root.value * 2.0 ** (root.shift - 31), integers**-0.5, rtol=2e-6)
+    numbers = np.random.default_rng(1).uniform(1, 1000, 500)
+    logs = logarithm((numbers * 2**19).astype(np.int64), 12, 5)
+    np.testing.assert_allclose(logs / 2**26, np.log(numbers), atol=5e-6)
+    every = np.arange(-(1 << 15), 1 << 15)
+    np.testing.assert_allclose(logistic_16(every) / 2**15, 1 / (1 + np.exp(-every / 2**12)), atol=2e-4)
+    np.testing.assert_allclose(tanh_16(every) / 2**15, np.tanh(every / 2**12), atol=6e-4)

@@ -20,16 +20,20 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from small_nets import DEMO, classifier, shared_file, unknown_operator
+from tersor import registry
 from tersor.errors import FormatError, GraphError, RecipeError, UnsupportedError
 from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import read_package
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
-from tersor.ir.placement import CPU, Placement
+from tersor.ir.placement import CPU, NOWHERE, Placement
 from tersor.ir.quant import PerChannel, PerTensor, QuantParams
+from tersor.ir.work import macs
 from tersor.report.placement import headline, placement_to_dict
-from tersor.stages.place import is_float, place
+from tersor.report.targets import judged_to_dict, targets_row, targets_table
+from tersor.stages.optimize import optimize
+from tersor.stages.place import Judged, is_float, place, place_everywhere
 from tersor.targets import edge_tpu
 from tersor.targets._partition import pieces
 from tersor.targets._rules import Rule
@@ -476,7 +480,7 @@ def test_rubbish_in_a_package_is_an_error_or_a_number(seed: int) -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(RecipeError, match="unknown target 'toaster': there are edge_tpu"):
+    with pytest.raises(RecipeError, match=r"unknown target 'toaster': there are cpu, edge_tpu, .*micro"):
         place(classifier(), "toaster")
 
 
@@ -507,16 +511,16 @@ def test_share_of_macs() -> None:
 
 
 def test_command(cli: Cli) -> None:
-    run = cli("place", str(DEMO))
+    run = cli("place", str(DEMO), "--target", "edge_tpu")
     assert run.code == 0
     assert run.out.startswith("1 of 31 operators on the Edge TPU, 2.8 % of MACs; HARD_SWISH (operator 1) stays on")
     assert "12 HARD_SWISH" in run.out
     assert "a float model" in run.err
-    listed = cli("place", str(DEMO), "--all")
+    listed = cli("place", str(DEMO), "-t", "edge_tpu", "--all")
     assert len(listed.out.splitlines()) == 33
-    found = json.loads(cli("place", str(DEMO), "--json").out)
+    found = json.loads(cli("place", str(DEMO), "-t", "edge_tpu", "--json").out)
     assert len(found["operators"]) == 31
-    several = json.loads(cli("place", str(DEMO), "--json", "--multiple-subgraphs").out)
+    several = json.loads(cli("place", str(DEMO), "-t", "edge_tpu", "--json", "--multiple-subgraphs").out)
     assert several["parts"] == 13
 
 
@@ -527,6 +531,96 @@ def test_command_refuses_what_it_cannot_do(cli: Cli, tmp_path: Path) -> None:
     text = tmp_path / "model.tflite"
     text.write_text("no model")
     assert cli("place", str(text)).code == FormatError.exit_code
+
+
+# every target
+
+
+def targets(model: Model, **options: object) -> dict[str, Judged]:
+    return {item.target: item for item in place_everywhere(model, **options)}
+
+
+def test_every_target_says_something() -> None:
+    judged = targets(classifier())
+    assert set(judged) == set(registry.names("targets"))
+    assert {"cpu", "edge_tpu", "micro"} <= set(judged)
+    assert judged["edge_tpu"].flavour == "int8"
+    assert judged["cpu"].flavour is None
+    rows = {name: targets_row(item) for name, item in judged.items()}
+    assert rows["edge_tpu"][0] == "edge_tpu (as int8)"
+    count = len(optimize(classifier()).graph.ops)
+    assert rows["cpu"][1:3] == (f"{count} of {count}", "100.0 %")
+    assert targets_table(judged.values()).row_count == len(judged)
+
+
+@pytest.mark.parametrize("target", ["cpu", "edge_tpu", "micro"])
+def test_target_keeps_the_contract(target: str) -> None:
+    module = registry.plugin("targets", target)
+    assert target == module.NAME
+    placement = place(classifier(), target)
+    assert (placement.target, placement.device) == (target, module.DEVICE)
+    assert [item.index for item in placement.operators] == list(range(len(placement.operators)))
+    assert all((item.reason is None) == (item.on not in (CPU, NOWHERE)) for item in placement.operators)
+    assert len({rule.name for rule in module.RULES}) == len(module.RULES)
+
+
+def test_target_that_cannot_judge_does_not_keep_others_from_it() -> None:
+    compiled = edited(chain("RELU"), kind="CUSTOM", custom_code="edgetpu-custom-op")
+    judged = targets(compiled)
+    assert judged["edge_tpu"].error is not None or judged["edge_tpu"].placement is not None
+    assert judged["cpu"].placement is None
+    assert judged["cpu"].why.startswith("already compiled for the Edge TPU (edgetpu-custom-op)")
+    assert targets_row(judged["cpu"])[4].startswith("not judged: already compiled")
+    assert judged_to_dict(judged["cpu"])["operators"] == []
+
+
+def test_refused_by_one_target_alone() -> None:
+    judged = targets(edited(chain("RELU", "TANH"), kind="CUSTOM", custom_code="Mine"))
+    assert targets_row(judged["micro"])[1] == "none"
+    assert targets_row(judged["micro"])[4].startswith("TensorFlow Lite Micro refuses it: Mine (operator 0): custom")
+    assert targets_row(judged["edge_tpu"])[4].startswith("Mine (operator 0)")
+    assert "LiteRT refuses it" in targets_row(judged["cpu"])[4]  # it has no kernel for it either
+    assert "Mine" in targets_row(judged["cpu"])[4]
+
+
+def test_options_reach_the_targets_that_have_them() -> None:
+    judged = targets(chain("RELU", "ELU", "TANH"), multiple_subgraphs=True)["edge_tpu"]
+    assert judged.placement is not None
+    assert judged.placement.parts == 2
+    with pytest.raises(RecipeError, match=r"no target has an option speed; there are .*multiple_subgraphs"):
+        place_everywhere(classifier(), speed=1)
+    with pytest.raises(RecipeError, match="target micro has no option multiple_subgraphs; its options: none"):
+        place(classifier(), "micro", multiple_subgraphs=True)
+
+
+def test_command_without_a_target(cli: Cli, tmp_path: Path) -> None:
+    run = cli("place", str(DEMO))
+    assert run.code == 0
+    assert run.out.splitlines()[0].split()[:3] == ["target", "operators", "MACs"]
+    assert "edge_tpu (as int8)" in run.out
+    assert f"tersor place {DEMO} --target cpu" in run.err
+    found = json.loads(cli("place", str(DEMO), "--json").out)
+    assert [item["target"] for item in found["targets"]] == registry.names("targets")
+    assert all(item["error"] is None for item in found["targets"])
+    assert {item["on"] for item in found["targets"][0]["operators"]} == {"xnnpack"}
+    refused = cli("place", str(DEMO), "--all")
+    assert refused.code == RecipeError.exit_code
+    assert "say which with --target" in refused.err
+
+
+def test_open_shapes_are_placed_everywhere() -> None:
+    model = chain("RELU")
+    graph = model.graph.edit(tensors=[replace(model.graph.tensors["x"], open_shape=(-1, -1))])
+    for name, judged in targets(Model((graph,))).items():
+        assert judged.placement is not None, name
+        assert any("input x is [?,?]" in note for note in judged.placement.notes), name
+
+
+def test_work_of_layers_with_state() -> None:
+    builder = Builder("svdf")
+    constants = [builder.constant("f", ones(4, 3)), builder.constant("t", ones(4, 5))]
+    model = builder.model([builder.op("SVDF", [builder.input("x", (2, 3)), *constants], (2, 4))])
+    assert macs(model.graph, model.graph.ops[0]) == 2 * (4 * 3 + 4 * 5)
 
 
 def test_benchmark_names_pairs_that_it_cannot_read(tmp_path: Path) -> None:

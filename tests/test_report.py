@@ -569,6 +569,55 @@ def test_node_data_leaves_out_what_has_no_figure() -> None:
     assert node_data("int8", found, "own")["results"]["conv_1"] == {"value": 8.5}
 
 
+# ---- placement
+
+
+def test_placement_has_its_section_and_its_place_among_others() -> None:
+    for package in HTML_PACKAGES:
+        pytest.importorskip(package)
+    from tersor.report.page import render
+
+    text = render(document_of(document()))
+    ids = [attributes.get("id") for tag, attributes in Elements(text).found if tag == "section"]
+    assert ids == ["ship", "trade-off", "candidates", "placement", "layers", "reproduce", "words"]
+    section = "".join(Elements(text.split('<section id="placement"')[1].split("</section>")[0]).text)
+    assert "int8: 2 of 3 operators on the accelerator" in section
+    assert "arena: 128 kB" in section
+    assert "75.0 %" in section
+    assert section.count("TANH (operator 1): no conv_1") == 1  # the candidate that is refused
+    assert 'placement"' not in render(document_of(document(placements={})))
+
+
+def test_placement_without_resources_has_no_column_for_them() -> None:
+    for package in HTML_PACKAGES:
+        pytest.importorskip(package)
+    from tersor.report.page import render
+
+    found = document()
+    assert ">Takes<" in render(document_of(found))
+    found["placements"]["int8"]["takes"] = []
+    assert ">Takes<" not in render(document_of(found))
+
+
+def test_placement_of_another_candidate_than_the_pick_has_a_row_alone() -> None:
+    found = document_of(document(pick="dynamic"))
+    assert found.place is None
+    text = markdown(found)
+    assert "## Placement on cpu" in text
+    assert "what to change" not in text
+    assert "| int8 | 2 of 3 | 75.0 % | arena: 128 kB | TANH (operator 1): conv\\_1 |" in text
+    assert "| int8\\_w4 | none |  |  | TANH (operator 1): no conv\\_1 |" in text
+
+
+def test_report_of_before_there_were_placements_is_read() -> None:
+    found = document()
+    del found["placements"]
+    assert "Placement" not in markdown(document_of(found))
+    found["placements"] = {"int8": {"headline": 3}}
+    with pytest.raises(FormatError, match=r"placements.int8"):
+        document_of(found)
+
+
 # ---- the page
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from conftest import Cli
 from small_nets import DEMO, classifier, dense, images, random, through_file
+from tersor import registry
 from tersor.errors import RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.build import Builder
@@ -63,6 +64,10 @@ def test_optimize_says_what_to_ship_and_why(cli: Cli, place: Path) -> None:
     assert [row.lstrip("*+ ").split()[0] for row in rows][:2] == ["int8", "uint8"]
     assert sum(row.startswith("*") for row in rows) == 1
     assert "is the pick: " in answer.err
+    assert re.search(r"^edge_tpu: .*operators? .* on the Edge TPU", answer.err, re.MULTILINE)
+    placements = json.loads((place / "out" / "report.json").read_text())["placements"]
+    assert set(placements) >= {"int8", "uint8"}
+    assert "## Placement on edge" in (place / "out" / "report.md").read_text()
     assert "is out: " in answer.err
     assert {path.name for path in (place / "out").iterdir()} >= {
         "net.int8.tflite", "net.int8.recipe.toml", "net.uint8.tflite", "net.uint8.recipe.toml", "pick.tflite",
@@ -534,6 +539,10 @@ def test_commands_and_program_of_the_how_to(place: Path, cli: Cli) -> None:
     names: dict[str, object] = {"__name__": "how_to"}
     exec(compile(code, HOW_TO.name, "exec"), names)
     assert any("from an earlier run" in note for note in names["found"].notes)  # type: ignore[attr-defined]
+
+
+def test_every_target_that_is_placed_on_is_searched_for() -> None:
+    assert set(registry.names("targets")) <= set(TARGETS)
 
 
 def test_how_to_names_every_target_and_candidate() -> None:

@@ -7,6 +7,7 @@ Sources: the LiteRT 8-bit quantization specification; the kernels and the versio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +52,15 @@ SAME_INPUTS = "same_inputs"
 FIXED = "fixed"
 """The result's parameters are a constant of the kernel."""
 
+Range = tuple[float, float]
+
+ALL: Range = (-math.inf, math.inf)
+
+CLAMPS: Mapping[int, Range] = MappingProxyType({0: ALL, 1: (0.0, math.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)})
+"""Where fused activation functions end, by their codes in `schema.fbs`: none, RELU, RELU_N1_TO_1, RELU6."""
+
+BELOW, ABOVE = "below", "above"
+
 
 @dataclass(frozen=True)
 class OpSpec:
@@ -74,6 +84,11 @@ class OpSpec:
         zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
         int16_share: the int16 kernel counts each value, however small, as at least this share of the largest.
         int8_upscaling: operator version for int8 where the product of the input scales reaches the output scale.
+        saturates: the operand's values beyond these bounds are to the operator as the bounds are, in float too.
+        saturates_rounded: likewise where the result is rounded to its fixed parameters, per activation type.
+        averages: for SAME, results are averages of values and not values themselves.
+        limited: for SAME, the end at which a constant operand bounds the result, BELOW or ABOVE.
+        signs: of a sum of operands, the sign of each.
     """
 
     operands: str
@@ -93,6 +108,11 @@ class OpSpec:
     rectified: bool = False
     int16_share: float | None = None
     int8_upscaling: int | None = None
+    saturates: Range = ALL
+    saturates_rounded: Mapping[DType, Range] = field(default_factory=dict)
+    averages: bool = False
+    limited: str | None = None
+    signs: tuple[int, ...] = ()
 
     @cached_property
     def _operand_roles(self) -> tuple[str, ...]:
@@ -183,11 +203,25 @@ def _role(roles: tuple[str, ...], index: int) -> str:
     return DATA if roles and roles[-1].endswith("*") else INTEGER
 
 
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
 _UNIT = MappingProxyType({DType.INT8: (1 / 256, -128), DType.INT16: (1 / 32768, 0)})
 """[0, 1): softmax and logistic."""
 
 _SIGNED_UNIT = MappingProxyType({DType.INT8: (1 / 128, 0), DType.INT16: (1 / 32768, 0)})
 """[-1, 1): tanh and L2 normalization."""
+
+_LOGISTIC_ENDS = MappingProxyType(
+    {dtype: (_logit(step / 2), _logit(1 - 1.5 * step)) for dtype, (step, _) in _UNIT.items()}
+)
+"""Where it comes within half a step of the smallest and of the largest result: 0 and 1 less a step."""
+
+_TANH_ENDS = MappingProxyType(
+    {dtype: (math.atanh(-1 + step / 2), math.atanh(1 - 1.5 * step)) for dtype, (step, _) in _SIGNED_UNIT.items()}
+)
+"""Likewise; int16 has no -1, and reaches it a little later."""
 
 _LOG_UNIT = MappingProxyType({DType.INT8: (16 / 256, 127)})
 """[-16, 0]: logarithms of probabilities."""
@@ -221,36 +255,36 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         ),
         "SVDF": OpSpec("data weight weight16 bias state", int8=3, dynamic=4, rectified=True),
         # Arithmetic
-        "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT),
-        "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT),
+        "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT, signs=(1, 1)),
+        "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT, signs=(1, -1)),
         "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3),
         "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1),
         "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),
-        "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4),
-        "MINIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4),
+        "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=BELOW),
+        "MINIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=ABOVE),
         "ABS": OpSpec("data", int8=2, int16=3),
         "EXP": OpSpec("data", int8=2, int16=2),
         "LOG": OpSpec("data", int8=2, int16=2),
         "SQRT": OpSpec("data", int8=2, int16=2),
         "RSQRT": OpSpec("data", int8=2, int16=3, zero_refused=0),
         # Activations
-        "RELU": OpSpec("data", int8=2, int16=3),
-        "RELU6": OpSpec("data", int8=2, int16=3),
-        "RELU_N1_TO_1": OpSpec("data", int8=1),
-        "RELU_0_TO_1": OpSpec("data", int8=1),
+        "RELU": OpSpec("data", int8=2, int16=3, saturates=(0, math.inf)),
+        "RELU6": OpSpec("data", int8=2, int16=3, saturates=(0, 6)),
+        "RELU_N1_TO_1": OpSpec("data", int8=1, saturates=(-1, 1)),
+        "RELU_0_TO_1": OpSpec("data", int8=1, saturates=(0, 1)),
         "LEAKY_RELU": OpSpec("data", int8=1, int16=2),
         "PRELU": OpSpec("data data", int8=1),
         "ELU": OpSpec("data", int8=1),
         "GELU": OpSpec("data", int8=2, int16=1),
-        "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127),
-        "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT),
-        "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT),
+        "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127, saturates=(-3, math.inf)),
+        "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, saturates_rounded=_LOGISTIC_ENDS),
+        "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT, saturates_rounded=_TANH_ENDS),
         # exp(-10) and all below it is 1 of 32767 in the table of `reference/softmax.h`
         "SOFTMAX": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, int16_share=1 / 32767),
         "LOG_SOFTMAX": OpSpec("data", scale=FIXED, int8=2, fixed=_LOG_UNIT),
         "L2_NORMALIZATION": OpSpec("data", scale=FIXED, int8=2, fixed=_SIGNED_UNIT),
         # Pooling and reductions
-        "AVERAGE_POOL_2D": OpSpec("data", scale=SAME, int8=2, int16=3),
+        "AVERAGE_POOL_2D": OpSpec("data", scale=SAME, int8=2, int16=3, averages=True),
         "MAX_POOL_2D": OpSpec("data", scale=SAME, int8=2, int16=3),
         "MEAN": OpSpec("data integer", int8=2, int16=3),
         "SUM": OpSpec("data integer", int8=2, int16=1),
@@ -287,7 +321,7 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "PAD": OpSpec("data integer", scale=SAME, int8=2, int16=3),
         "PADV2": OpSpec("data integer data", scale=SAME, int8=2, int16=3),
         "RESHAPE": OpSpec("data integer", scale=SAME, int8=1, int16=1),
-        "RESIZE_BILINEAR": OpSpec("data integer", scale=SAME, int8=2, int16=4),
+        "RESIZE_BILINEAR": OpSpec("data integer", scale=SAME, int8=2, int16=4, averages=True),
         "RESIZE_NEAREST_NEIGHBOR": OpSpec("data integer", scale=SAME, int8=2, int16=4),
         "REVERSE_SEQUENCE": OpSpec("data integer", scale=SAME, int16=1),
         "REVERSE_V2": OpSpec("data integer", scale=SAME, int8=3, int16=1),

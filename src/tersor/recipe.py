@@ -108,7 +108,7 @@ class Recipe:
     scheme: Scheme = field(default_factory=Scheme)
     interface: DType = DType.FLOAT32
     float_fallback: bool = True
-    observer: str = "min_max"
+    observer: str = "percentile"
     weight_observer: str = "min_max"
     algorithms: tuple[str, ...] = ()
     algorithms_without_data: tuple[str, ...] = ()

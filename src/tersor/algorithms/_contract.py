@@ -79,7 +79,7 @@ class Layer:
         shifted: the bias as it will be, [G, O].
         moments: what is known of the input.
         smallest_scales: below these the bias would not fit its integers, [G, O].
-        clamp: the smallest and largest value that the activation function behind the layer lets pass.
+        clamp: the smallest and largest value that the activation function behind the layer lets pass and readers see.
         one_scale: whether the kernel takes one scale for all weights only.
         notes: what was done, in words, for the plan.
     """

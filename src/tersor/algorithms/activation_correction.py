@@ -2,8 +2,9 @@
 
 `bias_correction` keeps the mean of ``W x + b``. What the next layer reads is ``f(W x + b)``, and where f clamps, as
 ReLU and ReLU6 do, rounding errors that widen a distribution push its clamped part: the mean behind f moves although the
-one before it stands. This finds the bias with ``E f(W' x' + b') = E f(W x + b)`` by Newton steps over sampled
-positions. To be used after `bias_correction`; layers without activation function are left alone.
+one before it stands. An operator behind the layer that tells no values apart beyond a bound, as a hard swish below -3,
+clamps there, too. This finds the bias with ``E f(W' x' + b') = E f(W x + b)`` by Newton steps over sampled
+positions. To be used after `bias_correction`; layers behind which nothing clamps are left alone.
 
 The empirical counterpart of the analytic correction through ReLU in Nagel et al. 2019 (Data-Free Quantization, arXiv
 1906.04721, appendix C). Costs a matrix product per layer over some thousand positions, and nothing in size or latency.

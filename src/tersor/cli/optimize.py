@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tersor.ir.graph import Model
     from tersor.runtimes.engine import Engine
     from tersor.stages.debug import Diagnosis
+    from tersor.stages.place import Judged
     from tersor.stages.search import Search, Wish
 
 _MISSED = 9
@@ -81,6 +82,7 @@ def command(
         from tersor.report.files import write_report
         from tersor.report.search import write_report_json
         from tersor.report.search_table import search_notes, search_table, search_verdict, search_warnings
+        from tersor.report.targets import placed_notes
         from tersor.stages.search import REPORT, search
 
         wish = _wish(
@@ -107,8 +109,8 @@ def command(
             sys.exit(_INTERRUPTED)
         report, commands = output / REPORT, _commands(context, found)
         write_report_json(found, report, commands)  # before what else may be interrupted
-        diagnoses = _diagnoses(found, loaded, dataset, engine)
-    pages, missing = write_report(found, diagnoses, commands)
+        diagnoses, placements = _diagnoses(found, loaded, dataset, engine), _placements(found)
+    pages, missing = write_report(found, diagnoses, commands, placements)
     if as_json:
         console.print_json(json.loads(report.read_text("utf-8")))
     else:
@@ -117,6 +119,7 @@ def command(
         for line in search_verdict(found):
             console.err.print(line, markup=False)
         console.say(search_notes(found, report, is_narrow=is_narrow))
+        console.say(placed_notes(found.pick, placements))
         console.note(f"to read: {pages[0]}" if missing is None else f"to read: {pages[0]}; {missing}")
     console.say((), (text for text in search_warnings(found) if text not in found.doubts))  # these are said already
     if found.interrupted:
@@ -139,6 +142,18 @@ def _diagnoses(found: Search, model: Model, data: Dataset | None, engine: Engine
             return explain(found, model, data.split(SAMPLES)[0], engine=engine, progress=progress)
     except KeyboardInterrupt:
         console.warn("interrupted while looking into layers: the report is without them")
+        return {}
+
+
+def _placements(found: Search) -> dict[str, Judged]:
+    """Where candidates would run on the target, by name."""
+    from tersor.cli import console
+    from tersor.stages.place import place_candidates
+
+    try:
+        return place_candidates(found)
+    except KeyboardInterrupt:
+        console.warn("interrupted while looking where operators run: the report is without it")
         return {}
 
 

@@ -1,18 +1,31 @@
-"""`tersor place`: where each operator would run on a target."""
+"""`tersor place`: where each operator would run on a target, or on each of them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tersor.cli import groups, options, several
 from tersor.cli.ethos_u import EthosU
+from tersor.errors import RecipeError
+
+if TYPE_CHECKING:
+    from tersor.ir.graph import Model
 
 
 def command(
     models: options.ModelPaths,
-    target: Annotated[str, typer.Option("--target", "-t", metavar="TARGET", help="edge_tpu or ethos_u.")] = "edge_tpu",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="TARGET",
+            help="cpu, edge_tpu, ethos_u or micro. By default all, a line for each.",
+            show_default=False,
+        ),
+    ] = None,
     multiple_subgraphs: Annotated[
         bool, typer.Option("--multiple-subgraphs", help="Map every piece that maps: the Edge TPU compiler's option -a.")
     ] = False,
@@ -20,13 +33,13 @@ def command(
         int | None,
         typer.Option(metavar="N", help="Propose how to cut the model for N devices in a row.", show_default=False),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Print every operator.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Print every operator; for one target.")] = False,
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
     ethos_u: EthosU,
 ) -> None:
-    """Say which operators a device's accelerator would run, why not the others, and what to change. Nothing is run.
+    """Say which operators a device would run and where, why not the others, and what to change.
 
     Of several models: how they share the device's memory, compiled together in this order.
     """
@@ -38,15 +51,36 @@ def command(
     if multiple_subgraphs:
         asked["multiple_subgraphs"] = True
     if len(models) > 1 or segments is not None:
-        several.command([opening.load(model) for model in models], target, segments, asked, as_json=as_json)
+        loaded = [opening.load(model) for model in models]
+        several.command(loaded, target or "edge_tpu", segments, asked, as_json=as_json)
         return
-    placement = place(opening.load(models[0]), target, **asked)
+    model = opening.load(models[0])
+    if target is None:
+        _everywhere(model, asked, everything=everything, as_json=as_json)
+        return
+    placement = place(model, target, **asked)
     if as_json:
         console.print_json(placement_to_dict(placement))
         return
     console.out.print(headline(placement), markup=False)
     if everything:
         console.out.print(all_table(placement))
-    elif placement.left and placement.refusal is None:
+    elif any(item.reason != placement.refusal for item in placement.left):
         console.out.print(left_table(placement))
     console.say(notes(placement))
+
+
+def _everywhere(model: Model, asked: dict[str, object], *, everything: bool, as_json: bool) -> None:
+    from tersor.cli import console
+    from tersor.report.targets import judged_to_dict, targets_notes, targets_table
+    from tersor.stages.place import place_everywhere
+
+    if everything:
+        raise RecipeError("--all prints every operator on one target: say which with --target")
+    judged = place_everywhere(model, **asked)
+    if as_json:
+        console.print_json({"targets": [judged_to_dict(item) for item in judged]})
+        return
+    console.out.print(targets_table(judged))
+    hint = f"more on one of them: tersor place {model.source} --target {judged[0].target}"
+    console.say((*targets_notes(judged), hint))

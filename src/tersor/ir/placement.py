@@ -9,6 +9,12 @@ from dataclasses import dataclass
 CPU = "cpu"
 """Where an operator runs that no accelerator takes."""
 
+NOWHERE = "nowhere"
+"""Where an operator runs on a device that has no other processor to fall back on."""
+
+
+_LEFT = (CPU, NOWHERE)
+
 
 @dataclass(frozen=True, slots=True)
 class OpPlacement:
@@ -18,9 +24,9 @@ class OpPlacement:
         index: its place among the operators of the main graph.
         op: its kind, or a custom operator's own name.
         name: its name.
-        on: the target's name, or `CPU`.
+        on: the target's name, `CPU`, or `NOWHERE`; "xnnpack" for what XNNPACK takes of the target `cpu`.
         status: what the target's own compiler says of it.
-        reason: why it runs on the CPU: what was seen; None for what the target takes.
+        reason: why the target does not take it: what was seen; None for what it takes.
         rule: the rule that this breaks, None where none is broken.
         remedy: what to change; None where there is nothing to change.
         macs: multiply-accumulates of one run.
@@ -67,9 +73,11 @@ class Placement:
         device: what its accelerator is called in a sentence.
         operators: in the file's order.
         parts: how many pieces of the network the accelerator runs, each in one go.
-        refusal: why the target's compiler takes no part of the file at all; None where it does.
+        refusal: why nothing of the file runs on the target at all; None where it does.
         notes: what else is to be known.
         resources: what the network takes of the device, where something is known of it.
+        elsewhere: where the operators are that the accelerator does not take, in a sentence: "on the CPU".
+        refuser: who refuses a file, in a sentence.
     """
 
     target: str
@@ -79,16 +87,18 @@ class Placement:
     refusal: str | None = None
     notes: tuple[str, ...] = ()
     resources: tuple[Resource, ...] = ()
+    elsewhere: str = "on the CPU"
+    refuser: str = "the compiler"
 
     @property
     def mapped(self) -> tuple[OpPlacement, ...]:
         """The operators that the accelerator runs."""
-        return tuple(item for item in self.operators if item.on != CPU)
+        return tuple(item for item in self.operators if item.on not in _LEFT)
 
     @property
     def left(self) -> tuple[OpPlacement, ...]:
-        """The operators that stay on the CPU."""
-        return tuple(item for item in self.operators if item.on == CPU)
+        """The operators that it does not run."""
+        return tuple(item for item in self.operators if item.on in _LEFT)
 
     @property
     def share_of_macs(self) -> float:

@@ -5,10 +5,12 @@ It is the only thing `quantize` obeys. It can be printed, compared and edited by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tersor.ir.dtypes import DType
+from tersor.ir.graph import Op
 from tersor.ir.quant import QuantParams
 from tersor.ir.text import short
 
@@ -73,6 +75,16 @@ class Plan:
     def left_in_float(self) -> dict[str, OpPlan]:
         """The operators that the recipe wanted in integers and that stay in float, by name."""
         return {name: op for name, op in self.ops.items() if op.compute == FLOAT and not op.wanted}
+
+    def computes(self, op: Op) -> DType:
+        """The type of what an operator computes."""
+        own, result = self.ops.get(op.name), self.tensors.get(op.outputs[0])
+        return result.dtype if own is not None and own.compute == INTEGER and result is not None else DType.FLOAT32
+
+    def reach(self, name: str) -> tuple[float, float]:
+        """The smallest and the largest number that an activation can be stored as; infinite if it stays in float."""
+        own = self.tensors.get(name)
+        return (-math.inf, math.inf) if own is None or own.params is None else own.params.real_range
 
     def explain(self) -> str:
         """The whole plan as text: operators in order with their operands and results, and every reason."""

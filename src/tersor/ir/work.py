@@ -31,4 +31,17 @@ def macs(graph: Graph, op: Op) -> int:
             if left is None or not left.shape:
                 return 0
             return result.elements * left.shape[-2 if op.option("adj_x") else -1]
+        case "UNIDIRECTIONAL_SEQUENCE_LSTM" | "SVDF":
+            return _recurrent(graph, op)
     return 0
+
+
+_RECURRENT_WEIGHTS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (*range(1, 12), 16), "SVDF": (1, 2)}
+
+
+def _recurrent(graph: Graph, op: Op) -> int:
+    """Each weight is used once in a step of a sample."""
+    data = graph.operand(op, 0)
+    weights = [graph.operand(op, index) for index in _RECURRENT_WEIGHTS[op.kind]]
+    steps = 0 if data is None or not data.shape else data.elements // max(1, data.shape[-1])
+    return steps * sum(item.elements for item in weights if item is not None)

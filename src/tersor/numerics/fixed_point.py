@@ -1,4 +1,4 @@
-"""Fixed-point arithmetic of integer kernels, on arrays: multipliers, shifts, and functions made of them.
+"""Fixed-point arithmetic of integer kernels, on arrays: multipliers and shifts; `fixed_functions` is made of them.
 
 A real factor is kept as an integer multiplier of 31 bits and a power of two: ``real = multiplier / 2**31 * 2**shift``.
 Kernels multiply by it in ways that differ in how they round: `rescale_twice`, `rescale_up`,
@@ -65,7 +65,7 @@ def doubling_high_product(values: Array, factor: Array | int) -> Array:
     return found
 
 
-def divide_by_power(values: Array, exponent: Array | int) -> Array:
+def divide_by_power(values: Array | np.int64, exponent: Array | int) -> Array:
     """``values / 2**exponent``, halves away from zero (`RoundingDivideByPOT`, gemmlowp `fixedpoint.h`)."""
     half = (np.left_shift(np.int64(1), exponent)) >> 1
     found: Array = (values + half - ((values < 0) & (half > 0))) >> exponent
@@ -108,75 +108,3 @@ def rescale_wide(values: Array, by: Multiplier) -> Array:
     total = 15 - by.shift
     found: Array = (values * reduced + np.left_shift(np.int64(1), total - 1)) >> total
     return found
-
-
-def exp_on_negative(values: Array, integer_bits: int = 5) -> Array:
-    """Exp of numbers <= 0, as numbers of 31 fractional bits.
-
-    A polynomial on (-1/4, 0] around -1/8, times a constant for each further bit (`exp_on_negative_values`, gemmlowp
-    `fixedpoint.h`).
-
-    Args:
-        values: numbers with `integer_bits` integer bits, the other ones of 31 fractional.
-        integer_bits: at most 5.
-    """
-    quarter = 1 << (29 - integer_bits)
-    low = (values & (quarter - 1)) - quarter
-    result = _exp_near_zero(low << integer_bits)
-    remainder = low - values
-    for bit, factor in enumerate(_EXP_OF_BITS[: integer_bits + 2]):
-        result = np.where(remainder & (quarter << bit), doubling_high_product(result, factor), result)
-    return np.where(values == 0, _LARGEST, result)
-
-
-_EXP_OF_BITS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
-"""exp(-1/4), exp(-1/2), exp(-1), ... exp(-16) times 2**31."""
-
-_EXP_OF_EIGHTH = 1895147668
-"""exp(-1/8) times 2**31."""
-
-_THIRD = 715827883
-"""1/3 times 2**31."""
-
-
-def _exp_near_zero(values: Array) -> Array:
-    """Exp on [-1/4, 0), all with 31 fractional bits: four terms of the series around -1/8."""
-    x = values + (1 << 28)
-    square = doubling_high_product(x, x)
-    cube = doubling_high_product(square, x)
-    fourth = doubling_high_product(square, square)
-    tail = divide_by_power(doubling_high_product(divide_by_power(fourth, 2) + cube, _THIRD) + square, 1)
-    return _EXP_OF_EIGHTH + doubling_high_product(np.full_like(x, _EXP_OF_EIGHTH), x + tail)
-
-
-def reciprocal(values: Array, integer_bits: int) -> tuple[Array, Array]:
-    """1/x of 32-bit fixed-point numbers: the value with 31 fractional bits, and how often it is to be halved.
-
-    Source: `GetReciprocal` (`common.h`).
-    """
-    zeros = 32 - np.frexp(values.astype(np.float64))[1].astype(np.int64)
-    return one_over_one_plus(((values << zeros) & 0xFFFFFFFF) - _ONE), integer_bits - zeros
-
-
-def one_over_one_plus(values: Array) -> Array:
-    """1 / (1 + x) for x in [0, 1], all with 31 fractional bits (gemmlowp `fixedpoint.h`)."""
-    return _saturate(_inverse_of_half(values) << 1)
-
-
-def one_minus_over_one_plus(values: Array) -> Array:
-    """(1 - x) / (1 + x) for x in [0, 1], all with 31 fractional bits (gemmlowp `fixedpoint.h`)."""
-    return _saturate((_inverse_of_half(values) - (1 << 29)) << 2)
-
-
-def _inverse_of_half(values: Array) -> Array:
-    """2 / (1 + x) with 29 fractional bits: three steps of Newton's method from 48/17 - 32/17 (1 + x) / 2."""
-    half = (values + _LARGEST + 1) // 2
-    x = 1515870810 + doubling_high_product(half, -1010580540)
-    for _ in range(3):
-        rest = (1 << 29) - doubling_high_product(half, x)
-        x = x + _saturate(doubling_high_product(x, rest) << 2)
-    return x
-
-
-def _saturate(values: Array) -> Array:
-    return np.clip(values, -_ONE, _LARGEST)

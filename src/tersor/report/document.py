@@ -191,6 +191,33 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class LeftBehind:
+    """See `report.placement.LeftBehind`."""
+
+    operators: str
+    status: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a candidate would run on the target; see `report.targets.placements_to_dict`."""
+
+    device: str
+    headline: str
+    operators: int
+    mapped: int
+    share_of_macs: float | None = None
+    refusal: str | None = None
+    elsewhere: str = ""
+    first: str = ""
+    left: tuple[LeftBehind, ...] = ()
+    takes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Document:
     """What a report shows; see docs/reference/report.md for each field."""
 
@@ -216,6 +243,12 @@ class Document:
     command: str | None = None
     pick_command: str | None = None
     diagnoses: Mapping[str, Diagnosis] = field(default_factory=dict)
+    placements: Mapping[str, Place] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place | None:
+        """Where the candidate to ship would run."""
+        return self.placements.get(self.pick or "")
 
     @property
     def picked(self) -> Candidate | None:

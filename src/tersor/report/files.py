@@ -16,7 +16,9 @@ from tersor.report.markdown import markdown
 from tersor.report.model_explorer import MEASURES, node_data
 from tersor.report.search import search_to_dict, write_report_json
 from tersor.report.tables import candidates_csv, layers_csv
+from tersor.report.targets import placements_to_dict
 from tersor.stages.debug import Diagnosis
+from tersor.stages.place import Judged
 from tersor.stages.save import atomic
 from tersor.stages.search import REPORT, Search
 
@@ -27,6 +29,7 @@ def write_report(
     found: Search,
     diagnoses: Mapping[str, Diagnosis] | None = None,
     commands: Mapping[str, str] | None = None,
+    placements: Mapping[str, Judged] | None = None,
 ) -> tuple[list[Path], str | None]:
     """Write report.json and all that is made of it into the folder of a search.
 
@@ -34,12 +37,13 @@ def write_report(
         found: the search.
         diagnoses: what `explain` found.
         commands: "command", that made the search, and "pick_command", that makes the pick alone.
+        placements: where candidates would run, by name.
 
     Returns the files, and where there is no HTML, the sentence that says why and what to do. Raises OutputError.
     """
     path = found.folder / REPORT
     looked_into = {name: diagnosis_to_dict(item) for name, item in (diagnoses or {}).items()}
-    further = {**(commands or {}), "diagnoses": looked_into}
+    further = {**(commands or {}), "diagnoses": looked_into, "placements": placements_to_dict(placements or {})}
     write_report_json(found, path, further)
     written, missing = write_files(document_of(search_to_dict(found) | further, str(path)), found.folder)
     return [*written, path], missing

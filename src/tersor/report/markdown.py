@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tersor.report import summary, words
 from tersor.report.document import Candidate, Diagnosis, Document
+from tersor.report.places import place_rows
 from tersor.stages.search.output_folder import PICK
 from tersor.stages.search.quantities import milliseconds, size
 
@@ -51,6 +52,7 @@ def _lines(found: Document) -> Iterator[str]:
     if found.not_tried:
         yield ""
         yield from (f"- {plain(item.name)} was not tried: {plain(item.why)}" for item in found.not_tried)
+    yield from _placement(found)
     for name, diagnosis in found.diagnoses.items():
         yield ""
         yield f"## Layers of {plain(name)}"
@@ -83,6 +85,28 @@ def _candidate(found: Document, item: Candidate) -> list[str]:
         time,
         {"pick": "the pick", "float": "the reference"}.get(role, plain(item.out or "")),
     ]
+
+
+def _placement(found: Document) -> Iterator[str]:
+    rows = place_rows(found)
+    if not rows:
+        return
+    yield from ("", f"## Placement on {plain(found.target)}", "")
+    if found.place is not None:
+        yield f"**{plain(found.pick or '')}: {plain(found.place.headline)}**"
+        yield ""
+        if found.place.left:
+            cells = (
+                [plain(part) for part in (row.operators, f"{row.status}: {row.reason}", row.remedy)]
+                for row in found.place.left
+            )
+            yield from table([plain(found.place.elsewhere), "why", "what to change"], cells)
+            yield ""
+        yield from (f"- {plain(note)}" for note in found.place.notes)
+        yield ""
+    titles = ["candidate", "operators", "MACs", "takes", "what stays behind first"]
+    values = ((row.name, row.operators, row.macs, "; ".join(row.place.takes), row.place.first) for row in rows)
+    yield from table(titles, ([plain(cell) for cell in row] for row in values))
 
 
 def _layers(found: Diagnosis) -> Iterator[str]:

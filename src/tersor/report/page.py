@@ -16,6 +16,7 @@ from tersor.report import summary, words
 from tersor.report.columns import Column, Row, columns_of, rows_of
 from tersor.report.document import Diagnosis, Document
 from tersor.report.layers import LayerPart, layer_part
+from tersor.report.places import PlaceRow, place_rows
 from tersor.report.plot import Chart, chart_guide, charts
 from tersor.stages.save import atomic
 from tersor.stages.search.output_folder import PICK
@@ -62,12 +63,17 @@ class Page:
     tests_change: bool
     diagnoses: list[LayerPart]
     facts: list[tuple[str, str]]
+    places: list[PlaceRow]
+    has_resources: bool
 
 
 def render(found: Document) -> str:
     """The whole page."""
     page = _page(found)
-    frame = _frame(f"{page.headline}: {page.model}", list(_sections(bool(page.charts), bool(page.diagnoses))))
+    frame = _frame(
+        f"{page.headline}: {page.model}",
+        list(_sections(bool(page.charts), bool(found.placements), bool(page.diagnoses))),
+    )
     return _rendered("report.html.j2", frame=frame, page=page, found=found)
 
 
@@ -131,6 +137,8 @@ def _page(found: Document) -> Page:
         tests_change=any(item.accuracy_change is not None for item in found.candidates),
         diagnoses=parts,
         facts=summary.facts(found),
+        places=place_rows(found),
+        has_resources=any(item.takes for item in found.placements.values()),
     )
 
 
@@ -139,11 +147,13 @@ def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _sections(has_charts: bool, has_layers: bool) -> Iterator[tuple[str, str]]:
+def _sections(has_charts: bool, has_places: bool, has_layers: bool) -> Iterator[tuple[str, str]]:
     yield "ship", "What to ship"
     if has_charts:
         yield "trade-off", "Trade-off"
     yield "candidates", "Candidates"
+    if has_places:
+        yield "placement", "Placement"
     if has_layers:
         yield "layers", "Layers"
     yield "reproduce", "Reproduce"

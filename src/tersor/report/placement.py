@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from tersor.ir.placement import CPU, OpPlacement, Placement, Resource
+from tersor.ir.placement import OpPlacement, Placement, Resource
 from tersor.ir.text import short
 from tersor.stages.search.quantities import milliseconds, size
 
@@ -20,7 +21,7 @@ def headline(placement: Placement) -> str:
     total, mapped = len(placement.operators), len(placement.mapped)
     device = placement.device
     if placement.refusal is not None:
-        return f"nothing runs on the {device}, the compiler refuses the file: {placement.refusal}"
+        return f"nothing runs on the {device}, {placement.refuser} refuses the file: {placement.refusal}"
     if mapped == total:
         return f"{'the one operator is' if total == 1 else f'all {total} operators are'} on the {device}"
     said = f"{mapped} of {total} operators on the {device}{_macs(placement)}"
@@ -29,7 +30,7 @@ def headline(placement: Placement) -> str:
         return said
     others = len(placement.left) - 1
     more = f", and {_count(others, 'more stays', 'more stay')} there" if others else ""
-    return f"{said}; {cause.op} (operator {cause.index}) stays on the CPU: {cause.reason}{more}"
+    return f"{said}; {cause.op} (operator {cause.index}) stays {placement.elsewhere}: {cause.reason}{more}"
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -38,12 +39,13 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _macs(placement: Placement) -> str:
     share = placement.share_of_macs
-    if math.isnan(share):
-        return ""
+    return "" if math.isnan(share) else f", {percent(share)} of MACs"
+
+
+def percent(share: float) -> str:
+    """A share of MACs."""
     shown = f"{100 * share:.1f}"
-    if share < 1 and shown == "100.0":
-        shown = "99.9"  # what is left is not nothing
-    return f", {shown} % of MACs"
+    return f"{'99.9' if share < 1 and shown == '100.0' else shown} %"  # what is left is not nothing
 
 
 def _cause(placement: Placement) -> OpPlacement | None:
@@ -53,21 +55,58 @@ def _cause(placement: Placement) -> OpPlacement | None:
     return next((item for item in breaking if item.index > begin), next(iter(breaking), None))
 
 
-def left_table(placement: Placement) -> Table:
-    """What stays on the CPU: a row for each rule that is broken, and one for all that waits."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("on the CPU", "why", "what to change"):
-        table.add_column(title, overflow="fold")
+def first_cause(placement: Placement) -> str:
+    """What stays behind first, and why; "" where nothing does."""
+    if not placement.left:
+        return ""
+    cause = _cause(placement) or placement.left[0]
+    others = len(placement.left) - 1
+    return f"{cause.op} (operator {cause.index}): {cause.reason}{f', and {others} more' if others else ''}"
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """Operators that the target does not take, all for one reason.
+
+    Attributes:
+        operators: how many of which kind.
+        status: what the target's compiler says of them.
+        reason: what was seen at the first, and how many others there are.
+        remedy: what to change; "" where there is nothing to.
+        count: how many there are.
+    """
+
+    operators: str
+    status: str
+    reason: str
+    remedy: str
+    count: int
+
+
+def left_behind(placement: Placement) -> list[LeftBehind]:
+    """What the target does not take: one for each rule that is broken, and one for all that waits."""
     rows: dict[tuple[str, str], list[OpPlacement]] = {}
     for item in placement.left:
         remedy = item.remedy if item.rule is not None else ""
         rows.setdefault((item.status, f"{item.rule}{remedy}"), []).append(item)
+    found = []
     for items in sorted(rows.values(), key=lambda items: (items[0].rule is None, items[0].index)):
         first = items[0]
         kinds = ", ".join(f"{count} {op}" for op, count in Counter(item.op for item in items).most_common())
         also = f", and {_count(len(items) - 1, 'other', 'others')}" if len(items) > 1 else ""
-        why = f"{escape(first.status)}\n[dim]operator {first.index}: {escape(first.reason or '')}{also}[/dim]"
-        table.add_row(escape(kinds), why, escape(first.remedy or ""))
+        reason = f"operator {first.index}: {first.reason or ''}{also}"
+        found.append(LeftBehind(kinds, first.status, reason, first.remedy or "", len(items)))
+    return found
+
+
+def left_table(placement: Placement) -> Table:
+    """What the target does not take."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in (placement.elsewhere, "why", "what to change"):
+        table.add_column(title, overflow="fold")
+    for row in left_behind(placement):
+        why = f"{escape(row.status)}\n[dim]{escape(row.reason)}[/dim]"
+        table.add_row(escape(row.operators), why, escape(row.remedy))
     return table
 
 
@@ -80,7 +119,7 @@ def all_table(placement: Placement) -> Table:
     table.add_column("MACs", justify="right")
     table.add_column("name", overflow="fold")
     for item in placement.operators:
-        why = "" if item.on != CPU else f"{item.status}: {item.reason}"
+        why = "" if item.reason is None else f"{item.status}: {item.reason}"
         cells = (str(item.index), item.op, item.on, why, f"{item.macs:,}", short(item.name))
         table.add_row(*map(escape, cells))
     return table
@@ -90,12 +129,14 @@ def notes(placement: Placement) -> Iterable[str]:
     """What else is to be said."""
     yield from placement.notes
     if placement.resources:
-        yield "; ".join(_resource(item) for item in placement.resources)
+        yield "; ".join(resource_line(item) for item in placement.resources)
     if placement.parts > 1:
-        yield f"{placement.parts} pieces: between them values travel to the CPU and back, which often costs more time"
+        between = f"between them operators run {placement.elsewhere}"
+        yield f"{placement.parts} pieces: {between}, which often costs more time"
 
 
-def _resource(item: Resource) -> str:
+def resource_line(item: Resource) -> str:
+    """What a network takes, in words."""
     about = "about " if item.is_estimate and item.amount else ""
     return f"{item.name}: {about}{_amount(item)}"
 

@@ -133,6 +133,16 @@ class Session:
         except (RuntimeError, ValueError) as error:
             raise RuntimeFailure(f"{self._blamed} fail to run the model: {_first_line(error)}") from error
 
+    def nodes(self) -> list[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        """What the main graph consists of: its operators in the file's order, then a node for each delegate's piece.
+
+        Of each its kind ("DELEGATE" for a piece) and the indices of the tensors that it reads and writes.
+        """
+        return [
+            (item["op_name"], tuple(int(i) for i in item["inputs"]), tuple(int(i) for i in item["outputs"]))
+            for item in self._interpreter._get_ops_details()
+        ]
+
     def times(self, inputs: Sequence[Array], seconds: float) -> list[float]:
         """Seconds that each of as many invocations took as fit in `seconds`, at least one.
 

@@ -11,10 +11,10 @@ import importlib.util
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from tersor.errors import RuntimeFailure
 from tersor.ir.graph import Array
@@ -68,55 +68,99 @@ def measure(model: bytes, samples: Sequence[Sequence[Array]]) -> Measured:
 
     Args:
         model: the file.
-        samples: an array per input, of its type and shape; at least one.
+        samples: an array per input, of its type and shape; without any the model is allocated, and not run.
 
     Raises RuntimeFailure if it refuses the model, crashes, or takes too long.
     """
-    with Worker("tersor.runtimes.tflite_micro:serve", _TIME_LIMIT) as worker:
-        worker.doing = "running the model in TensorFlow Lite Micro"
-        worker.send((model, samples))
-        arena, outputs = worker.receive()
+    with _Child(model, samples) as child:
+        fits, used = child.ask("begin")
+        arena = _least(child.fits, -(-used // _STEP) * _STEP, fits)
+        outputs = tuple(child.ask("run", arena))
     return Measured(arena, importlib.metadata.version("tflite-micro"), outputs)
 
 
+class _Child:
+    """A process with one model. In an arena that is too small the interpreter may crash; then another one goes on."""
+
+    def __init__(self, model: bytes, samples: Sequence[Sequence[Array]]) -> None:
+        self._given = model, samples
+        self._worker = self._started()
+
+    def ask(self, what: str, arena: int = 0) -> Any:
+        """Raises RuntimeFailure for a refusal or a crash."""
+        self._worker.send((what, arena))
+        return self._worker.receive()
+
+    def fits(self, arena: int) -> bool:
+        """Whether an arena suffices for a model that is known to run in a larger one."""
+        try:
+            return bool(self.ask("fits", arena))
+        except RuntimeFailure:
+            self._worker.close()
+            self._worker = self._started()
+            return False
+
+    def _started(self) -> Worker:
+        worker = Worker("tersor.runtimes.tflite_micro:serve", _TIME_LIMIT)
+        worker.doing = "running the model in TensorFlow Lite Micro"
+        worker.send(self._given)
+        return worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+
+
 def serve(channel: Channel) -> None:
-    """The child's side: one model, one answer."""
+    """The child's side: one model, and answers about arenas."""
     content, samples = channel.receive()
-    model = bytes(content)
-    fits = next((size for size in _LARGEST if _runs(model, samples[0], size)), None)
+    model, first = bytes(content), next(iter(samples), None)
+    while True:
+        what, arena = channel.receive()
+        if what == "begin":
+            channel.send(("ok", _largest(model, first)))
+        elif what == "fits":
+            channel.send(("ok", _runs(model, None, arena)))
+        else:
+            interpreter = interpreter_of(model, arena)
+            channel.send(("ok", tuple(run_once(interpreter, sample) for sample in samples)))
+
+
+def _largest(model: bytes, sample: Sequence[Array] | None) -> tuple[int, int]:
+    """An arena in which the model runs, and how much of it the interpreter says it used."""
+    fits = next((size for size in _LARGEST if _runs(model, sample, size)), None)
     if fits is None:
         raise RuntimeFailure(f"TensorFlow Lite Micro needs more than {_LARGEST[-1] >> 20} MiB for the model")
-    arena = _least(model, samples[0], fits)
-    interpreter = interpreter_of(model, arena)
-    channel.send(("arena", (arena, tuple(run_once(interpreter, sample) for sample in samples))))
-
-
-def _least(model: bytes, sample: Sequence[Array], fits: int) -> int:
-    """The least arena that suffices, near what the interpreter says it used: in a much smaller one it may crash."""
     with printed() as said:
-        interpreter = interpreter_of(model, fits)
-        run_once(interpreter, sample)
-        interpreter.print_allocations()
+        interpreter_of(model, fits).print_allocations()
     used = _USED.search(said())
     if used is None:
         raise RuntimeFailure("TensorFlow Lite Micro does not say how much memory it used")
-    arena = -(-int(used[1]) // _STEP) * _STEP
-    while _runs(model, sample, arena - _STEP):
+    return fits, int(used[1])
+
+
+def _least(suffices: Callable[[int], bool], arena: int, fits: int) -> int:
+    """The least arena that suffices, near what the interpreter says it used: in a much smaller one it may crash."""
+    while suffices(arena - _STEP):
         arena -= _STEP
     too_small, step = arena - _STEP, _STEP
-    while not _runs(model, sample, arena):
+    while arena < fits and not suffices(arena):
         too_small, arena, step = arena, min(arena + step, fits), 2 * step
     while arena - too_small > _STEP:
         middle = (too_small + arena) // 2 // _STEP * _STEP
-        too_small, arena = (too_small, middle) if _runs(model, sample, middle) else (middle, arena)
+        too_small, arena = (too_small, middle) if suffices(middle) else (middle, arena)
     return arena
 
 
-def _runs(model: bytes, sample: Sequence[Array], arena: int) -> bool:
-    """Whether an arena suffices. Raises RuntimeFailure if something else is the trouble."""
+def _runs(model: bytes, sample: Sequence[Array] | None, arena: int) -> bool:
+    """Whether an arena suffices; without a sample, to allocate. Raises RuntimeFailure for any other trouble."""
     with printed() as said:
         try:
-            run_once(interpreter_of(model, arena), sample)
+            interpreter = interpreter_of(model, arena)
+            if sample is not None:
+                run_once(interpreter, sample)
         except (RuntimeError, ValueError) as error:
             trouble: Exception = error
         else:

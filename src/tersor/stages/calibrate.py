@@ -22,6 +22,7 @@ from tersor.observers import min_max
 from tersor.observers._choice import Choice
 from tersor.observers._contract import Observer
 from tersor.observers._extremes import Extremes
+from tersor.ops import DATA, FIXED, OPS, SAME
 from tersor.passes import expose_extremes, expose_means
 from tersor.runtimes.engine import Engine, Handle, Watch, available_threads
 from tersor.stages.derive import derive
@@ -85,7 +86,7 @@ def _together(observers: Iterable[Observer]) -> Observer:
 def calibrate(
     model: Model,
     samples: Iterable[object],
-    observer: str = "min_max",
+    observer: str = "percentile",
     *,
     engine: Engine | None = None,
     threads: int | None = None,
@@ -178,20 +179,37 @@ def _watched(graph: Graph, shown: Graph, *, extremes_suffice: bool) -> tuple[Gra
     shown = shown.edit(outputs=(*shown.outputs, *sources)) if sources else shown
     exposed, extremes = expose_extremes.apply(shown, names)
     outputs = {name: place for place, name in enumerate(shown.outputs)}
-    strides = {} if extremes_suffice else {name: _stride(graph, name) for name in names if _may_clip(graph, name)}
+    whole = {*graph.inputs, *_answers(graph)}
+    may_clip = [name for name in names if name not in whole and not is_vector(graph.tensors[name])]
+    strides = {} if extremes_suffice else {name: _stride(graph, name) for name in may_clip}
     return exposed, Watch(extremes=extremes, strides=strides, outputs=outputs, derived=derived)
 
 
-def _may_clip(graph: Graph, name: str) -> bool:
-    """Whether rare values may be clipped: not in what the model is given, nor where each value is a feature of its own.
+def _answers(graph: Graph) -> set[str]:
+    """The outputs, and what becomes one value by value: rare values may be what the network is asked for.
 
-    In a vector (logits, pooled features, embeddings) the largest value of a sample carries its answer.
+    A detector's answer is the one place in ten thousand that stands out.
     """
-    return name not in graph.inputs and not is_vector(graph.tensors[name])
+    found: set[str] = set()
+    left = list(graph.outputs)
+    while left:
+        name = left.pop()
+        op = graph.producers.get(name)
+        if name in found or op is None:
+            continue
+        found.add(name)
+        spec = OPS.get(op.kind)
+        if spec is not None and (spec.scale in (SAME, FIXED) or spec.operands == DATA):
+            left += [own for i, own in enumerate(op.inputs) if own is not None and spec.operand_role(i) == DATA]
+    return found
 
 
 def is_vector(tensor: Tensor) -> bool:
-    """Whether a sample has one value per channel, and no positions to repeat it."""
+    """Whether a sample has one value per channel, and no positions to repeat it.
+
+    In such (logits, pooled features, embeddings) each value is a feature of its own, and the largest one of a sample
+    its answer.
+    """
     return math.prod(tensor.shape[1:-1]) == 1
 
 

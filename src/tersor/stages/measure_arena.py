@@ -13,11 +13,10 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
+from tersor.runtimes.made_up import samples_for
 
 _SAMPLES = 4
 """Random samples on which the microcontroller's kernels are compared with LiteRT's."""
-
-_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def measure_arena(model: Model, content: bytes, path: Path, *, custom: tuple[str
         return Arena(None, (f"not measured, and not run: {tflite_micro.MISSING}",))
     if custom:
         return Arena(None, (f"not measured, and not run: the kernel of {', '.join(custom)} is yours",))
-    samples = _random_samples(model)
+    samples = samples_for(model.graph, _SAMPLES)
     try:
         found = tflite_micro.measure(content, samples)
     except RuntimeFailure as error:
@@ -79,7 +78,7 @@ def arena_bytes(model: Model, path: Path) -> int | None:
         raise UnsupportedError(f"TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
     if used.custom or not tflite_micro.is_installed():
         return None
-    return tflite_micro.measure(path.read_bytes(), _random_samples(model)[:1]).arena_bytes
+    return tflite_micro.measure(path.read_bytes(), samples_for(model.graph, 1)).arena_bytes
 
 
 def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -> str:
@@ -91,21 +90,3 @@ def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -
         return f"answers to {len(found)} random inputs are those of LiteRT's builtin kernels"
     distance = f"{furthest:g} steps" if is_integer else f"{furthest:.3g}"
     return f"answers to {len(found)} random inputs lie within {distance} of those of LiteRT's builtin kernels"
-
-
-def _random_samples(model: Model) -> list[list[Array]]:
-    generator = np.random.default_rng(_SEED)
-    samples = []
-    for _ in range(_SAMPLES):
-        sample: list[Array] = []
-        for name in model.graph.inputs:
-            tensor = model.graph.tensors[name]
-            if tensor.dtype in (DType.INT8, DType.UINT8, DType.INT16) and tensor.quant is not None:
-                low, high = tensor.dtype.integer_range
-                sample.append(generator.integers(low, high + 1, tensor.shape).astype(tensor.dtype.numpy))
-            elif tensor.dtype is DType.FLOAT32:
-                sample.append(generator.uniform(-1, 1, tensor.shape).astype(np.float32))
-            else:
-                sample.append(np.zeros(tensor.shape, tensor.dtype.numpy))
-        samples.append(sample)
-    return samples

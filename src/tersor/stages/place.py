@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 from tersor import registry
-from tersor.errors import RecipeError, UnsupportedError
+from tersor.errors import RecipeError, TersorError, UnsupportedError
 from tersor.formats import tflite
 from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
@@ -17,10 +20,13 @@ from tersor.observers.min_max import Observer
 from tersor.passes import deduplicate_constants
 from tersor.recipe import load_recipe
 from tersor.stages.calibrate import Statistics
+from tersor.stages.load import load, runs_as_it_is
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.quantize import quantize
+from tersor.stages.search.result import Search
+from tersor.stages.thin import restored, thinned
 from tersor.targets.edge_tpu.memory import resources
 
 _AS = (
@@ -34,7 +40,8 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
 
     Args:
         model: where the target runs integers only, a float model is first quantized to its `FLAVOUR` with ranges that
-            are made up, and the operators are then those of the quantized model.
+            are made up, and the operators are then those of the quantized model. Elsewhere a model that is no
+            `.tflite` file is first made into one.
         target: a plugin of the rib `targets`.
         options: the target's own, as its `place` says: `multiple_subgraphs` of `edge_tpu`, `accelerator` of `ethos_u`.
 
@@ -48,7 +55,7 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
         known = ", ".join(sorted(module.OPTIONS)) or "none"
         raise RecipeError(f"target {target} has no option {unknown[0]}; its options: {known}")
     _refuse_compiled(model, target)
-    model, notes = judged(model, module.FLAVOUR)
+    model, notes = judged_form(model, module)
     if getattr(module, "READS_FILE", False):
         options["content"] = partial(tflite.write_bytes, model)
     placement: Placement = module.place(model, **options)
@@ -58,11 +65,74 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
 
 
-def judged(model: Model, flavour: str | None) -> tuple[Model, tuple[str, ...]]:
+def judged_form(model: Model, module: ModuleType) -> tuple[Model, tuple[str, ...]]:
     """The model that a target judges, and what is to be said where that is not the given one."""
-    if flavour is None or not is_float(model):
+    if module.FLAVOUR is not None and is_float(model):
+        weights = not getattr(module, "SHAPES_SUFFICE", False)
+        return as_flavour(model, module.FLAVOUR, weights=weights), (_AS.format(module.FLAVOUR),)
+    if model.source and runs_as_it_is(Path(model.source)):
         return model, ()
-    return as_flavour(model, flavour), (_AS.format(flavour),)
+    return replace(optimize(model), source=""), ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A target's word on a model.
+
+    Attributes:
+        target: its name.
+        device: what it is called in a sentence.
+        placement: where the operators would run; None where that cannot be told here.
+        error: why not.
+        flavour: what a float model was first quantized to, where the target runs integers only.
+        source: the model's file.
+    """
+
+    target: str
+    device: str
+    placement: Placement | None = None
+    error: TersorError | None = None
+    flavour: str | None = None
+    source: str = ""
+
+    @property
+    def why(self) -> str:
+        """Why it cannot be told, without the file's name."""
+        return str(self.error or "").removeprefix(f"{self.source or 'the model'}: ")
+
+
+def place_everywhere(model: Model, **options: object) -> list[Judged]:
+    """The placement on every target that there is; what one of them cannot judge does not keep the others from it.
+
+    Args:
+        model: as for `place`.
+        options: each target gets those that it has.
+
+    Raises RecipeError for an option that no target has.
+    """
+    modules = {name: registry.plugin("targets", name) for name in registry.names("targets")}
+    known = sorted({option for module in modules.values() for option in module.OPTIONS})
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise RecipeError(f"no target has an option {unknown[0]}; there are {', '.join(known) or 'none'}")
+    return [_judged(model, name, module, options) for name, module in modules.items()]
+
+
+def place_candidates(found: Search) -> dict[str, Judged]:
+    """Where each file of a search would run on its target, by name; nothing where no plugin judges that target."""
+    if found.target not in registry.names("targets"):
+        return {}
+    module = registry.plugin("targets", found.target)
+    return {item.name: _judged(load(item.path), found.target, module, {}) for item in found.candidates}
+
+
+def _judged(model: Model, target: str, module: ModuleType, options: Mapping[str, object]) -> Judged:
+    own = {name: value for name, value in options.items() if name in module.OPTIONS}
+    flavour = module.FLAVOUR if is_float(model) else None
+    try:
+        return Judged(target, module.DEVICE, place(model, target, **own), flavour=flavour)
+    except TersorError as error:
+        return Judged(target, module.DEVICE, None, error, flavour, model.source)
 
 
 def _refuse_compiled(model: Model, target: str) -> None:
@@ -91,12 +161,17 @@ def is_float(model: Model) -> bool:
     return not quantized and any(tensor.dtype is DType.FLOAT32 for tensor in values)
 
 
-def as_flavour(model: Model, flavour: str) -> Model:
+def as_flavour(model: Model, flavour: str, *, weights: bool = True) -> Model:
     """The model as quantization would leave it, with ranges that are made up: no value of it means anything.
 
     Operators without an integer kernel stay in float. Raises what `plan` does.
+
+    Args:
+        model: a float model.
+        flavour: the preset.
+        weights: whether the weights' values matter; without, those of large layers are zero, which is quicker.
     """
-    prepared = optimize(model, [apply for apply in PASSES if apply is not deduplicate_constants.apply])
+    prepared = optimize(model if weights else thinned(model), _QUICK)
     graph = prepared.graph
     names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
     floats = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
@@ -104,4 +179,8 @@ def as_flavour(model: Model, flavour: str) -> Model:
     recipe = load_recipe(flavour)
     scheme = replace(recipe.scheme, granularity="per_tensor")  # quicker, and no rule asks for it
     recipe = replace(recipe, scheme=scheme, float_fallback=True, algorithms=())
-    return quantize(prepared, plan(prepared, recipe, made_up))
+    made = quantize(prepared, plan(prepared, recipe, made_up))
+    return made if weights else restored(made)
+
+
+_QUICK = [apply for apply in PASSES if apply is not deduplicate_constants.apply]

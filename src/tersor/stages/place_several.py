@@ -13,7 +13,7 @@ from tersor.errors import RecipeError
 from tersor.ir.graph import Model
 from tersor.ir.placement import Placement
 from tersor.ir.sharing import Segment, Share
-from tersor.stages.place import judged, place
+from tersor.stages.place import judged_form, place
 
 _MOST_DEVICES = 16
 """Segments that are tried where fewer do not suffice."""
@@ -105,7 +105,7 @@ def _finished(model: Model, given: Model, module: ModuleType) -> str:
 
 
 def _placed(model: Model, module: ModuleType, options: dict[str, object]) -> tuple[Model, Placement]:
-    given, notes = judged(model, module.FLAVOUR)
+    given, notes = judged_form(model, module)
     placement = place(given, module.NAME, **options)
     return given, replace(placement, notes=(*notes, *placement.notes))
 

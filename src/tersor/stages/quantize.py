@@ -151,7 +151,9 @@ class _Rewriter:
         names = []
         for index, inside in enumerate(planned):
             name = self._fresh(f"{op.name}/intermediate_{index}", inside.dtype)
-            self._tensors[name] = Tensor(name, (), inside.dtype, quant=inside.params)
+            # without elements: TensorFlow Lite Micro refuses a file where such a tensor has some
+            empty = Tensor(name, (0,), inside.dtype, quant=inside.params)
+            self._tensors[name] = empty.with_data(np.empty(0, inside.dtype.numpy))
             names.append(name)
         return tuple(names)
 

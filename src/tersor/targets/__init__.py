@@ -2,7 +2,8 @@
 
 A target is a module with `NAME`, `DEVICE` (its name in a sentence), `RULES` (a list of `Rule`), `FLAVOUR` (the preset
 that float models are judged in; None where floats run), `OPTIONS` (what can be asked of it besides) and
-`place(model, **options) -> Placement`.
+`place(model, **options) -> Placement`. It may say `SHAPES_SUFFICE = True` if `place` looks at no weight's value: a
+float model is then quantized without most of them, which is quicker.
 
 A target that can be compiled for has besides `compile(model, folder, *, program, time_limit, **options) -> Compiled`
 (`_compiler`), whose own options are keywords of which `place` is given those that it knows, and `SUFFIX`, what is added

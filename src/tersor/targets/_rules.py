@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tersor.ir.graph import Graph, Op
+from tersor.ir.graph import Graph, Op, Tensor
 
 Judge = Callable[[Op, Graph], str | None]
 """Takes an operator and its graph; returns what breaks the rule, or None."""
@@ -55,3 +55,8 @@ def broken(rules: Iterable[Rule], op: Op, graph: Graph) -> tuple[Rule, str] | No
         if seen is not None:
             return each, seen
     return None
+
+
+def described(tensor: Tensor) -> str:
+    """Type and shape of a value."""
+    return f"{tensor.dtype}[{','.join(map(str, tensor.shape))}]"

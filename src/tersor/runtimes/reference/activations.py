@@ -13,29 +13,22 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import (
-    Multiplier,
-    divide_by_power,
-    exp_on_negative,
-    one_minus_over_one_plus,
-    one_over_one_plus,
-    quantize_multiplier,
-    rescale_twice,
-    round_away,
-)
-from tersor.runtimes.reference.call import RELU, RELU6, RELU_N1_TO_1, Call, activation_range, stored
+from tersor.numerics.fixed_functions import exp_on_negative, one_minus_over_one_plus, one_over_one_plus
+from tersor.numerics.fixed_point import Multiplier, divide_by_power, quantize_multiplier, rescale_twice, round_away
+from tersor.runtimes.reference import lookup
+from tersor.runtimes.reference.call import RELU, RELU6, RELU_0_TO_1, RELU_N1_TO_1, Call, activation_range, stored
 
-_RELUS = {"RELU": RELU, "RELU6": RELU6, "RELU_N1_TO_1": RELU_N1_TO_1}
+_RELUS = {"RELU": RELU, "RELU6": RELU6, "RELU_N1_TO_1": RELU_N1_TO_1, "RELU_0_TO_1": RELU_0_TO_1}
 
 
 def rectify(call: Call) -> list[Array]:
-    """RELU, RELU6, RELU_N1_TO_1: rescaled and clipped; micro clips RELU6 in the input's own scale and copies it."""
+    """RELU and its kin: rescaled and clipped; micro clips RELU6 in the input's own scale and copies it."""
     if call.kernels == "micro" and call.op.kind == "RELU6":
         quant = call.quant(0)
         six = quant.zero_point + int(round_away(np.float32(6) / call.scale(0)))
         return [stored(call.value(0), call.results[0].dtype, (quant.zero_point, six))]
     limits = activation_range(call, _RELUS[call.op.kind])
-    by = quantize_multiplier(_ratio(call))
+    by = quantize_multiplier(scale_ratio(call))
     found = rescale_twice(call.centered(0), by) + call.result_quant().zero_point
     return [stored(found, call.results[0].dtype, limits)]
 
@@ -51,8 +44,8 @@ def leaky_rectify(call: Call) -> list[Array]:
         same_steps, damped_steps = int(np.rint(256 * ratio)), int(np.rint(256 * (ratio * alpha)))
         found = ((values * np.where(values >= 0, same_steps, damped_steps) + 128) >> 8) + call.result_quant().zero_point
         return [stored(found, call.results[0].dtype)]
-    same = quantize_multiplier(_ratio(call))
-    factor = _ratio(call) * alpha if call.kernels == "micro" else call.scale(0) * alpha / call.result_scale()
+    same = quantize_multiplier(scale_ratio(call))
+    factor = scale_ratio(call) * alpha if call.kernels == "micro" else call.scale(0) * alpha / call.result_scale()
     damped = np.sign(factor).astype(np.int64) * rescale_twice(values, quantize_multiplier(abs(factor)))
     found = np.where(values >= 0, rescale_twice(values, same), damped)
     return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
@@ -62,7 +55,7 @@ def parametric_rectify(call: Call) -> list[Array]:
     """PRELU: values below 0 times slopes of their own (`reference/prelu.h`)."""
     values, scaled = call.centered(0), call.scale(0) * call.scale(1) / call.result_scale()
     damped = rescale_twice(values * call.centered(1), quantize_multiplier(scaled))
-    found = np.where(values >= 0, rescale_twice(values, quantize_multiplier(_ratio(call))), damped)
+    found = np.where(values >= 0, rescale_twice(values, quantize_multiplier(scale_ratio(call))), damped)
     return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
 
 
@@ -90,7 +83,9 @@ def hard_swish(call: Call) -> list[Array]:
 
 
 def logistic(call: Call) -> list[Array]:
-    """LOGISTIC of 8 bits."""
+    """LOGISTIC."""
+    if call.tensor(0).dtype is DType.INT16:
+        return [lookup.logistic(call)]
     if call.kernels != "micro" or call.tensor(0).dtype is not DType.INT8:
         return [by_table(call, lambda x: np.float32(1) / (np.float32(1) + float_exp(-x)))]
     values, radius = _argument(call)
@@ -101,7 +96,9 @@ def logistic(call: Call) -> list[Array]:
 
 
 def tanh(call: Call) -> list[Array]:
-    """TANH of 8 bits."""
+    """TANH."""
+    if call.tensor(0).dtype is DType.INT16:
+        return [lookup.tanh(call)]
     if call.kernels != "micro" or call.tensor(0).dtype is not DType.INT8:
         return [by_table(call, lambda x: np.tanh(x.astype(np.float64)).astype(np.float32))]
     values, radius = _argument(call)
@@ -128,7 +125,7 @@ def by_table(call: Call, function: Callable[[Array], Array]) -> Array:
     return table[call.value(0).astype(np.int64) - low]
 
 
-def _ratio(call: Call) -> np.floating[Any]:
+def scale_ratio(call: Call) -> np.floating[Any]:
     """The input's scale over the result's: in float32, but in micro in float64, as its 16-bit values show."""
     if call.kernels == "micro":
         return np.float64(call.scale(0)) / np.float64(call.result_scale())

@@ -1,4 +1,4 @@
-"""Two operands: ADD, SUB, MUL, MAXIMUM, MINIMUM.
+"""Two operands: ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE, MAXIMUM, MINIMUM.
 
 ADD and SUB shift both operands to the left, scale them to twice the larger input scale, add, and scale the sum: three
 roundings (`reference/integer_ops/add.h`; builtin and micro agree). XNNPACK has one rounding, halves up
@@ -7,11 +7,22 @@ roundings (`reference/integer_ops/add.h`; builtin and micro agree). XNNPACK has 
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 
+from tersor.errors import RuntimeFailure
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import quantize_multiplier, rescale_twice
+from tersor.numerics.fixed_functions import reciprocal, sign_bits
+from tersor.numerics.fixed_point import (
+    Multiplier,
+    divide_by_power,
+    doubling_high_product,
+    quantize_multiplier,
+    rescale_twice,
+)
 from tersor.runtimes.reference.call import Call, activation_range, stored
 from tersor.runtimes.reference.products import to_nearest
 
@@ -46,6 +57,42 @@ def multiply(call: Call) -> list[Array]:
     return [stored(found + zero, dtype, limits)]
 
 
+def divide(call: Call) -> list[Array]:
+    """DIV by a reciprocal of 31 bits (`DivElementwise`, `reference/div.h`). Raises RuntimeFailure for a divisor of 0.
+
+    Quotients of less than a quarter of the result's scale come out wrong, as they do there (see `_shifted`).
+    """
+    limits, zero, dtype = activation_range(call), call.result_quant().zero_point, call.results[0].dtype
+    over, under = np.broadcast_arrays(call.centered(0), call.centered(1))
+    if (under == 0).any():
+        raise RuntimeFailure(f"DIV {call.op.name!r} divides by 0, for which kernels are not defined")
+    over, under = np.where(under < 0, -over, over), np.abs(under)
+    inverse, halvings = reciprocal(under, 31)
+    headroom = sign_bits(over)
+    quotients = doubling_high_product(over << headroom, inverse)
+    by = quantize_multiplier(call.scale(0) / (call.scale(1) * call.result_scale()))
+    found = _shifted(doubling_high_product(quotients, by.value), headroom + halvings - by.shift)
+    return [stored(found + zero, dtype, limits)]
+
+
+def _shifted(values: Array, exponent: Array) -> Array:
+    """`divide_by_power`; from 32 bits on, where C leaves it open, as processors do that look at 5 bits of a shift."""
+    beyond = exponent > 31
+    kept = divide_by_power(values, np.where(beyond, 0, exponent))
+    return np.where(beyond, (values >> (exponent & 31)) + (values >= 0), kept)
+
+
+def squared_difference(call: Call) -> list[Array]:
+    """SQUARED_DIFFERENCE of 8 bits (`squared_difference.cc`)."""
+    one, other, out = call.scale(0), call.scale(1), call.result_scale()
+    twice = 2 * np.float64(max(one, other))
+    first = rescale_twice(call.centered(0) << 7, quantize_multiplier(np.float64(one) / twice))
+    second = rescale_twice(call.centered(1) << 7, quantize_multiplier(np.float64(other) / twice))
+    by = quantize_multiplier(twice * twice / np.float64(np.float32(1 << 14) * out))
+    found = rescale_twice((first - second) ** 2, by) + call.result_quant().zero_point
+    return [stored(found, call.results[0].dtype)]
+
+
 def maximum(call: Call) -> list[Array]:
     """MAXIMUM of integers of one scale."""
     return [np.maximum(call.value(0), call.value(1))]
@@ -63,10 +110,48 @@ def _sum(call: Call, sign: int) -> Array:
     left = _LEFT[dtype]
     one, other, out = (np.float64(item) for item in (call.scale(0), call.scale(1), call.result_scale()))
     twice = 2 * max(one, other)
-    first = rescale_twice(call.centered(0) << left, quantize_multiplier(one / twice))
-    second = rescale_twice(call.centered(1) << left, quantize_multiplier(other / twice))
-    total = rescale_twice(first + sign * second, quantize_multiplier(twice / ((1 << left) * out)))
+    in_vectors, by_scalar = _lanes(call) if call.kernels == "builtin" and sign > 0 else (False, False)
+    terms = []
+    for index, scale in enumerate((one, other)):
+        by, values = quantize_multiplier(scale / twice), call.centered(index)
+        term = rescale_twice(values << left, by)
+        if np.any(in_vectors):
+            term = np.where(in_vectors, _joined(values, left, by), term)
+        if np.any(by_scalar):
+            term = np.where(by_scalar, doubling_high_product(values << left, by.value) >> -by.shift, term)
+        terms.append(term)
+    total = rescale_twice(terms[0] + sign * terms[1], quantize_multiplier(twice / ((1 << left) * out)))
     return stored(total + zero, dtype, limits)
+
+
+def _joined(values: Array, left: int, by: Multiplier) -> Array:
+    """`rescale_twice` of `values << left` with one shift instead of two, and so one rounding."""
+    shift = left + by.shift
+    shifted = values << shift if shift >= 0 else values >> -shift
+    return doubling_high_product(shifted, by.value)
+
+
+def _lanes(call: Call) -> tuple[Array | bool, Array | bool]:
+    """Which values of an ADD builtin computes in vectors, and which as a vector plus one number.
+
+    16 at a time along what is contiguous in both operands, 8 where one of them is a single number there
+    (`AddElementwiseInt8`, `AddElementwiseInt16` and `AddScalarBroadcast`, `optimized/integer_ops/add.h`;
+    `ProcessBroadcastShapes`, `optimized_ops.h`).
+    """
+    shape, rank, dtype = call.results[0].shape, len(call.results[0].shape), call.results[0].dtype
+    shapes = [(1,) * (rank - call.value(index).ndim) + call.value(index).shape for index in (0, 1)]
+    places = np.arange(math.prod(shape)).reshape(shape)
+    equal = list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*map(reversed, shapes), strict=True)))
+    run = math.prod(one for one, _ in equal)
+    if dtype is DType.UINT8 or (dtype is DType.INT16 and len(equal) < rank):
+        return False, False
+    if run > 1 or len(equal) == rank:
+        return (places % run < run // 16 * 16), False
+    repeated = min(shapes, key=lambda item: item[rank - 1 - len(equal)])
+    other = shapes[0] if repeated is shapes[1] else shapes[1]
+    pairs = list(zip(reversed(repeated), reversed(other), strict=True))
+    run = math.prod(many for _, many in itertools.takewhile(lambda pair: pair[0] == 1, pairs))
+    return False, (places % run < run // 8 * 8)
 
 
 def _sum_once(call: Call, sign: int) -> Array:

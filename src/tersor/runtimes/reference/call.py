@@ -15,7 +15,10 @@ from tersor.numerics.fixed_point import round_away
 RELU, RELU_N1_TO_1, RELU6 = 1, 2, 3
 """Codes of fused activations (`schema.fbs`, `enum ActivationFunctionType`)."""
 
-_BOUNDS = {RELU: (0.0, None), RELU_N1_TO_1: (-1.0, 1.0), RELU6: (0.0, 6.0)}
+RELU_0_TO_1 = -1
+"""An operator only, no fused activation."""
+
+_BOUNDS = {RELU: (0.0, None), RELU_N1_TO_1: (-1.0, 1.0), RELU6: (0.0, 6.0), RELU_0_TO_1: (0.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Call:
         tensors: its operands; None for one that is left out.
         values: their values.
         results: the tensors that it writes.
+        inner: tensors with the parameters of what is inside of it (LSTM).
     """
 
     op: Op
@@ -35,6 +39,7 @@ class Call:
     tensors: tuple[Tensor | None, ...]
     values: tuple[Array | None, ...]
     results: tuple[Tensor, ...]
+    inner: tuple[Tensor | None, ...] = ()
 
     def tensor(self, index: int) -> Tensor:
         """Operand `index`, which must be there."""
@@ -69,6 +74,13 @@ class Call:
     def result_scale(self, index: int = 0) -> np.float32:
         """The only scale of result `index`."""
         return np.float32(self.result_quant(index).scale)
+
+    def inner_quant(self, index: int) -> QuantParams:
+        """The quantization of inner value `index`, which must be there."""
+        found = self.inner[index] if index < len(self.inner) else None
+        if found is None:
+            raise self.refusal(f"inner value {index} is left out")
+        return self._quant(found)
 
     def centered(self, index: int) -> Array:
         """Operand `index` less its zero point, int64."""

@@ -3,7 +3,8 @@
 Sums of products are computed by BLAS on floating-point numbers that hold all of them exactly. Rounding differs:
 
 * builtin: CONV_2D and FULLY_CONNECTED are ruy's, which rounds halves up (`rescale_up`); DEPTHWISE_CONV_2D does so for
-  channels in groups of 8 and rounds those that are left as the reference does (`optimized_ops.h`, `Quantize`).
+  channels in groups of 8 and rounds those that are left as the reference does (`optimized_ops.h`, `Quantize`); CONV_2D
+  with groups is the reference's.
 * micro: all of them round as the reference does (`reference/integer_ops`, `rescale_twice`).
 * xnnpack: the sum as float32 times a float32 scale, to nearest even (`qs8-*-fp32-*`).
 
@@ -47,7 +48,7 @@ def conv_2d(call: Call) -> list[Array]:
     ]
     joined = np.concatenate(sums, axis=1) if groups > 1 else sums[0]
     joined = joined.reshape(windows.shape[0], rows, columns, outputs)
-    return [_finished(call, _with_bias(call, joined), lanes=None)]
+    return [_finished(call, _with_bias(call, joined), lanes=None if groups == 1 else outputs + 1)]
 
 
 def depthwise_conv_2d(call: Call) -> list[Array]:
@@ -68,6 +69,8 @@ def depthwise_conv_2d(call: Call) -> list[Array]:
 def fully_connected(call: Call) -> list[Array]:
     """FULLY_CONNECTED; weights [outputs, inputs]."""
     weights = _weights(call, 1)
+    if call.kernels == "micro" and call.tensor(1).dtype is DType.INT4 and len(call.quant(1).scales) > 1:
+        raise call.refusal("TensorFlow Lite Micro takes 4-bit weights of a dense layer with one scale only")
     rows = call.centered(0).reshape(-1, weights.shape[1])
     sums = product(rows, weights.T, call.tensor(0).dtype)
     found = _finished(call, _with_bias(call, sums), lanes=None)
@@ -103,15 +106,16 @@ def transpose_conv(call: Call) -> list[Array]:
     return [_finished(call, _with_bias(call, sums, 3), lanes=8, data=2)]
 
 
-def product(left: Array, right: Array, dtype: DType) -> Array:
-    """An exact product of integer matrices, int64.
+def product(left: Array, right: Array, dtype: DType, other: DType = DType.INT8) -> Array:
+    """An exact product of integer matrices, or of stacks of these, int64.
 
     Args:
         left: activations less their zero point.
-        right: weights of 8 bits.
+        right: weights, or activations less their zero point.
         dtype: of the activations.
+        other: of `right`.
     """
-    limit = left.shape[1] * (1 << (dtype.bits or 8)) * 256
+    limit = left.shape[-1] << ((dtype.bits or 8) + (other.bits or 8))
     assert limit < _EXACT64
     real = np.float32 if limit < _EXACT32 else np.float64
     found: Array = (left.astype(real) @ right.astype(real)).astype(np.int64)

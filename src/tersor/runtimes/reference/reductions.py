@@ -11,7 +11,16 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
-from tersor.numerics.fixed_point import Multiplier, quantize_multiplier, rescale_in_vectors, rescale_twice, round_away
+from tersor.numerics.fixed_functions import inverse_square_root
+from tersor.numerics.fixed_point import (
+    Multiplier,
+    quantize_multiplier,
+    rescale_in_vectors,
+    rescale_twice,
+    rescale_wide,
+    round_away,
+    wrap,
+)
 from tersor.numerics.patches import same_padding
 from tersor.runtimes.reference.call import Call, activation_range, stored
 
@@ -62,6 +71,32 @@ def total(call: Call) -> list[Array]:
         bias = np.float32(-call.quant(0).zero_point) * factor * np.float32(count)
         found = round_away(sums.astype(np.float32) * factor + bias).astype(np.int64)
     return [stored(found + zero, call.results[0].dtype)]
+
+
+def multiplied(call: Call) -> list[Array]:
+    """REDUCE_PROD: every factor is scaled by the n-th part of the whole (`QuantizedReduceProd`, `optimized/reduce.h`).
+
+    The kernel multiplies one dimension after the other, the last first, and scales in between.
+    """
+    axes, kept, values = _axes(call), bool(call.op.option("keep_dims", False)), call.centered(0)
+    count = int(np.prod([values.shape[axis] for axis in axes]))
+    scaling = float(call.scale(0)) / float(call.result_scale()) ** (1.0 / count)
+    by = quantize_multiplier(scaling)
+    flat = np.moveaxis(values, axes, range(-len(axes), 0))
+    flat = flat.reshape(*flat.shape[: values.ndim - len(axes)], -1)
+    found = flat[..., 0]
+    for index in range(1, count):
+        found = wrap(rescale_wide(found * flat[..., index], by))
+    found = wrap(rescale_wide(found, by)) + call.result_quant().zero_point
+    return [stored(np.expand_dims(found, axes) if kept else found, call.results[0].dtype)]
+
+
+def normalize(call: Call) -> list[Array]:
+    """L2_NORMALIZATION of 8 bits along the last axis (`reference/integer_ops/l2normalization.h`)."""
+    values = call.centered(0)
+    root = inverse_square_root((values * values).sum(-1, keepdims=True))
+    found = rescale_twice(values, Multiplier(root.value, root.shift + 7))
+    return [stored(found + call.result_quant().zero_point, call.results[0].dtype)]
 
 
 def extreme(call: Call) -> list[Array]:

@@ -22,7 +22,8 @@ def takes(call: Call) -> bool:
     if rule is None or not rule(call):
         return False
     types = {item.dtype for item in (*call.tensors, *call.results) if item is not None}
-    return types.isdisjoint({DType.INT16, DType.INT4, DType.INT64})
+    packed = set() if call.op.kind == "FULLY_CONNECTED" else {DType.INT4}
+    return types.isdisjoint({DType.INT16, DType.INT64} | packed)
 
 
 def _sum(call: Call) -> bool:
@@ -53,6 +54,15 @@ def _transposed(call: Call) -> bool:
     return bool(height >= call.op.option("stride_h", 1) and width >= call.op.option("stride_w", 1))
 
 
+def _dense(call: Call) -> bool:
+    """Rows of 4-bit weights must fill their bytes."""
+    return call.tensor(1).dtype is not DType.INT4 or call.tensor(1).shape[-1] % 2 == 0
+
+
+def _matrices(call: Call) -> bool:
+    return not call.quant(1).zero_point
+
+
 def _always(_: Call) -> bool:
     return True
 
@@ -68,7 +78,8 @@ _RULES: Mapping[str, Callable[[Call], bool]] = MappingProxyType(
         "TRANSPOSE_CONV": _transposed,
         "CONV_2D": _always,
         "DEPTHWISE_CONV_2D": _always,
-        "FULLY_CONNECTED": _always,
+        "FULLY_CONNECTED": _dense,
+        "BATCH_MATMUL": _matrices,
         "MEAN": _always,
         "SUM": _always,
         "RESIZE_BILINEAR": _always,

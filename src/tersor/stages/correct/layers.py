@@ -15,13 +15,11 @@ from tersor.ir.quant import PerTensor, QuantParams
 from tersor.numerics.affine import SMALLEST_SCALE, bias_params, fit_bias
 from tersor.numerics.packing import values_of
 from tersor.numerics.patches import Window
-from tersor.ops import BIAS_VERSION, LAYERS, LayerOperands, layer_operands
+from tersor.ops import ALL, BIAS_VERSION, CLAMPS, LAYERS, LayerOperands, Range, layer_operands
 from tersor.stages.correct.windows import averaging_of, turned, window_of
+from tersor.stages.visible import Visibility, narrowed
 
 Operands = Mapping[tuple[str, int], TensorPlan]
-
-_CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
-"""What RELU, RELU_N1_TO_1 and RELU6 let pass, by their codes in `schema.fbs`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Correctable:
         shared: whether other operators read the same weights.
         positions: how often the weights are used on a sample.
         averaging: the operator that averages all positions of a sample to the input of this layer; None if none does.
+        clamp: the smallest and largest value that comes through its activation function and that a reader sees.
     """
 
     op: Op
@@ -53,6 +52,7 @@ class Correctable:
     shared: bool
     positions: int
     averaging: Op | None = None
+    clamp: Range = ALL
 
     @property
     def is_coarse(self) -> bool:
@@ -78,7 +78,7 @@ class Correctable:
             shifted=bias,
             moments=moments,
             smallest_scales=self._per_output(least),
-            clamp=_CLAMPS.get(self.op.option("fused_activation_function", 0) or 0, (-np.inf, np.inf)),
+            clamp=self.clamp,
             one_scale=isinstance(self.params.granularity, PerTensor),
         )
 
@@ -160,7 +160,8 @@ def with_biases(model: Model, plan: Plan) -> tuple[Model, Plan]:
 
 def correctable(graph: Graph, plan: Plan) -> list[Correctable]:
     """The layers whose weights become integers, in the order in which they are computed."""
-    return [_layer(graph, op, plan) for op in graph.ops if _has_integer_weights(graph, op, plan)]
+    visible = Visibility(graph, plan.computes, plan.reach)
+    return [_layer(graph, op, plan, visible) for op in graph.ops if _has_integer_weights(graph, op, plan)]
 
 
 def _input_params(op: Op, plan: Plan) -> QuantParams | None:
@@ -186,7 +187,7 @@ def _has_integer_weights(graph: Graph, op: Op, plan: Plan) -> bool:
     return bias is None or bias.is_constant
 
 
-def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
+def _layer(graph: Graph, op: Op, plan: Plan, visible: Visibility) -> Correctable:
     place = layer_operands(op.kind)
     weights, bias = graph.operand(op, place.weights), graph.operand(op, place.bias)
     params = plan.operands[op.name, place.weights].params
@@ -201,4 +202,6 @@ def _layer(graph: Graph, op: Op, plan: Plan) -> Correctable:
     positions = graph.tensors[op.outputs[0]].elements // outputs
     shared = len(graph.consumers[weights.name]) > 1
     averaging = averaging_of(graph, op) if shape[0] == 1 else None
-    return Correctable(op, place, window, shape, weights, bias, params, scale, shared, positions, averaging)
+    fused = CLAMPS.get(op.option("fused_activation_function", 0) or 0, ALL)
+    clamp = narrowed(fused, visible.range(op.outputs[0]))
+    return Correctable(op, place, window, shape, weights, bias, params, scale, shared, positions, averaging, clamp)

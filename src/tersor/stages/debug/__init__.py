@@ -28,6 +28,7 @@ from tersor.stages.debug.instrument import Shown, with_all_outputs, with_branche
 from tersor.stages.debug.match import CONVERSIONS, counterparts
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.optimize import optimize
+from tersor.stages.visible import Visibility
 
 SAMPLES = 32
 """Samples that errors are measured on."""
@@ -176,10 +177,12 @@ class _Measurement:
         self._branched = branched
         self._shown = shown
         params = {op.outputs[0]: self._params(op.outputs[0]) for op in ops}
+        visibility = Visibility(integers)
+        self._visible = {name: visibility.range(name) for name in params}
         bounds = {name: (*own.real_range, own.scale) for name, own in params.items()}
-        self._own = {name: ErrorSums(*bounds[name]) for name in params if name in branched.places}
-        self._total = {name: ErrorSums(*own) for name, own in bounds.items()}
-        self._values = {name: ValueSums(*own[:2]) for name, own in bounds.items()}
+        self._own = {name: ErrorSums(*bounds[name], self._visible[name]) for name in params if name in branched.places}
+        self._total = {name: ErrorSums(*own, self._visible[name]) for name, own in bounds.items()}
+        self._values = {name: ValueSums(*own[:2], self._visible[name]) for name, own in bounds.items()}
         self._inputs: dict[str, tuple[float, float]] = {}
 
     def run(
@@ -227,8 +230,9 @@ class _Measurement:
             own = self._own[name].errors(variance) if name in self._own else None
             total = self._total[name].errors(variance)
             values, params = self._values[name], self._params(name)
-            found = findings(Case(op, self._graph, values, params, own, total))
-            spread = of_counts(values.histogram, values.smallest, values.largest, params)
+            visible = self._visible[name]
+            found = findings(Case(op, self._graph, values, params, own, total, visible))
+            spread = of_counts(values.histogram, values.smallest, values.largest, params, visible)
             weights = of_weights(op, self._graph, floats.producers.get(pairs[name]), floats)
             rows.append(Row(name, pairs[name], op.kind, params, own, total, found, spread, weights))
         return rows

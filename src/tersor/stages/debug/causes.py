@@ -14,7 +14,7 @@ import numpy as np
 
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.quant import PerTensor, QuantParams
-from tersor.ops import BIAS, OPS, WEIGHT
+from tersor.ops import ALL, BIAS, FIXED, OPS, WEIGHT, Range
 from tersor.stages.debug.errors import Errors, ValueSums
 from tersor.stages.debug.match import real_values
 
@@ -23,6 +23,15 @@ GOOD_DB = 25.0
 
 _COARSE_STEPS = 0.5
 """Root mean square error in steps of the result from which more than its own rounding is at work (that makes 0.289)."""
+
+_FEW_LEVELS = 1 / 6
+"""Of the range: nearly all values in so small a part of it leave five bits or fewer to them."""
+
+_FEW_CHANNELS = 0.25
+"""Share of the channels that are called few."""
+
+_STILL = 1e-4
+"""Of the range: a channel that moves by less is constant."""
 
 DEEP_DB = 6.0
 """An operator's own error this far below the error of its result is not what makes it wrong."""
@@ -42,6 +51,7 @@ class Case:
         params: of its result.
         own: its own error, on rounded but otherwise right operands; None where it could not be measured.
         total: the error of its result in the quantized network.
+        visible: the bounds beyond which readers of the result see no difference; errors and values are as they see it.
     """
 
     op: Op
@@ -50,6 +60,7 @@ class Case:
     params: QuantParams
     own: Errors | None
     total: Errors
+    visible: Range = ALL
 
     @property
     def error(self) -> Errors:
@@ -151,18 +162,51 @@ def dead_channels(case: Case) -> Seen:
 
 
 def clipped_values(case: Case) -> Seen:
-    """More than one value in a thousand lies beyond what the integers can stand for."""
-    if case.total.clipped < 1e-3:
+    """More than one value in a thousand lies beyond what the integers can stand for, and readers see that it does.
+
+    What a kernel fixes is none: of probabilities near 1, a step is lost.
+    """
+    if case.total.clipped < 1e-3 or _has_fixed_scale(case):
         return None
     low, high = case.params.real_range
     seen = f"{case.total.clipped:.2%} of its float values lie beyond {low:.3g}..{high:.3g}"
     return seen, "more, or more typical, calibration samples; the min_max observer"
 
 
+def unseen_range(case: Case) -> Seen:
+    """Half of the range or more lies where the readers of the values see no difference, as a hard swish below -3."""
+    low, high = case.params.real_range
+    width = min(high, case.visible[1]) - max(low, case.visible[0])
+    if case.is_good or case.visible == ALL or 2 * width > high - low:
+        return None
+    place = f"below {case.visible[0]:.3g}" if low < case.visible[0] else f"above {case.visible[1]:.3g}"
+    seen = f"{1 - max(width, 0) / (high - low):.0%} of its levels lie {place}, where its readers see no difference"
+    return seen, "a range that ends there (tersor quantize does it by itself)"
+
+
+def range_of_channels(case: Case) -> Seen:
+    """Few whole channels lie far from all others and stretch the range: to clip it would move them altogether."""
+    outer = None if _has_fixed_scale(case) else _outlying_channels(case)
+    if outer is None or unseen_range(case) is not None:
+        return None
+    lows, highs = case.floats.bounds
+    constant = bool((highs - lows)[outer].max() <= _STILL * (highs.max() - lows.min()))
+    seen = (
+        f"of {lows.size} channels, {_listed(outer)} {'lies' if np.count_nonzero(outer) == 1 else 'lie'} at "
+        f"{lows[outer].min():.4g}..{highs[outer].max():.4g}{', always the same,' * constant} and the others at "
+        f"{lows[~outer].min():.4g}..{highs[~outer].max():.4g}"
+    )
+    if constant:
+        return seen, "set channels that never change to 0, and add what they contribute to the next bias"
+    return seen, "16-bit activations for this operator, outlier_splitting (an observer that clips moves whole channels)"
+
+
 def range_of_outliers(case: Case) -> Seen:
     """Nearly all values lie in a small part of the range, which few outliers stretch."""
     used = case.floats.levels_of_most()
-    if case.is_good or used > 1 / 6 or case.op.kind == "SOFTMAX":
+    if case.is_good or used > _FEW_LEVELS or _has_fixed_scale(case):
+        return None
+    if unseen_range(case) is not None or range_of_channels(case) is not None:
         return None
     seen = f"99.9 % of its values take {used * 256:.0f} of 256 levels"
     return (
@@ -229,6 +273,8 @@ CAUSES: tuple[Callable[[Case], Seen], ...] = (
     dead_channels,
     spread_of_channels,
     clipped_values,
+    unseen_range,
+    range_of_channels,
     range_of_outliers,
     unfolded_batch_norm,
     overflowing_bias,
@@ -242,6 +288,31 @@ def findings(case: Case) -> tuple[Finding, ...]:
     found = [Finding(cause.__name__, *seen) for cause in CAUSES if (seen := cause(case)) is not None]
     inherited = accumulated_error(case)
     return tuple(found) if found or inherited is None else (Finding(accumulated_error.__name__, *inherited),)
+
+
+def _has_fixed_scale(case: Case) -> bool:
+    return case.op.kind in OPS and OPS[case.op.kind].scale == FIXED
+
+
+def _outlying_channels(case: Case) -> Array | None:
+    """Which channels lie in the outer half of the range while all others lie in another; None if it is not so."""
+    lows, highs = case.floats.bounds
+    width = max(highs.max(), 0.0) - min(lows.min(), 0.0)
+    if case.is_good or lows.size < 4 or not width > 0:
+        return None
+    middle = (lows + highs) / 2
+    outer = np.abs(middle - np.median(middle)) > width / 4
+    if not outer.any() or np.count_nonzero(outer) > lows.size * _FEW_CHANNELS:
+        return None
+    rest = max(highs[~outer].max(), 0.0) - min(lows[~outer].min(), 0.0)
+    apart = (highs[outer] < lows[~outer].min()) | (lows[outer] > highs[~outer].max())
+    return outer if 2 * rest <= width and apart.all() else None
+
+
+def _listed(chosen: Array) -> str:
+    """Channels by their numbers, the first few."""
+    places = [str(place) for place in np.flatnonzero(chosen)]
+    return f"number{'s' * (len(places) > 1)} {', '.join(places[:3])}{' ...' * (len(places) > 3)}"
 
 
 def _largest(weights: Array, axis: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.quant import QuantParams
 from tersor.numerics.histogram import Histogram
-from tersor.ops import OPS, WEIGHT
+from tersor.ops import ALL, OPS, WEIGHT, Range
 from tersor.stages.debug.match import real_values
 
 BARS = 64
@@ -42,8 +42,13 @@ class Distribution:
         return min(self.low, self.smallest), max(self.high, self.largest)
 
 
-def of_counts(histogram: Histogram, smallest: float, largest: float, params: QuantParams) -> Distribution | None:
-    """Of activations counted while samples passed; None if there were none, or one was not finite."""
+def of_counts(
+    histogram: Histogram, smallest: float, largest: float, params: QuantParams, visible: Range = ALL
+) -> Distribution | None:
+    """Of activations counted while samples passed; None if there were none, or one was not finite.
+
+    `visible` are the bounds beyond which readers see no difference.
+    """
     if not histogram.is_finite or not smallest <= largest:
         return None
     edges = _edges(smallest, largest, params)
@@ -52,7 +57,7 @@ def of_counts(histogram: Histogram, smallest: float, largest: float, params: Qua
     bins = histogram.bins(smallest, largest)
     below = np.rint(bins.below(edges).number)  # rounded before, so that all are counted
     below[0], below[-1] = 0, bins.total  # an edge may lie among values: 0 and -0
-    return _made(np.diff(below), smallest, largest, params)
+    return _made(np.diff(below), smallest, largest, f"{params}{unseen(smallest, largest, visible)}", params)
 
 
 def of_weights(op: Op, graph: Graph, twin: Op | None, floats: Graph) -> Distribution | None:
@@ -71,7 +76,11 @@ def of_weights(op: Op, graph: Graph, twin: Op | None, floats: Graph) -> Distribu
         return None
     smallest, largest = float(values.min()), float(values.max())
     edges = _edges(smallest, largest, stored.quant)
-    return None if edges is None else _made(np.histogram(values, edges)[0], smallest, largest, stored.quant)
+    return (
+        None
+        if edges is None
+        else _made(np.histogram(values, edges)[0], smallest, largest, str(stored.quant), stored.quant)
+    )
 
 
 def _edges(smallest: float, largest: float, params: QuantParams) -> Array | None:
@@ -83,6 +92,16 @@ def _edges(smallest: float, largest: float, params: QuantParams) -> Array | None
     return edges if np.all(np.diff(edges) > 0) else None
 
 
-def _made(counts: Array, smallest: float, largest: float, params: QuantParams) -> Distribution:
+def unseen(smallest: float, largest: float, visible: Range) -> str:
+    """In words, where values lie that readers do not tell apart; empty if there are none."""
+    ends = (
+        f"below {visible[0]:.3g}" * (smallest < visible[0]),
+        f"above {visible[1]:.3g}" * (largest > visible[1]),
+    )
+    places = " and ".join(end for end in ends if end)
+    return f"; its readers see no difference {places}" if places else ""
+
+
+def _made(counts: Array, smallest: float, largest: float, stored: str, params: QuantParams) -> Distribution:
     low, high = params.real_range
-    return Distribution(low, high, smallest, largest, tuple(int(count) for count in counts), str(params))
+    return Distribution(low, high, smallest, largest, tuple(int(count) for count in counts), stored)

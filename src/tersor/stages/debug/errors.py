@@ -9,6 +9,7 @@ import numpy as np
 from tersor.ir.graph import Array
 from tersor.numerics.histogram import Histogram
 from tersor.numerics.metrics import decibel
+from tersor.ops import ALL, Range
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class ErrorSums:
         low: the smallest real number that the integers stand for.
         high: the largest.
         step: the scale.
+        visible: what lies beyond is to the activation's readers as these bounds are, and here, too.
     """
 
-    def __init__(self, low: float, high: float, step: float) -> None:
+    def __init__(self, low: float, high: float, step: float, visible: Range = ALL) -> None:
         self._low = low - step / 2
         self._high = high + step / 2
         self._step = step
+        self._visible = visible
         self._count = 0
         self._signal = 0.0
         self._squares = 0.0
@@ -64,6 +67,7 @@ class ErrorSums:
     def add(self, real: Array, wanted: Array) -> None:
         """Take one sample: what the integers stand for, and the float values, of the same shape."""
         channels = real.shape[-1] if real.ndim > 1 else 1
+        real, wanted = as_seen(real, self._visible), as_seen(wanted, self._visible)
         error = (real.astype(np.float64) - wanted).reshape(-1, channels)
         if not self._count:
             self._sums = np.zeros(channels)
@@ -94,15 +98,21 @@ class ErrorSums:
 
 
 class ValueSums:
-    """Adds up float values: how they spread, also per channel, and which of the integer levels they use."""
+    """Adds up float values: how they spread, also per channel, and which of the integer levels they use.
 
-    def __init__(self, low: float, high: float) -> None:
+    Channels and levels are those of the values as readers see them; `visible` as for `ErrorSums`.
+    """
+
+    def __init__(self, low: float, high: float, visible: Range = ALL) -> None:
         self._low = low
         self._high = high
+        self._visible = visible
         self._count = 0
         self._sums: Array = np.zeros(1)
         self._squares: Array = np.zeros(1)
         self._levels = np.zeros(LEVELS, np.int64)
+        self._lows: Array = np.full(1, np.inf)
+        self._highs: Array = np.full(1, -np.inf)
         self.smallest = np.inf
         self.largest = -np.inf
         self.histogram = Histogram()
@@ -111,14 +121,16 @@ class ValueSums:
         """Take one sample."""
         channels = values.shape[-1] if values.ndim > 1 else 1
         self.histogram.add(values)
-        rows = values.reshape(-1, channels).astype(np.float64)
+        self.smallest = min(self.smallest, float(values.min(initial=np.inf)))
+        self.largest = max(self.largest, float(values.max(initial=-np.inf)))
+        rows = as_seen(values, self._visible).reshape(-1, channels).astype(np.float64)
         if not self._count:
             self._sums, self._squares = np.zeros(channels), np.zeros(channels)
+        self._lows = np.minimum(self._lows, rows.min(0, initial=np.inf))
+        self._highs = np.maximum(self._highs, rows.max(0, initial=-np.inf))
         self._sums += rows.sum(0)
         self._squares += (rows * rows).sum(0)
         self._count += len(rows)
-        self.smallest = min(self.smallest, float(rows.min(initial=np.inf)))
-        self.largest = max(self.largest, float(rows.max(initial=-np.inf)))
         width = self._high - self._low
         if width > 0:
             places = ((rows.reshape(-1) - self._low) * (LEVELS / width)).clip(0, LEVELS - 1).astype(np.int64)
@@ -134,6 +146,11 @@ class ValueSums:
         """Of each channel."""
         return np.asarray(np.maximum(self._squares / max(self._count, 1) - self.mean**2, 0.0))
 
+    @property
+    def bounds(self) -> tuple[Array, Array]:
+        """The smallest and the largest value of each channel."""
+        return self._lows, self._highs
+
     def levels_of_most(self, share: float = 0.999) -> float:
         """How large a part of the range holds that share of all values, 0..1."""
         total = int(self._levels.sum())
@@ -141,6 +158,11 @@ class ValueSums:
             return 1.0
         ordered = np.cumsum(np.sort(self._levels)[::-1])
         return float(np.searchsorted(ordered, share * total) + 1) / LEVELS
+
+
+def as_seen(values: Array, visible: Range) -> Array:
+    """Values with those beyond the bounds at them."""
+    return values if visible == ALL else np.asarray(np.clip(values, *visible))
 
 
 LEVELS = 256

@@ -19,16 +19,15 @@ from tersor.ir.plan import INTEGER, OpPlan, TensorPlan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, symmetric_params, weight_params
 from tersor.numerics.packing import values_of
-from tersor.ops import DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT
+from tersor.ops import ALL, DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT, Range
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
+from tersor.stages.plan.cuts import as_seen, cut, narrowed_to
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.margins import with_margin
 from tersor.stages.plan.modes import weight_type
-
-_AVERAGES = frozenset({"AVERAGE_POOL_2D", "RESIZE_BILINEAR"})
-"""Operators of one scale whose results lie inside the range of what they read."""
+from tersor.stages.visible import Visibility
 
 _NARROWER = 2.0
 """An operand that others read too is requantized if the shared range is more than this many times its own: above, the
@@ -54,6 +53,9 @@ class _Planner:
         self._sets = DisjointSets(self._dtype)
         self._rectified = {op.outputs[0] for op in self._ops if OPS[op.kind].rectified}
         self._warnings: list[str] = []
+        self._integer = {op.name for op in self._ops}
+        self._visible = Visibility(graph, self._computes, self._reach)
+        self._whole: dict[str, tuple[Range, str]] = {}
 
     def run(self) -> Activations:
         for op in self._ops:
@@ -61,6 +63,7 @@ class _Planner:
         for op in self._ops:
             if OPS[op.kind].scale in (SAME, SAME_INPUTS):
                 self._tie(op)
+        self._whole = {root: self._whole_range(members) for root, members in self._sets.members().items()}
         params = {root: self._group_params(members) for root, members in self._sets.members().items()}
         for op in self._ops:
             self._widen_result(op, params)
@@ -154,7 +157,7 @@ class _Planner:
         own, shared = self._seen([name]), self._seen(others)
         return own is not None and shared is not None and _width(shared) > _NARROWER * _width(own)
 
-    def _seen(self, names: list[str]) -> tuple[float, float] | None:
+    def _seen(self, names: list[str]) -> Range | None:
         known = [name for name in names if name in self._statistics.observers]
         return self._statistics.range_of(known, self._dtype.get(known[0], DType.INT8)) if known else None
 
@@ -163,26 +166,54 @@ class _Planner:
         fixed = self._fixed.get(self._sets.find(members[0]))
         if fixed is not None:
             return QuantParams((fixed[0],), (fixed[1],), dtype), f"the kernel's fixed scale of {members[0]!r}"
+        whole, why = self._whole[self._sets.find(members[0])]
+        names = (*members, *self._averaged(members))
+        seen, note = cut(names, whole, lambda name: self._own_range(name, whole, dtype), self._visible, dtype)
+        why += note
+        if len(members) > 1:
+            why += f", shared by {len(members)} values ({members[0]!r} first)"
+        return _chosen(seen, dtype), why
+
+    def _whole_range(self, members: list[str]) -> tuple[Range, str]:
+        """The range of a group, however little of it is seen by its readers, and what it comes from."""
+        dtype = self._dtype[members[0]]
+        fixed = self._fixed.get(self._sets.find(members[0]))
+        if fixed is not None:
+            return QuantParams((fixed[0],), (fixed[1],), dtype).real_range, ""
         observed = self._seen([*members, *self._averaged(members)])
         seen = self._with_tables(members, observed)
         if seen == (0.0, 0.0):
             self._warnings.append(f"{members[0]!r} is 0 in every calibration sample: its range is a guess of -1..1")
-        choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
         known = [name for name in members if name in self._statistics.observers]
         methods = sorted({self._statistics.observers[name].method(dtype) for name in known}) or [self._recipe.observer]
         why = f"{' and '.join(methods)} range {seen[0]:.4g}..{seen[1]:.4g} of {self._statistics.samples} samples"
         if seen != observed:
             why += ", with the constants it is taken from"
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
-        why += note
-        if len(members) > 1:
-            why += f", shared by {len(members)} values ({members[0]!r} first)"
-        return choose(*seen, dtype), why
+        return seen, why + note
+
+    def _reach(self, name: str) -> Range:
+        """The numbers that an activation can be stored as at most; infinite if it stays in float."""
+        if name not in self._sets:
+            return ALL
+        return _chosen(self._whole[self._sets.find(name)][0], self._dtype[name]).real_range
+
+    def _own_range(self, name: str, seen: Range, dtype: DType) -> Range:
+        """What a member of a group is taken to need; all that the group does where it was not observed."""
+        if name not in self._statistics.observers:
+            return seen
+        own = self._with_tables([name], self._seen([name]))
+        return with_margin(self._graph, self._statistics, [name], own, dtype)[0]
+
+    def _computes(self, op: Op) -> DType:
+        """The type in which an operator computes."""
+        return self._recipe.scheme_of(op.kind, op.name).activations if op.name in self._integer else DType.FLOAT32
 
     def _averaged(self, members: list[str]) -> list[str]:
         """Values of another type that members are averages of: their extremes count though no average reaches them."""
         producers = [op for name in members if (op := self._graph.producers.get(name)) is not None]
-        return [name for op in producers if op.kind in _AVERAGES for name in self._data_operands(op).values()]
+        found = [op for op in producers if op.kind in OPS and OPS[op.kind].averages]
+        return [name for op in found for name in self._data_operands(op).values()]
 
     def _widen_result(self, op: Op, params: dict[str, tuple[QuantParams, str]]) -> None:
         """Widen a result whose scale is too fine for the kernel to bring its sums down to it."""
@@ -206,7 +237,7 @@ class _Planner:
         dtype = weight_type(OPS[op.kind], self._recipe.scheme_of(op.kind, op.name))
         return weight_params(values_of(weights), dtype, None).scale
 
-    def _with_tables(self, members: list[str], seen: tuple[float, float] | None) -> tuple[float, float]:
+    def _with_tables(self, members: list[str], seen: Range | None) -> Range:
         """A group's range with that of the tables it is looked up in; of all it is made of where nothing was seen."""
         producers = [op for name in members if (op := self._graph.producers.get(name)) is not None and op.kind in OPS]
         sources = [op for op in producers if seen is None or op.kind in _LOOKUPS]
@@ -228,14 +259,13 @@ class _Planner:
                 needed = shared
                 if needed is None:
                     values = values_of(tensor)
-                    choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
-                    needed = choose(float(values.min()), float(values.max()), dtype), "range of the constant"
+                    needed = _chosen((float(values.min()), float(values.max())), dtype), "range of the constant"
                 found[op.name, index] = TensorPlan(dtype, *needed)
                 continue
             own, why = params[self._sets.find(name)]
             needed = (own, why) if shared is None or spec.scale == FIXED else shared
             if needed[0].dtype is not dtype:
-                needed = self._retyped([name], dtype)
+                needed = self._retyped([name], dtype, self._visible.by(op, name))
             if needed[0] != own or name in self._read_only:
                 found[op.name, index] = TensorPlan(dtype, *needed)
         return found
@@ -255,14 +285,19 @@ class _Planner:
             return params[self._sets.find(names[0])] if names else None
         return None
 
-    def _retyped(self, names: list[str], dtype: DType) -> tuple[QuantParams, str]:
-        """Parameters for values of which some are computed in another type."""
+    def _retyped(self, names: list[str], dtype: DType, visible: Range = ALL) -> tuple[QuantParams, str]:
+        """Parameters for values of which some are computed in another type; what they are beyond bounds is not seen."""
         known = [name for name in names if name in self._statistics.observers]
         seen = self._statistics.range_of(known, dtype) if known else (-1.0, 1.0)
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
-        choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
-        return choose(*seen, dtype), f"converted to {dtype} for this operator{note}"
+        seen = narrowed_to(as_seen(seen, visible), seen, dtype)
+        return _chosen(seen, dtype), f"converted to {dtype} for this operator{note}"
 
 
-def _width(bounds: tuple[float, float]) -> float:
+def _chosen(bounds: Range, dtype: DType) -> QuantParams:
+    choose = symmetric_params if dtype is DType.INT16 else asymmetric_params
+    return choose(*bounds, dtype)
+
+
+def _width(bounds: Range) -> float:
     return max(bounds[1], 0.0) - min(bounds[0], 0.0)

@@ -132,6 +132,7 @@ def _copies(recipe: Recipe) -> Recipe:
 LADDER = (
     Rung("corrections", "zeroes dead channels, corrects biases", _corrections),
     Rung("simpler", "leaves out the refit of weights, which follows few samples too closely", _simpler),
+    Rung("ranges: min_max", "leaves the rarest values of activations whole", _observer("min_max")),
     Rung("ranges: percentile", "cuts off the rarest values of activations", _observer("percentile")),
     Rung("ranges: mse", "ranges of activations with the least squared error", _observer("mse")),
     Rung("weight ranges: mse", "ranges of weights with the least squared error", _weight_ranges, False),

@@ -15,8 +15,8 @@ from tersor.errors import UnsupportedError
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.ir.sharing import Segment, Share
-from tersor.ir.work import macs
 from tersor.targets._partition import pieces
+from tersor.targets._placing import open_inputs, placed
 from tersor.targets._rules import Rule, broken
 from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
 from tersor.targets.edge_tpu.compiler import SUFFIX as SUFFIX
@@ -28,6 +28,7 @@ from tersor.targets.edge_tpu.sharing import shares
 NAME = "edge_tpu"
 DEVICE = "Edge TPU"
 FLAVOUR = "int8"
+SHAPES_SUFFICE = True
 OPTIONS = frozenset({"multiple_subgraphs"})
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""
@@ -47,7 +48,7 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
         return _compiled(graph)
     refused = refusal(model)
     if refused is not None:
-        operators = tuple(_placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops)))
+        operators = tuple(placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops)))
         return Placement(NAME, DEVICE, operators, refusal=refused)
     found = [broken(RULES, op, graph) for op in graph.ops]
     cut = pieces(graph, [item is None for item in found])
@@ -55,7 +56,7 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
     mapped = {place for piece in taken for place in piece.members}
     blockers = _blockers(graph, found, mapped)
     operators = tuple(
-        _placed(graph, place, NAME, statuses.MAPPED)
+        placed(graph, place, NAME, statuses.MAPPED)
         if place in mapped
         else _left(graph, place, found[place], blockers[place])
         for place in range(len(graph.ops))
@@ -95,32 +96,17 @@ def _refuse_compiled(models: Sequence[Model]) -> None:
             raise UnsupportedError(f"{where}: already compiled, by itself; give the model that went into the compiler")
 
 
-def _placed(
-    graph: Graph,
-    place: int,
-    on: str,
-    status: str,
-    reason: str | None = None,
-    rule: str | None = None,
-    remedy: str | None = None,
-) -> OpPlacement:
-    op = graph.ops[place]
-    constants = sum(graph.tensors[name].byte_size for name in op.present_inputs if graph.tensors[name].is_constant)
-    work = macs(graph, op)
-    return OpPlacement(place, op.label, op.name, on, status, reason, rule, remedy, work, constants, op.kind)
-
-
 def _left(graph: Graph, place: int, found: tuple[Rule, str] | None, blocker: int | None) -> OpPlacement:
     if found is not None:
         rule, seen = found
         remedy = rule.remedy or every.advice(graph.ops[place], graph)
-        return _placed(graph, place, CPU, rule.status, seen, rule.statement, remedy)
+        return placed(graph, place, CPU, rule.status, seen, rule.statement, remedy)
     option = "--multiple-subgraphs (the compiler's -a) maps it in a piece of its own"
     if blocker is None:
-        return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, "not in the first piece", remedy=option)
+        return placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, "not in the first piece", remedy=option)
     cause = f"operator {blocker} ({graph.ops[blocker].label})"
     remedy = f"change {cause}; or {option}"
-    return _placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, f"comes after {cause}", remedy=remedy)
+    return placed(graph, place, CPU, statuses.MORE_THAN_ONE_SUBGRAPH, f"comes after {cause}", remedy=remedy)
 
 
 def _blockers(graph: Graph, found: list[tuple[Rule, str] | None], mapped: set[int]) -> list[int | None]:
@@ -147,9 +133,9 @@ def _compiled(graph: Graph) -> Placement:
     """A file that the compiler wrote: what it mapped is inside the custom operator."""
     reason = "the compiler left it on the CPU; its log says why"
     operators = tuple(
-        _placed(graph, place, NAME, statuses.MAPPED)
+        placed(graph, place, NAME, statuses.MAPPED)
         if op.custom_code == COMPILED
-        else _placed(graph, place, CPU, statuses.LEFT, reason, remedy="place the file from before the compiler")
+        else placed(graph, place, CPU, statuses.LEFT, reason, remedy="place the file from before the compiler")
         for place, op in enumerate(graph.ops)
     )
     operators = tuple(replace(item, macs=0) for item in operators)  # of what was compiled nobody knows them
@@ -169,11 +155,7 @@ def _notes(model: Model) -> tuple[str, ...]:
             f"FULLY_CONNECTED (operator {scaled[0]}) has a scale per channel, for which there was no kernel when the "
             "compiler was made; what it does with them is not known: one scale is safe (tersor quantize --per-tensor)"
         )
-    for name in model.graph.inputs:
-        shape = model.graph.tensors[name].open_shape
-        if shape is not None and any(size < 0 for size in shape[1:]):
-            sizes = ",".join("?" if size < 0 else str(size) for size in shape)
-            notes.append(f"input {name} is [{sizes}]: judged with the sizes that the file states; fix them first")
+    notes.extend(open_inputs(model.graph))
     return tuple(notes)
 
 

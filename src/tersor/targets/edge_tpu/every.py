@@ -6,7 +6,7 @@ import math
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
-from tersor.targets._rules import rule
+from tersor.targets._rules import described, rule
 from tersor.targets.edge_tpu import statuses
 
 DOCUMENTED = "Coral's table of supported operations"
@@ -82,11 +82,6 @@ def moving(op: Op, graph: Graph) -> list[Tensor]:
     """The values that reach and leave an operator in a run: neither constants nor state."""
     tensors = [graph.tensors[name] for name in (*op.present_inputs, *op.outputs)]
     return [tensor for tensor in tensors if not tensor.is_constant and not tensor.is_variable]
-
-
-def described(tensor: Tensor) -> str:
-    """Type and shape of a value."""
-    return f"{tensor.dtype}[{','.join(map(str, tensor.shape))}]"
 
 
 def advice(op: Op, graph: Graph) -> str:

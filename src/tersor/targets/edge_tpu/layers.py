@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from tersor.ir.graph import Graph, Op
-from tersor.targets._rules import rule
-from tersor.targets.edge_tpu.every import DOCUMENTED, described
+from tersor.targets._rules import described, rule
+from tersor.targets.edge_tpu.every import DOCUMENTED
 from tersor.targets.edge_tpu.statuses import UNSPECIFIED
 
 MOST_SOFTMAX = 16_000

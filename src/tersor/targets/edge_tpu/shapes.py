@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from tersor.ir.graph import Graph, Op
-from tersor.targets._rules import rule
-from tersor.targets.edge_tpu.every import DOCUMENTED, ESTIMATE, PAIRS, described
+from tersor.targets._rules import described, rule
+from tersor.targets.edge_tpu.every import DOCUMENTED, ESTIMATE, PAIRS
 from tersor.targets.edge_tpu.statuses import UNSPECIFIED
 
 MOST_TRANSPOSED = 1 << 16
