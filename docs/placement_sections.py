@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 
+from tersor.registry import plugin
 from tersor.targets import cpu, edge_tpu, micro
 from tersor.targets._rules import Rule
 from tersor.targets.cpu import kernels as xnnpack
 from tersor.targets.edge_tpu import every
 from tersor.targets.micro import kernels
-from text import table
+from text import paragraphs, table
 
 
 def edge_tpu_rules() -> str:
@@ -56,3 +58,11 @@ def _rules(rules: Iterable[Rule], status: str) -> str:
 
 def _names(kinds: Iterable[str]) -> str:
     return ", ".join(f"`{kind}`" for kind in sorted(kinds))
+
+
+def edge_tpu_rewrites() -> str:
+    """The passes that are tried for it, in their order."""
+    parts = []
+    for name in edge_tpu.REWRITES:
+        parts += [f"### `{name}`", paragraphs(inspect.getdoc(plugin("passes", name)) or "")]
+    return "\n\n".join(parts)

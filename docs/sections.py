@@ -12,7 +12,7 @@ from typing import Any
 
 import tersor
 from command_sections import commands
-from placement_sections import cpu_rules, edge_tpu_rules, micro_rules
+from placement_sections import cpu_rules, edge_tpu_rewrites, edge_tpu_rules, micro_rules
 from tersor.ops import FIXED, FREE, OPS, SAME, SAME_INPUTS
 from tersor.registry import names
 from tersor.runtimes.reference import KERNELS, coverage
@@ -185,6 +185,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "algorithms": algorithms,
     "commands": commands,
     "cpu_rules": cpu_rules,
+    "edge_tpu_rewrites": edge_tpu_rewrites,
     "edge_tpu_rules": edge_tpu_rules,
     "kernels": kernels,
     "micro_rules": micro_rules,

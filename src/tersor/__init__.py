@@ -49,6 +49,7 @@ _HOMES = {
     "export_archive": "tersor.stages.archive",
     "export_c": "tersor.stages.export",
     "explain": "tersor.stages.explain",
+    "fit": "tersor.stages.fit",
     "load": "tersor.stages.load",
     "load_data": "tersor.stages.load_data",
     "load_recipe": "tersor.recipe",
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from tersor.stages.evaluate import evaluate as evaluate
     from tersor.stages.explain import explain as explain
     from tersor.stages.export import export_c as export_c
+    from tersor.stages.fit import fit as fit
     from tersor.stages.load import load as load
     from tersor.stages.load_data import load_data as load_data
     from tersor.stages.mixed_precision import mixtures as mixtures

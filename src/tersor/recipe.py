@@ -101,6 +101,8 @@ class Recipe:
         minimum_elements: weights with fewer values stay in float where compute is not "integer".
         small_layers_share: where weights have 4 bits, the smallest layers, which together hold no more than this share
             of them, keep 8.
+        target: whose accelerator is to run it, a file name of `targets`: what that does not take is rewritten first;
+            empty for none.
         rules: exceptions; the last that matches wins.
     """
 
@@ -117,6 +119,7 @@ class Recipe:
     per_tensor_fan_in_limit: int = 64
     minimum_elements: int = 1024
     small_layers_share: float = 0.0
+    target: str = ""
     rules: tuple[Rule, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -278,6 +281,7 @@ _TYPES = {
     "per_tensor_fan_in_limit": int,
     "minimum_elements": int,
     "small_layers_share": float,
+    "target": str,
 }
 
 

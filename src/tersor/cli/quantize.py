@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,16 @@ def command(
             metavar="FLAVOUR",
             help="float16, dynamic, weight_only, int8_float_io, int8, uint8, int16x8, int8_w4, float32, 'all', or a "
             "recipe.toml. May be repeated, or separated by commas. Default: int8.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="cpu|edge_tpu|ethos_u|micro",
+            help="What it is to run on: what that does not take is rewritten, and each rewrite named with its cost.",
             show_default=False,
         ),
     ] = None,
@@ -106,6 +116,7 @@ def command(
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.door import door_notes, reader_notes
+        from tersor.report.fitting import fitting_notes, fitting_to_dict
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
@@ -116,7 +127,14 @@ def command(
             from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
             from tersor.stages.repair import parse_drop, repair_each, together
         repairing.require_sense()
+        device = None
+        if target is not None:
+            from tersor.stages.search.targets import target_of
+
+            device = target_of(target)
         names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
+        if names == ["all"]:
+            names = presets() if device is None else [*device.flavours]
         recipes = [
             adjusted(
                 load_recipe(name),
@@ -127,8 +145,10 @@ def command(
                 keep_float=keep_float or (),
                 algorithms=options.listed(algorithms),
             )
-            for name in (presets() if names == ["all"] else names)
+            for name in names
         ]
+        if device is not None:
+            recipes = [device.fitted(recipe) for recipe in recipes]
         loaded = normalization.annotate(opening.load(model), labels, write=metadata)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
@@ -159,7 +179,8 @@ def command(
             reports = _diagnosed(batched or loaded, outcome, dataset, engine) if diagnose else []
     missed = any(not item.reached for item in repairs)
     if as_json:
-        found = {"repairs": [repair_to_dict(item) for item in repairs]} if repairs else {}
+        found: dict[str, Any] = {"repairs": [repair_to_dict(item) for item in repairs]} if repairs else {}
+        found |= {"fitting": fitting_to_dict(outcome)} if target is not None else {}
         console.print_json(outcome_to_dict(outcome) | found)
         raise typer.Exit(_MISSED if missed else 0)
     if explain:
@@ -174,7 +195,7 @@ def command(
     if labels is not None:  # for programs that read them
         doors += reader_notes(outcome, loaded.graph.inputs)
     notes = footnotes(outcome, lossy_without_data=dataset is None and any(recipe.algorithms for recipe in recipes))
-    console.say((*doors, *notes, *(f"wrote {path}" for path in reports)))
+    console.say((*fitting_notes(outcome), *doors, *notes, *(f"wrote {path}" for path in reports)))
     for item in repairs:
         console.say(repair_notes(item))
     console.say(

@@ -49,7 +49,7 @@ def apply(graph: Graph) -> Graph:
 
 def refusal(graph: Graph, op: Op) -> str | None:
     """Why a product or sum with a constant cannot be folded into the operator before it; None if it can."""
-    name = op.inputs[0]
+    name = op.inputs[0] if op.inputs else None
     layer = None if name is None else graph.producers.get(name)
     if op.kind not in (*_PRODUCTS, *_SUMS) or name is None or not is_float(graph, op.outputs[0]):
         return "it is no product or sum of floats"
@@ -127,7 +127,7 @@ def _fold_behind(graph: Graph, op: Op) -> _Fold | None:
 
 def _fold_before(graph: Graph, op: Op) -> _Fold | None:
     layer = graph.sole_reader(op.outputs[0])
-    if layer is None or op.inputs[0] is None or refusal_before(graph, op, layer) is not None:
+    if layer is None or refusal_before(graph, op, layer) is not None or op.inputs[0] is None:
         return None
     place = layer_operands(layer.kind)
     coefficients, weights = _coefficients(graph, op), values(graph, layer, place.weights)

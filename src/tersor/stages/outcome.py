@@ -10,6 +10,7 @@ from tersor.stages.benchmark import Timing
 from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import OutputDistance
 from tersor.stages.evaluate import METRICS, SHARES, Change, Score, doubt
+from tersor.stages.fit import Fitting
 from tersor.stages.verify import Verified
 
 _SLOWER = 1.15
@@ -47,6 +48,7 @@ class Product:
         change: how much that differs from the float model's score on the same samples; None for the float model.
         distances: of each output from the float model's, on the evaluation samples.
         timing: on this machine, where asked for.
+        fitting: what was done for the recipe's target; None without one.
     """
 
     recipe: str
@@ -58,6 +60,7 @@ class Product:
     distances: tuple[OutputDistance, ...] = ()
     timing: Timing | None = None
     change: Change | None = None
+    fitting: Fitting | None = None
 
     @property
     def agreement(self) -> float | None:

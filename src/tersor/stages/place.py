@@ -15,16 +15,12 @@ from tersor.formats.tflite.edge_tpu_package import OPERATOR, read_package
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
 from tersor.ir.placement import Placement, Resource
-from tersor.observers._extremes import Extremes
-from tersor.observers.min_max import Observer
 from tersor.passes import deduplicate_constants
-from tersor.recipe import load_recipe
-from tersor.stages.calibrate import Statistics
+from tersor.stages.fit import promise
 from tersor.stages.load import load, runs_as_it_is
 from tersor.stages.optimize import PASSES, optimize
-from tersor.stages.plan import plan
 from tersor.stages.plan.refusals import COMPILERS
-from tersor.stages.quantize import quantize
+from tersor.stages.rough_quantize import rough_quantize
 from tersor.stages.search.result import Search
 from tersor.stages.thin import restored, thinned
 from tersor.targets.edge_tpu.memory import resources
@@ -55,11 +51,14 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
         known = ", ".join(sorted(module.OPTIONS)) or "none"
         raise RecipeError(f"target {target} has no option {unknown[0]}; its options: {known}")
     _refuse_compiled(model, target)
-    model, notes = judged_form(model, module)
+    given = model
+    model, notes = judged_form(given, module)
     if getattr(module, "READS_FILE", False):
         options["content"] = partial(tflite.write_bytes, model)
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
+    if notes and hasattr(module, "REWRITES") and any(item.rule is not None for item in placement.left):
+        notes += promise(given, target)
     if notes:  # of weights whose scales are not yet known
         found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
@@ -171,15 +170,7 @@ def as_flavour(model: Model, flavour: str, *, weights: bool = True) -> Model:
         flavour: the preset.
         weights: whether the weights' values matter; without, those of large layers are zero, which is quicker.
     """
-    prepared = optimize(model if weights else thinned(model), _QUICK)
-    graph = prepared.graph
-    names = [*graph.inputs, *(name for op in graph.ops for name in op.outputs)]
-    floats = [name for name in names if graph.tensors[name].dtype is DType.FLOAT32]
-    made_up = Statistics({name: Observer(Extremes(-1.0, 1.0, samples=1)) for name in floats}, 1)
-    recipe = load_recipe(flavour)
-    scheme = replace(recipe.scheme, granularity="per_tensor")  # quicker, and no rule asks for it
-    recipe = replace(recipe, scheme=scheme, float_fallback=True, algorithms=())
-    made = quantize(prepared, plan(prepared, recipe, made_up))
+    made = rough_quantize(optimize(model if weights else thinned(model), _QUICK), flavour)
     return made if weights else restored(made)
 
 

@@ -19,6 +19,7 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
+from tersor.stages.fit import Fitted, fit
 from tersor.stages.plan import plan
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
@@ -60,7 +61,8 @@ class Preparation:
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
-        self._rewritten: dict[tuple[tuple[str, ...], Scheme], Model] = {}
+        self._fitted: dict[str, Fitted] = {}
+        self._rewritten: dict[tuple[str, tuple[str, ...], Scheme], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
         self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
@@ -75,7 +77,18 @@ class Preparation:
     @property
     def outputs(self) -> Sequence[Sequence[Array]]:
         """What the model answers to the first samples, as far as calibration has kept it."""
-        return next((found.outputs for (key, _), found in self._statistics.items() if key == id(self.model)), ())
+        same = {id(self.model), *(id(item.model) for item in self._fitted.values())}
+        return next((found.outputs for (key, _), found in self._statistics.items() if key in same), ())
+
+    def fitted(self, target: str) -> Fitted:
+        """What a target makes of the model. Raises what `fit` does."""
+        if target not in self._fitted:
+            self._fitted[target] = fit(self.model, target)
+        return self._fitted[target]
+
+    def _fitting(self, recipe: Recipe) -> Model:
+        """The model, as the recipe's target can have it."""
+        return self.fitted(recipe.target).model if recipe.target else self.model
 
     def drafted(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
         """The float model as the recipe's algorithms rewrite it, its ranges, and its plan without corrections.
@@ -87,16 +100,17 @@ class Preparation:
         return self._drafts[recipe]
 
     def _draft(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
+        given = model = self._fitting(recipe)
         if not recipe.needs_calibration:
-            return self.model, None, Corrected(self.model, plan(self.model, recipe, None))
+            return model, None, Corrected(model, plan(model, recipe, None))
         refused = None
         names = tuple(split_kinds(recipe.algorithms)[0])
         try:
-            model = self._rewrite(names, recipe.scheme)
+            model = self._rewrite(names, recipe)
         except RuntimeFailure as error:
-            model, refused = self.model, f"not rewritten by {', '.join(names)}: {error}"
+            refused = f"not rewritten by {', '.join(names)}: {error}"
         statistics = self._calibrate(model, recipe)
-        draft = Corrected(model, self._with_copies(model, plan(model, recipe, statistics)))
+        draft = Corrected(model, _with_copies(given, model, plan(model, recipe, statistics)))
         return model, statistics, draft if refused is None else _warned(draft, refused)
 
     def corrected(self, recipe: Recipe) -> Corrected:
@@ -121,23 +135,14 @@ class Preparation:
         self._drafts = {other: draft for other, draft in self._drafts.items() if other == recipe}
         self._found = {other: found for other, found in self._found.items() if other == recipe}
 
-    def _rewrite(self, names: tuple[str, ...], scheme: Scheme) -> Model:
+    def _rewrite(self, names: tuple[str, ...], recipe: Recipe) -> Model:
+        model = self._fitting(recipe)
         if not names or self._calibration is None:
-            return self.model
-        key = names, scheme
+            return model
+        key = recipe.target, names, recipe.scheme
         if key not in self._rewritten:
-            self._rewritten[key] = rewrite(self.model, self._calibration, names, scheme=scheme, engine=self._engine)
+            self._rewritten[key] = rewrite(model, self._calibration, names, scheme=recipe.scheme, engine=self._engine)
         return self._rewritten[key]
-
-    def _with_copies(self, model: Model, decided: Plan) -> Plan:
-        """The plan with a word on channels that a rewritten model has more of."""
-        told = {}
-        for name, planned in decided.tensors.items():
-            before, after = (item.graph.tensors[name].shape[-1:] for item in (self.model, model))
-            if before != after:
-                note = f"; {after[0] - before[0]} of its {after[0]} channels are copies of others"
-                told[name] = replace(planned, why=planned.why + note)
-        return replace(decided, tensors={**decided.tensors, **told}) if told else decided
 
     def _calibrate(self, model: Model, recipe: Recipe) -> Statistics:
         if self._calibration is None:
@@ -202,6 +207,17 @@ class Preparation:
                 self._progress(what, done, total)
 
         return report
+
+
+def _with_copies(given: Model, model: Model, decided: Plan) -> Plan:
+    """The plan with a word on channels that a rewritten model has more of."""
+    told = {}
+    for name, planned in decided.tensors.items():
+        before, after = (item.graph.tensors[name].shape[-1:] for item in (given, model))
+        if before != after:
+            note = f"; {after[0] - before[0]} of its {after[0]} channels are copies of others"
+            told[name] = replace(planned, why=planned.why + note)
+    return replace(decided, tensors={**decided.tensors, **told}) if told else decided
 
 
 def _warned(draft: Corrected, warning: str) -> Corrected:

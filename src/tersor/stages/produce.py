@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tersor.data.dataset import Dataset
@@ -15,13 +16,15 @@ from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.correct import Corrected
-from tersor.stages.evaluate import Scorer
+from tersor.stages.evaluate import Scorer, as_sample
 from tersor.stages.examine import examine
+from tersor.stages.fit import Cost, Fitting
 from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
 from tersor.stages.load_data import dataset_of
 from tersor.stages.measure import Measurement, first_samples
 from tersor.stages.optimize import optimize
-from tersor.stages.outcome import Options, Outcome
+from tersor.stages.outcome import Options, Outcome, Product
+from tersor.stages.place import place
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
@@ -61,6 +64,7 @@ def produce(
     options = options or Options()
     refuse_finished(model)
     refuse_outputs(model, outputs)
+    refuse_batch(outputs, batched)
     if options.metric is not None:
         Scorer(options.metric)  # raises for an unknown one before anything is done
     with ExitStack() as stack:
@@ -88,8 +92,34 @@ def produce(
         remarks: tuple[str, ...] = ()
         if calibrated and calibration is not None:
             remarks = examine(calibration, measured_on if disjoint else None, model, options.evaluation_samples)
+        products = tuple(
+            _with_fitting(product, recipe, preparation, calibration, measured_on, runner, folder)
+            for recipe, product in zip(outputs, products, strict=True)
+        )
         batch = 1 if wide is None else wide.batch
         return Outcome(reference, products, calibrated, count, disjoint or not calibrated, batch, remarks)
+
+
+def _with_fitting(
+    product: Product,
+    recipe: Recipe,
+    preparation: Preparation,
+    calibration: Dataset | None,
+    data: Dataset | None,
+    engine: Engine,
+    folder: Path,
+) -> Product:
+    """The product with what was done for its target, and what that costs."""
+    if not recipe.target or product.path is None:
+        return product
+    from tersor.stages.fit_costs import SAMPLES, fit_costs  # it stands on repair, which stands on this module
+
+    fitted = preparation.fitted(recipe.target)
+    costs: tuple[Cost, ...] = ()
+    if fitted.rewrites and calibration is not None and data is not None:
+        samples = [as_sample(item) for item in data.spread(SAMPLES)]
+        costs = fit_costs(fitted, recipe, preparation, calibration, samples, engine, folder)
+    return replace(product, fitting=Fitting(fitted, costs, place(tflite.read(product.path), recipe.target)))
 
 
 def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
@@ -102,6 +132,13 @@ def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
         return model, Path(model.source)
     tflite.write(found, folder / "float.tflite")
     return found, folder / "float.tflite"
+
+
+def refuse_batch(outputs: Iterable[Recipe], batched: Model | None) -> None:
+    """Raise RecipeError for several samples at once on an accelerator that runs one."""
+    target = next((recipe.target for recipe in outputs if recipe.target), None)
+    if batched is not None and target is not None:
+        raise RecipeError(f"--batch-size: {target} runs one sample at a time; leave it out, or leave out the target")
 
 
 def refuse_outputs(model: Model, outputs: Mapping[Recipe, Path]) -> None:

@@ -34,7 +34,8 @@ def sum_warnings(sums: Mapping[str, str]) -> list[str]:
 
 def rule_warnings(graph: Graph, recipe: Recipe) -> list[str]:
     """A sentence for each rule that speaks of no operator: most likely a name is misspelt."""
-    idle = [rule for rule in recipe.rules if not any(rule.matches(op.kind, op.name) for op in graph.ops)]
+    named = [rule for rule in recipe.rules if not recipe.target or rule.names or rule.pattern]  # a target's: of kinds
+    idle = [rule for rule in named if not any(rule.matches(op.kind, op.name) for op in graph.ops)]
     return [
         f"no operator matches {', '.join((*rule.operators, *rule.names, rule.pattern)).strip(', ')}" for rule in idle
     ]

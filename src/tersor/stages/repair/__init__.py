@@ -27,7 +27,7 @@ from tersor.stages.load_data import dataset_of
 from tersor.stages.outcome import Options, Outcome
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
-from tersor.stages.produce import prepared, produce, refuse_outputs
+from tersor.stages.produce import prepared, produce, refuse_batch, refuse_outputs
 from tersor.stages.repair.climb import Climb, Step
 from tersor.stages.repair.figures import Figures, compared
 from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop, standard_of
@@ -126,6 +126,7 @@ def repair(
     allowed = widenings(recipe, islands)
     recipe_path = output.with_suffix(".recipe.toml")
     _refuse(model, recipe, output, recipe_path, max_drop, options)
+    refuse_batch([recipe], batched)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())

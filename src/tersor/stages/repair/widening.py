@@ -51,8 +51,8 @@ def widenings(recipe: Recipe, islands: str | None) -> tuple[Widening, ...]:
 
     Args:
         recipe: what is wanted.
-        islands: "int16", "float" or "none"; by default float where the recipe allows it, which CPUs run faster than 16
-            bits, and 16 bits where it does not.
+        islands: "int16", "float" or "none"; by default none for an accelerator of 8 bits, float where the recipe allows
+            it, which CPUs run faster than 16 bits, and 16 bits where it does not.
 
     Raises RecipeError for float islands in a network of integers only.
     """
@@ -63,6 +63,8 @@ def widenings(recipe: Recipe, islands: str | None) -> tuple[Widening, ...]:
             f"--islands float: {recipe.name} is integer only, and float islands would break that; allow them with "
             "--allow-float, or take --islands int16"
         )
+    if recipe.target and islands is None:
+        islands = "none"  # they would stay on the CPU, and most of what comes after them
     if recipe.scheme.compute != "integer":
         return ()
     found = [_WEIGHTS] if recipe.scheme.weights is DType.INT4 else []

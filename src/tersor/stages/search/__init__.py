@@ -34,7 +34,7 @@ from tersor.stages.search.improve import Improvement
 from tersor.stages.search.journal import Journal
 from tersor.stages.search.output_folder import PICK, RECIPE, REPORT, OutputFolder
 from tersor.stages.search.reasons import missed, reasons_for, why_out
-from tersor.stages.search.remarks import doubts, remarks
+from tersor.stages.search.remarks import doubts, fitting_remarks, remarks
 from tersor.stages.search.result import Candidate, Conditions, Limits, Search
 from tersor.stages.search.targets import Target, target_of
 
@@ -154,7 +154,8 @@ def search(
         assert pick is not None
         output.write_recipes(course.candidates, evidence)
         output.write_pick(pick, evidence)
-    found = _Found(wish, output, judge, evidence, course, reference, pick, doubted)
+        fitted = fitting_remarks(pick, preparation, evidence, journal, runner, temporary, deadline)
+    found = _Found(wish, output, judge, evidence, course, reference, pick, doubted, fitted)
     return found.search(time.monotonic() - started)
 
 
@@ -170,6 +171,7 @@ class _Found:
     reference: Candidate
     pick: Candidate
     doubts: tuple[str, ...]
+    fitted: tuple[str, ...]
 
     def search(self, seconds: float) -> Search:
         """The result."""
@@ -195,7 +197,7 @@ class _Found:
             folder=self.output.folder,
             seconds=seconds,
             interrupted=self.course.interrupted,
-            notes=remarks(judge, self.reference, evidence, self.course.journal, self.course.known),
+            notes=self.fitted + remarks(judge, self.reference, evidence, self.course.journal, self.course.known),
             doubts=self.doubts,
         )
 

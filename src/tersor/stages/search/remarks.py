@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
+from tersor.formats import tflite
 from tersor.ir.graph import Model
+from tersor.recipe import to_toml
 from tersor.runtimes import tflite_micro
+from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import doubt
 from tersor.stages.examine import examine
+from tersor.stages.fit import Cost, Fitting, sentences
+from tersor.stages.fit_costs import SAMPLES, fit_costs
+from tersor.stages.place import place
+from tersor.stages.prepare import Preparation
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.front import AS_FAST, Judge
 from tersor.stages.search.journal import Journal
@@ -47,6 +57,37 @@ def remarks(
         found.append(
             f"arenas were not measured, and nothing was run in TensorFlow Lite Micro: {tflite_micro.MISSING} lets it be"
         )
+    return tuple(found)
+
+
+def fitting_remarks(
+    pick: Candidate,
+    preparation: Preparation,
+    evidence: Evidence | None,
+    journal: Journal,
+    engine: Engine,
+    folder: Path,
+    deadline: float,
+) -> tuple[str, ...]:
+    """Where the pick would run, and what was rewritten for that, with what it costs if there is time to measure it.
+
+    Raises OutputError.
+    """
+    recipe = pick.recipe
+    if recipe is None or not recipe.target:
+        return ()
+    name = f"fitting {to_toml(recipe)}"
+    if (known := journal.get(name)) is not None:
+        return tuple(known)
+    fitted = preparation.fitted(recipe.target)
+    costs: tuple[Cost, ...] = ()
+    is_measured = not fitted.rewrites or (evidence is not None and time.monotonic() < deadline)
+    if fitted.rewrites and evidence is not None and is_measured:
+        own = evidence.samples
+        costs = fit_costs(fitted, recipe, preparation, own.calibration, own.tuning[:SAMPLES], engine, folder)
+    found = sentences(Fitting(fitted, costs, place(tflite.read(pick.path), recipe.target)))
+    if is_measured:
+        journal.put(name, found)
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tersor.errors import RecipeError
 from tersor.ir.dtypes import DType
-from tersor.recipe import Recipe, load_recipe
+from tersor.recipe import Recipe, Rule, load_recipe, presets
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Target:
         adjust: what the target changes in a preset.
         is_this_machine: whether time on this machine says something about the target.
         is_micro: whether its runtime is TensorFlow Lite Micro, in which a file can be run here.
+        also: presets that it runs, too, but that are not worth a try of their own.
     """
 
     name: str
@@ -32,10 +33,19 @@ class Target:
     adjust: Callable[[Recipe], Recipe] = lambda recipe: recipe
     is_this_machine: bool = False
     is_micro: bool = False
+    also: tuple[str, ...] = ()
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipes to try, by their names."""
         return {name: self.adjust(load_recipe(name)) for name in self.flavours}
+
+    def fitted(self, recipe: Recipe) -> Recipe:
+        """A recipe as the target has it. Raises RecipeError for a preset that it does not run."""
+        if recipe.name in presets() and recipe.name not in (*self.flavours, *self.also):
+            raise RecipeError(
+                f"--target {self.name} {self.rule}, and not {recipe.name}: there are {', '.join(self.flavours)}"
+            )
+        return self.adjust(recipe)
 
 
 def _integers_only(recipe: Recipe) -> Recipe:
@@ -43,6 +53,14 @@ def _integers_only(recipe: Recipe) -> Recipe:
     if recipe.scheme.activations is DType.INT16:
         return replace(recipe, interface=DType.INT16, float_fallback=False)
     return recipe
+
+
+def _for_edge_tpu(recipe: Recipe) -> Recipe:
+    """Rewritten to what the compiler takes; it is older than the kernel for dense layers with a scale per channel."""
+    if recipe.target == "edge_tpu":
+        return recipe
+    dense = Rule((("granularity", "per_tensor"),), operators=("FULLY_CONNECTED",))
+    return replace(recipe, target="edge_tpu", rules=(*recipe.rules, dense))
 
 
 TARGETS = {
@@ -54,8 +72,16 @@ TARGETS = {
             ("float32", "float16", "weight_only", "dynamic", "int8_float_io", "int8", "int8_w4", "int16x8"),
             {"int8_float_io": "float", "int8": "", "int8_w4": "float"},
             is_this_machine=True,
+            also=("uint8",),
         ),
-        Target("edge_tpu", "runs 8-bit integers only", ("int8", "uint8"), {"int8": "none"}),
+        Target(
+            "edge_tpu",
+            "runs 8-bit integers only",
+            ("int8", "uint8"),
+            {"int8": "none"},
+            _for_edge_tpu,
+            also=("int8_float_io",),
+        ),
         Target(
             "ethos_u",
             "runs integers only, with activations of 8 or 16 bits",

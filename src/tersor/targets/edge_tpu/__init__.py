@@ -33,6 +33,25 @@ OPTIONS = frozenset({"multiple_subgraphs"})
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""
 
+REWRITES = (
+    "form_reshape",
+    "split_hard_swish",
+    "split_gelu",
+    "form_prelu",
+    "form_products",
+    "split_activation",
+    "form_slices",
+    "split_mirror_pad",
+    "form_transpose_conv",
+    "merge_axes",
+    "split_mean",
+    "form_pointwise_convolution",
+    "split_concatenation",
+    "fill_dilation",
+    "split_resize",
+)
+"""Passes that put what the compiler takes in place of what it does not, in the order in which they are tried."""
+
 RULES: tuple[Rule, ...] = (*every.RULES, *layers.RULES, *shapes.RULES)
 
 

@@ -63,16 +63,20 @@ KINDS = frozenset(
 )
 """The operators that the Edge TPU knows (compiler 16)."""
 
+_REWRITTEN = "quantize the float model with --target edge_tpu, which makes of it "
+
 _INSTEAD = {
-    "LEAKY_RELU": "use PRELU with one constant alpha per channel, or ReLU",
-    "HARD_SWISH": "use ReLU6, or write x * relu6(x + 3) / 6 as ADD, RELU6 and MUL",
-    "GELU": "use ReLU6, or x * sigmoid(1.702 x)",
-    "DIV": "multiply by the reciprocal of a constant",
-    "MIRROR_PAD": "pad with zeros",
-    "PADV2": "pad with zeros",
-    "SPLIT_V": "split into equal parts",
+    "ABS": f"{_REWRITTEN}MUL and MAXIMUM",
+    "LEAKY_RELU": f"{_REWRITTEN}PRELU; or use ReLU",
+    "HARD_SWISH": f"{_REWRITTEN}ADD and two MUL; or use ReLU6",
+    "GELU": f"{_REWRITTEN}MUL, ADD and LOGISTIC; or use ReLU6",
+    "DIV": f"divide by a constant, and {_REWRITTEN}MUL",
+    "MIRROR_PAD": f"{_REWRITTEN}SLICE and CONCATENATION; or pad with zeros",
+    "PADV2": f"pad with zeros, and {_REWRITTEN}PAD",
+    "SPLIT_V": f"{_REWRITTEN}SLICE; or split into equal parts",
+    "RELU_0_TO_1": f"{_REWRITTEN}RELU and RELU_N1_TO_1",
     "ARG_MAX": "return the scores and take the maximum in the program",
-    "DEPTH_TO_SPACE": "use TRANSPOSE_CONV",
+    "DEPTH_TO_SPACE": f"{_REWRITTEN}TRANSPOSE_CONV",
     "DEQUANTIZE": "let the model return integers (the recipe's interface), and scale them in the program",
     "CAST": "give the model its input as int8 or uint8 (the recipe's interface)",
 }
