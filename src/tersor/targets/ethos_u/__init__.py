@@ -141,7 +141,7 @@ def _settings(
 
 def _refused(graph: Graph, settings: Settings, why: str) -> Placement:
     operators = tuple(_placed(graph, place, CPU, REFUSED, why) for place in range(len(graph.ops)))
-    return Placement(NAME, device(settings.accelerator), operators, refusal=why)
+    return Placement(NAME, device(settings.accelerator), operators, refusal=why, refuser="Vela")
 
 
 def _given(made: Compiled, option: str) -> str:
@@ -171,6 +171,11 @@ def _notes(graph: Graph, made: Compiled, said: Said) -> list[str]:
     default = f" (Vela's defaults; name your board's with {' and '.join(assumed)})" if assumed else ""
     by = f"Vela {made.version}" if made.version else "Vela"
     notes = [f"compiled by {by} for {_given(made, '--accelerator-config')}, {', '.join(options.values())}{default}"]
+    for name in graph.inputs:
+        shape = graph.tensors[name].open_shape
+        if shape is not None and any(size < 0 for size in shape[1:]):
+            sizes = ",".join("?" if size < 0 else str(size) for size in shape)
+            notes.append(f"input {name} is [{sizes}]: what has an open size besides the batch stays on the CPU; fix it")
     slowest = _slowest(graph, said)
     if slowest:
         notes.append(slowest)
