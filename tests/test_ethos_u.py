@@ -234,6 +234,8 @@ def test_open_sizes_stay_on_the_cpu() -> None:
     (left,) = found.left
     assert (left.index, left.rule) == (0, "Only the first dimension of tensors can be dynamic.")
     assert left.remedy == "convert the model with a fixed input size"
+    rest = ",".join(map(str, tensor.shape[2:]))
+    assert any(f"input {name} is [?,?,{rest}]" in note for note in found.notes)
 
 
 @needs_vela
@@ -247,7 +249,7 @@ def test_a_model_that_vela_refuses(tmp_path: Path, cli: Cli, place: Path) -> Non
     assert found.refusal is not None
     assert "Does not have valid TFLite Semantics. - IFM has to be 8bit" in found.refusal
     assert [item.on for item in found.operators] == [CPU] * len(graph.ops)
-    assert headline(found).startswith("nothing runs on the Ethos-U55-128, the compiler refuses the file: HARD_SWISH")
+    assert headline(found).startswith("nothing runs on the Ethos-U55-128, Vela refuses the file: HARD_SWISH")
 
 
 def test_settings_are_checked(cli: Cli, place: Path) -> None:

@@ -286,6 +286,7 @@ def test_the_demo_network_in_two(cli: Cli, place: Path) -> None:
         (["net.tflite", "--segments", "9"], "9 segments: each needs an operator that the Edge TPU runs; there are "),
         (["net.tflite", "net.tflite", "--segments", "2"], "--segments is for one model, and there are 2"),
         (["net.tflite", "--segments", "2", "--multiple-subgraphs"], "--segments does not go together with --multiple"),
+        (["net.tflite", "--segments", "2", "--all"], "--all is for one model on one device"),
         (["net.tflite", "--segments", "2", "-t", "ethos_u"], "target ethos_u says nothing of one model on several"),
         (["net.tflite", "net.tflite", "-t", "ethos_u"], "target ethos_u says nothing of several models on one device"),
     ],

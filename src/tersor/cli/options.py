@@ -23,7 +23,9 @@ ModelPath = Annotated[
 ModelPaths = Annotated[
     list[Path],
     typer.Argument(
-        metavar="MODEL...", help="As of the other commands; several to compile them together.", show_default=False
+        metavar="MODEL...",
+        help="A .tflite, .keras or .h5 file, a SavedModel folder, or a frozen .pb; several: how they share a device.",
+        show_default=False,
     ),
 ]
 InputShape = Annotated[

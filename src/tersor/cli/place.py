@@ -52,7 +52,7 @@ def command(
         asked["multiple_subgraphs"] = True
     if len(models) > 1 or segments is not None:
         loaded = [opening.load(model) for model in models]
-        several.command(loaded, target or "edge_tpu", segments, asked, as_json=as_json)
+        several.command(loaded, target or "edge_tpu", segments, asked, everything=everything, as_json=as_json)
         return
     model = opening.load(models[0])
     if target is None:

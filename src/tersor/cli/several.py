@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 
 
 def command(
-    models: Sequence[Model], target: str, segments: int | None, asked: Mapping[str, object], *, as_json: bool
+    models: Sequence[Model],
+    target: str,
+    segments: int | None,
+    asked: Mapping[str, object],
+    *,
+    everything: bool,
+    as_json: bool,
 ) -> None:
     """Print how they share. Raises what the stages do, and RecipeError for what does not go together."""
     from tersor.cli import console
     from tersor.report import sharing
     from tersor.stages.place_several import place_segments, place_together
 
+    if everything:
+        raise RecipeError("--all is for one model on one device")
     if segments is None:
         together = place_together(models, target, **asked)
         if as_json:

@@ -46,10 +46,12 @@ def content_of(model: Model) -> bytes:
     return Path(model.source).read_bytes() if model.source else tflite.write_bytes(model)
 
 
-def open_inputs(graph: Graph) -> Iterator[str]:
-    """For each input with open sizes besides its batch: with which sizes it is judged."""
+def open_inputs(
+    graph: Graph, consequence: str = "judged with the sizes that the file states; fix them first"
+) -> Iterator[str]:
+    """A sentence for each input with open sizes besides its batch, which says what follows from it."""
     for name in graph.inputs:
         shape = graph.tensors[name].open_shape
         if shape is not None and any(size < 0 for size in shape[1:]):
             sizes = ",".join("?" if size < 0 else str(size) for size in shape)
-            yield f"input {name} is [{sizes}]: judged with the sizes that the file states; fix them first"
+            yield f"input {name} is [{sizes}]: {consequence}"

@@ -138,7 +138,7 @@ def _settings(
 
 def _refused(graph: Graph, settings: Settings, why: str) -> Placement:
     operators = tuple(placed(graph, place, CPU, REFUSED, why) for place in range(len(graph.ops)))
-    return Placement(NAME, device(settings.accelerator), operators, refusal=why)
+    return Placement(NAME, device(settings.accelerator), operators, refusal=why, refuser="Vela")
 
 
 def _given(made: Compiled, option: str) -> str:
@@ -160,7 +160,7 @@ def _notes(graph: Graph, made: Compiled, said: Said) -> list[str]:
     default = f" (Vela's defaults; name your board's with {' and '.join(assumed)})" if assumed else ""
     by = f"Vela {made.version}" if made.version else "Vela"
     notes = [f"compiled by {by} for {_given(made, '--accelerator-config')}, {', '.join(options.values())}{default}"]
-    notes.extend(open_inputs(graph))
+    notes.extend(open_inputs(graph, "what has an open size besides the batch stays on the CPU; fix it"))
     slowest = _slowest(graph, said)
     if slowest:
         notes.append(slowest)

@@ -32,8 +32,16 @@ _SHOWN = 300
 """Characters of what Vela says that are shown."""
 
 
-class Refused(CompilerFailure):
-    """Vela takes no part of the model, and says why."""
+class Refused(Exception):
+    """Vela takes no part of the model, and says why; its callers say it in their way.
+
+    Attributes:
+        output: what it printed.
+    """
+
+    def __init__(self, why: str, output: str) -> None:
+        super().__init__(why)
+        self.output = output
 
 
 def compile_file(
