@@ -23,7 +23,8 @@ from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
 from tersor.runtimes.engine import Engine
 from tersor.stages import fit as fitting
 from tersor.stages.evaluate import Change
-from tersor.stages.fit import Cost, fit, promise
+from tersor.stages.fit import fit, promise
+from tersor.stages.fitted import Cost
 from tersor.stages.optimize import PASSES
 from tersor.stages.outcome import Options
 from tersor.stages.place import place as forecast

@@ -6,7 +6,7 @@ from typing import Any
 
 from tersor.report.outcome import change_to_dict, finite
 from tersor.report.placement import headline
-from tersor.stages.fit import Cost, Fitting, Rewrite, sentences
+from tersor.stages.fitted import Cost, Fitting, Rewrite, sentences
 from tersor.stages.outcome import Outcome
 
 

@@ -13,7 +13,7 @@ from tersor.errors import TersorError
 from tersor.formats import tflite
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
-from tersor.stages.fit import Cost, Fitted
+from tersor.stages.fitted import Cost, Fitted
 from tersor.stages.prepare import Preparation
 from tersor.stages.repair.figures import Figures, Reference, gain_db
 from tersor.stages.repair.trial import Bench

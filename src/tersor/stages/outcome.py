@@ -10,7 +10,7 @@ from tersor.stages.benchmark import Timing
 from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import OutputDistance
 from tersor.stages.evaluate import METRICS, SHARES, Change, Score, doubt
-from tersor.stages.fit import Fitting
+from tersor.stages.fitted import Fitting
 from tersor.stages.verify import Verified
 
 _SLOWER = 1.15

@@ -19,7 +19,8 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
-from tersor.stages.fit import Fitted, fit
+from tersor.stages.fit import fit
+from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 

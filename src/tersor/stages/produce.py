@@ -18,7 +18,7 @@ from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import Scorer, as_sample
 from tersor.stages.examine import examine
-from tersor.stages.fit import Cost, Fitting
+from tersor.stages.fitted import Cost, Fitting
 from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
 from tersor.stages.load_data import dataset_of
 from tersor.stages.measure import Measurement, first_samples

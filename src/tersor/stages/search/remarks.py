@@ -12,8 +12,8 @@ from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import doubt
 from tersor.stages.examine import examine
-from tersor.stages.fit import Cost, Fitting, sentences
 from tersor.stages.fit_costs import SAMPLES, fit_costs
+from tersor.stages.fitted import Cost, Fitting, sentences
 from tersor.stages.place import place
 from tersor.stages.prepare import Preparation
 from tersor.stages.search.evidence import Evidence
