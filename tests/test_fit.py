@@ -209,7 +209,7 @@ def test_command(place: Path, cli: Cli) -> None:
         "rewritten: 1 HARD_SWISH as ADD, 2 MUL, since the Edge TPU has no HARD_SWISH (split_hard_swish); it " in run.err
     )
     assert "rewritten: 1 LEAKY_RELU as PRELU" in run.err
-    assert "all 10 operators are on the Edge TPU" in cli("place", "act.int8.tflite").out
+    assert "all 10 operators are on the Edge TPU" in cli("place", "act.int8.tflite", "--target", "edge_tpu").out
     again = place / "recipe.toml"
     again.write_text(to_toml(for_edge_tpu()), "utf-8")
     cli("quantize", name, "--data", "x.npy", "--as-is", "--samples", "30", "--as", again, "-o", "again.tflite")

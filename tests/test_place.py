@@ -33,7 +33,8 @@ from tersor.ir.work import macs
 from tersor.report.placement import headline, placement_to_dict
 from tersor.report.targets import judged_to_dict, targets_row, targets_table
 from tersor.stages.optimize import optimize
-from tersor.stages.place import Judged, is_float, place, place_everywhere
+from tersor.stages.place import is_float, place
+from tersor.stages.place_everywhere import Judged, place_everywhere
 from tersor.targets import edge_tpu
 from tersor.targets._partition import pieces
 from tersor.targets._rules import Rule

@@ -279,3 +279,16 @@ def test_cut_operands_of_a_sum_add_up_to_the_same(kernels: str, engine: Engine, 
         (found,) = handle.run([left, right])
         np.testing.assert_allclose(found, np.maximum(left + right, 0), atol=(29 + 35 + 14) / 255 / 2 * 1.5)
     handle.close()
+
+
+def test_range_of_a_value_times_its_own_gate_ends_where_the_gate_shuts() -> None:
+    net = Net()
+    gate = net.op("ADD", net.it, net.constant(3.0), name="gate", fused_activation_function=3)
+    made = planned(net.made(net.op("MUL", net.it, gate)), gate=(0.0, 6.0))
+    assert reach(made) == pytest.approx((-3, 9), abs=12 / 255), "a hard swish in parts"
+    net = Net()
+    gate = net.op("ADD", net.it, net.constant(3.0), name="gate")
+    assert reach(planned(net.made(net.op("MUL", net.it, gate))))[0] < -19, "without a ReLU it does not shut"
+    net = Net()
+    gate = net.op("ADD", net.op("RELU", name="other"), net.constant(3.0), name="gate", fused_activation_function=3)
+    assert reach(planned(net.made(net.op("MUL", net.it, gate)), gate=(0.0, 6.0)))[0] < -19, "the gate of another value"

@@ -23,7 +23,7 @@ _HOMES = {
     "Candidate": "tersor.stages.search.result",
     "Conversion": "tersor.formats.saved_model.conversion",
     "Dataset": "tersor.data.dataset",
-    "Judged": "tersor.stages.place",
+    "Judged": "tersor.stages.place_everywhere",
     "Limits": "tersor.stages.search.result",
     "Model": "tersor.ir.graph",
     "Options": "tersor.stages.outcome",
@@ -56,7 +56,7 @@ _HOMES = {
     "mixtures": "tersor.stages.mixed_precision",
     "optimize": "tersor.stages.optimize",
     "place": "tersor.stages.place",
-    "place_everywhere": "tersor.stages.place",
+    "place_everywhere": "tersor.stages.place_everywhere",
     "place_segments": "tersor.stages.place_several",
     "place_together": "tersor.stages.place_several",
     "plan": "tersor.stages.plan",
@@ -104,9 +104,9 @@ if TYPE_CHECKING:
     from tersor.stages.optimize import optimize as optimize
     from tersor.stages.outcome import Options as Options
     from tersor.stages.outcome import Outcome as Outcome
-    from tersor.stages.place import Judged as Judged
     from tersor.stages.place import place as place
-    from tersor.stages.place import place_everywhere as place_everywhere
+    from tersor.stages.place_everywhere import Judged as Judged
+    from tersor.stages.place_everywhere import place_everywhere as place_everywhere
     from tersor.stages.place_several import place_segments as place_segments
     from tersor.stages.place_several import place_together as place_together
     from tersor.stages.plan import plan as plan

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tersor.ir.graph import Model
     from tersor.runtimes.engine import Engine
     from tersor.stages.debug import Diagnosis
-    from tersor.stages.place import Judged
+    from tersor.stages.place_everywhere import Judged
     from tersor.stages.search import Search, Wish
 
 _MISSED = 9
@@ -148,7 +148,7 @@ def _diagnoses(found: Search, model: Model, data: Dataset | None, engine: Engine
 def _placements(found: Search) -> dict[str, Judged]:
     """Where candidates would run on the target, by name."""
     from tersor.cli import console
-    from tersor.stages.place import place_candidates
+    from tersor.stages.place_everywhere import place_candidates
 
     try:
         return place_candidates(found)

@@ -73,7 +73,7 @@ def command(
 def _everywhere(model: Model, asked: dict[str, object], *, everything: bool, as_json: bool) -> None:
     from tersor.cli import console
     from tersor.report.targets import judged_to_dict, targets_notes, targets_table
-    from tersor.stages.place import place_everywhere
+    from tersor.stages.place_everywhere import place_everywhere
 
     if everything:
         raise RecipeError("--all prints every operator on one target: say which with --target")

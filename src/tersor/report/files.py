@@ -18,7 +18,7 @@ from tersor.report.search import search_to_dict, write_report_json
 from tersor.report.tables import candidates_csv, layers_csv
 from tersor.report.targets import placements_to_dict
 from tersor.stages.debug import Diagnosis
-from tersor.stages.place import Judged
+from tersor.stages.place_everywhere import Judged
 from tersor.stages.save import atomic
 from tersor.stages.search import REPORT, Search
 

@@ -19,7 +19,7 @@ from tersor.report.placement import (
     placement_to_dict,
     resource_line,
 )
-from tersor.stages.place import Judged
+from tersor.stages.place_everywhere import Judged
 
 
 def targets_table(judged: Iterable[Judged]) -> Table:

@@ -62,6 +62,8 @@ class Visibility:
             return ALL
         if spec.signs:
             return self._in_sum(op, spec, name)
+        if op.kind == "MUL":
+            return self._in_gate(op, name)
         if spec.scale != SAME:
             return narrowed(spec.saturates, spec.saturates_rounded.get(self._computes(op), ALL))
         if spec.averages or any(spec.result_role(place) != DATA for place in range(len(op.outputs))):
@@ -82,6 +84,16 @@ class Visibility:
             )
         ]
         return list(dict.fromkeys(found))
+
+    def _in_gate(self, op: Op, name: str) -> Range:
+        """What is seen of a factor, the other being ``relu(factor + c)``: below -c both that and the product are 0."""
+        other = next((own for own in op.present_inputs if own != name), None)
+        gate = None if other is None else self._graph.producers.get(other)
+        if gate is None or gate.kind != "ADD" or gate.inputs.count(name) != 1:
+            return ALL
+        clamp = CLAMPS.get(gate.option("fused_activation_function", 0) or 0)
+        offset = self._reach(next(own for own in gate.present_inputs if own != name))
+        return (-offset[1], math.inf) if clamp is not None and clamp[0] == 0 else ALL
 
     def _in_sum(self, op: Op, spec: OpSpec, name: str) -> Range:
         """What is seen of one operand of a sum in integers, the other being what it can be."""

@@ -25,9 +25,9 @@ def size(count: int) -> str:
     if count < 10**3:
         return f"{count} bytes"
     for unit, name in ((10**3, "kB"), (10**6, "MB"), (10**9, "GB")):
-        if count / unit < _NEXT:
+        if count < _NEXT * unit:
             return f"{count / unit:.3g} {name}"
-    return f"{count / 10**9:.0f} GB"
+    return f"{round(count, -9) // 10**9} GB"
 
 
 def milliseconds(value: float) -> str:
