@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from tersor import registry
 from tersor.errors import RecipeError, TersorError, UnsupportedError
@@ -21,9 +22,11 @@ from tersor.stages.load import load, runs_as_it_is
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.rough_quantize import rough_quantize
-from tersor.stages.search.result import Search
 from tersor.stages.thin import restored, thinned
 from tersor.targets.edge_tpu.memory import resources
+
+if TYPE_CHECKING:  # the search asks for placements itself
+    from tersor.stages.search.result import Search
 
 _AS = (
     "a float model: this is where its operators would run after quantization to {0} (tersor quantize --as {0}); "
