@@ -599,7 +599,7 @@ def test_command_without_a_target(cli: Cli, tmp_path: Path) -> None:
     assert run.code == 0
     assert run.out.splitlines()[0].split()[:3] == ["target", "operators", "MACs"]
     assert "edge_tpu (as int8)" in run.out
-    assert f"tersor place {DEMO} --target cpu" in run.err
+    assert f"tersor place {DEMO} --target edge_tpu" in run.err
     found = json.loads(cli("place", str(DEMO), "--json").out)
     assert [item["target"] for item in found["targets"]] == registry.names("targets")
     assert all(item["error"] is None for item in found["targets"])

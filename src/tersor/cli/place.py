@@ -82,5 +82,6 @@ def _everywhere(model: Model, asked: dict[str, object], *, everything: bool, as_
         console.print_json({"targets": [judged_to_dict(item) for item in judged]})
         return
     console.out.print(targets_table(judged))
-    hint = f"more on one of them: tersor place {model.source} --target {judged[0].target}"
+    lacking = [item.target for item in judged if item.placement is not None and item.placement.left]
+    hint = f"more on one of them: tersor place {model.source} --target {(*lacking, judged[0].target)[0]}"
     console.say((*targets_notes(judged), hint))
