@@ -437,7 +437,8 @@ def test_children_of_a_compiler_that_hangs_end_with_it(cli: Cli, net: Path) -> N
 def test_interrupt_ends_the_compiler_and_its_children(number: signal.Signals, code: int, net: Path) -> None:
     shell_program(net / "bad", _WITH_CHILD.format(net / "told"))
     before = listing(net) | {"told"}
-    command = [sys.executable, "-c", "from tersor.cli.main import main; main()"]
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in a background
+    command = [sys.executable, "-c", f"{heeding}; from tersor.cli.main import main; main()"]
     tersor = subprocess.Popen([*command, "compile", "net.tflite", "--compiler", "./bad"], stderr=subprocess.PIPE)
     end = time.monotonic() + 60
     while not (net / "told").exists() or not (net / "told").read_text().count(" "):

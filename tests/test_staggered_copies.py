@@ -82,7 +82,7 @@ def test_biases_are_half_a_step_apart(engine: Engine, monkeypatch: pytest.Monkey
     monkeypatch.setattr(staggered_copies, "_SHARE", 9.0)
     model = narrow(clamp=0)
     found = rewrite(model, SAMPLES, NAMES, engine=engine)
-    seen = calibrate(model, SAMPLES, engine=engine)
+    seen = calibrate(model, SAMPLES, "min_max", engine=engine)
     bias = found.graph.tensors["first/b"].data
     assert bias is not None
     low, high = seen.range("first", DType.INT8)
