@@ -27,9 +27,7 @@ def command(
         str | None,
         typer.Option(metavar="PROGRAM", help="Default: the target's own, from the PATH.", show_default=False),
     ] = None,
-    multiple_subgraphs: Annotated[
-        bool, typer.Option("--multiple-subgraphs", help="Map every piece that maps: the Edge TPU compiler's option -a.")
-    ] = False,
+    multiple_subgraphs: options.MultipleSubgraphs = False,
     min_runtime_version: Annotated[
         int | None,
         typer.Option(min=1, help="The oldest Edge TPU runtime that is to run the result.", show_default=False),

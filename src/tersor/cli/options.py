@@ -186,6 +186,10 @@ DelegateOption = Annotated[
     ),
 ]
 
+MultipleSubgraphs = Annotated[
+    bool, typer.Option("--multiple-subgraphs", help="Map every piece that maps: the Edge TPU compiler's option -a.")
+]
+
 METRICS = "top1|top5|mse|auc|module:function"
 METRIC_HELP = (
     "What outputs are judged by: the share of right answers (top1, top5), mean squared error, area under the ROC "

@@ -26,9 +26,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    multiple_subgraphs: Annotated[
-        bool, typer.Option("--multiple-subgraphs", help="Map every piece that maps: the Edge TPU compiler's option -a.")
-    ] = False,
+    multiple_subgraphs: options.MultipleSubgraphs = False,
     segments: Annotated[
         int | None,
         typer.Option(metavar="N", help="Propose how to cut the model for N devices in a row.", show_default=False),

@@ -90,17 +90,11 @@ def compilation_to_dict(done: Compilation) -> dict[str, Any]:
             }
             for item, mapped in operators
         ],
-        "log": [
-            {"operator": kind, "count": count, "status": status}
-            for (kind, status), count in sorted(done.made.counts.items())
-        ],
+        "log": placement.log_to_list(done.made.counts),
         "differences": [
             {"operator": row.kind, "status": row.status, "forecast": row.forecast, "compiler": row.compiler}
             for row in done.differences
         ],
-        "resources": [
-            {"name": item.name, "amount": item.amount, "unit": item.unit, "is_estimate": item.is_estimate}
-            for item in done.resources
-        ],
+        "resources": placement.resources_to_list(done.resources),
         "forecast": placement.placement_to_dict(done.forecast),
     }

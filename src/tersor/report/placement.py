@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,6 +150,19 @@ def _amount(item: Resource) -> str:
     return f"{item.amount:,.0f} {item.unit}"
 
 
+def log_to_list(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """Operators by kind and status, as a compiler's log groups them, for `--json`."""
+    return [{"operator": kind, "count": count, "status": status} for (kind, status), count in sorted(counts.items())]
+
+
+def resources_to_list(resources: Iterable[Resource]) -> list[dict[str, Any]]:
+    """What is taken of a device, for `--json`."""
+    return [
+        {"name": item.name, "amount": item.amount, "unit": item.unit, "is_estimate": item.is_estimate}
+        for item in resources
+    ]
+
+
 def placement_to_dict(placement: Placement) -> dict[str, Any]:
     """For `--json`; `index` counts the operators of the main graph in the file's order."""
     return {
@@ -159,14 +172,8 @@ def placement_to_dict(placement: Placement) -> dict[str, Any]:
         "parts": placement.parts,
         "share_of_macs": placement.share_of_macs,
         "operators": [_operator(item) for item in placement.operators],
-        "log": [
-            {"operator": kind, "count": count, "status": status}
-            for (kind, status), count in sorted(placement.counts().items())
-        ],
-        "resources": [
-            {"name": item.name, "amount": item.amount, "unit": item.unit, "is_estimate": item.is_estimate}
-            for item in placement.resources
-        ],
+        "log": log_to_list(placement.counts()),
+        "resources": resources_to_list(placement.resources),
         "notes": list(placement.notes),
     }
 
