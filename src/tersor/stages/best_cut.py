@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tersor.ir.graph import Graph
 from tersor.ir.work import macs
@@ -66,7 +67,9 @@ def best_cut(graph: Graph, takes: Sequence[bool]) -> Cut | None:
 def _parents(graph: Graph) -> list[set[int]]:
     """For each operator the places of those that it reads from."""
     written = {name: place for place, op in enumerate(graph.ops) for name in op.outputs}
-    return [{written[name] for name in op.present_inputs if name in written} - {own} for own, op in enumerate(graph.ops)]
+    return [
+        {written[name] for name in op.present_inputs if name in written} - {own} for own, op in enumerate(graph.ops)
+    ]
 
 
 def _ancestors(places: Iterable[int], parents: Sequence[set[int]]) -> set[int]:
@@ -159,7 +162,7 @@ def _reaches_sink(flow: _Flow, begin: Hashable) -> bool:
 def _saturate(flow: _Flow) -> None:
     """Let as much flow from the source to the sink as can."""
     while (way := _path(flow, _SOURCE)) is not None:
-        steps = list(zip(way, way[1:], strict=False))
+        steps = list(pairwise(way))
         most = min(flow[one][other] for one, other in steps)
         for one, other in steps:
             flow[one][other] -= most

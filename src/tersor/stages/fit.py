@@ -14,7 +14,9 @@ from tersor import registry
 from tersor.ir.check import check_graph
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import OpPlacement, Placement
+from tersor.ir.work import macs
 from tersor.passes import deduplicate_constants, merge_reshapes, remove_identity, remove_unused
+from tersor.stages.best_cut import best_cut
 from tersor.stages.fitted import Fitted, Rewrite
 from tersor.stages.optimize import optimize
 from tersor.stages.rough_quantize import rough_quantize
@@ -83,13 +85,39 @@ def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
 
 
 def promise(model: Model, target: str) -> tuple[str, ...]:
-    """A sentence on how many operators would map after rewriting; none where none is. Raises what `fit` does."""
+    """Sentences on what would map after rewriting, and after splitting; none where nothing is won.
+
+    Raises what `fit` does.
+    """
     fitted = fit(model, target)
-    if not fitted.rewrites or fitted.after is None:
+    if fitted.after is None:
         return ()
+    module = registry.plugin("targets", target)
+    how = f"tersor quantize --target {target} --split"
+    split = promise_of_split(rough_quantize(fitted.model, module.FLAVOUR).graph, fitted.after, module, how)
+    if not fitted.rewrites:
+        return split
     done = ", ".join(map(str, fitted.rewrites))
     share = f"{len(fitted.after.mapped)} of {len(fitted.after.operators)}"
-    return (f"tersor quantize --target {target} rewrites what does not map ({done}): {share} operators run there then",)
+    return (
+        f"tersor quantize --target {target} rewrites what does not map ({done}): {share} operators run there then",
+        *split,
+    )
+
+
+def promise_of_split(graph: Graph, placement: Placement, module: ModuleType, how: str) -> tuple[str, ...]:
+    """A sentence where more multiplies on the accelerator once the network is in several files; none elsewhere."""
+    if not hasattr(module, "obstacles"):
+        return ()
+    cut = best_cut(graph, [reason is None for reason in module.obstacles(graph)])
+    if cut is None:
+        return ()
+    work = [macs(graph, op) for op in graph.ops]
+    on_device = sum(work[place] for place in cut.taken)
+    if on_device <= sum(item.macs for item in placement.mapped):
+        return ()
+    share = f"{len(cut.taken)} of {len(work)} operators and {100 * on_device / sum(work):.1f} % of MACs"
+    return (f"{how} cuts it in files: {share} run on the {placement.device} then",)
 
 
 def _passes(target: str) -> dict[str, ModuleType]:

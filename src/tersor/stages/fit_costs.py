@@ -33,6 +33,8 @@ def fit_costs(
 ) -> tuple[Cost, ...]:
     """Make the file by the same recipe without any rewrite, with the first, the first two, and so on.
 
+    For a recipe that splits the network, a last cost is what that does.
+
     Args:
         fitted: what was done.
         recipe: what the files are made by; without a rewrite operators may stay in float.
@@ -45,21 +47,22 @@ def fit_costs(
     Raises RuntimeFailure for a float model that does not run.
     """
     reference = Reference(preparation.written, samples, None, engine)
-    plain = replace(recipe, target="", float_fallback=True)
+    plain = replace(recipe, target="", split=False, float_fallback=True)
     seen: list[tuple[Figures, int] | None] = []
-    for number, model in enumerate(fitted.models):
-        own, asked = preparation, recipe
-        if number < len(fitted.rewrites):
-            path, asked = folder / f"step{number}.tflite", plain
+    trials = [(model, plain) for model in fitted.models[:-1]]
+    whole = [(fitted.model, replace(recipe, split=False, float_fallback=True))] if recipe.split else []
+    for number, (model, asked) in enumerate([*trials, *whole, (fitted.model, recipe)]):
+        own = preparation
+        if number < len(trials):
+            path = folder / f"step{number}.tflite"
             tflite.write(model, path)
             own = Preparation(model, path, calibration, engine)
         seen.append(None)
         with suppress(TersorError):  # a step between that cannot be made is not what the user asked for
             figures = Bench(own, reference, folder).trial(asked).figures
             seen[-1] = figures, len(own.corrected(asked).plan.left_in_float())
-    return tuple(
-        _cost(rewrite.name, *pair) for rewrite, *pair in zip(fitted.rewrites, seen[:-1], seen[1:], strict=True)
-    )
+    names = [*(rewrite.name for rewrite in fitted.rewrites), *(["split"] if recipe.split else [])]
+    return tuple(_cost(name, *pair) for name, *pair in zip(names, seen[:-1], seen[1:], strict=True))
 
 
 def _cost(name: str, before: tuple[Figures, int] | None, after: tuple[Figures, int] | None) -> Cost:

@@ -111,11 +111,14 @@ class Fitting:
         fitted: the rewrites.
         costs: what each of them costs; empty where there was nothing to measure on.
         placement: where the file's operators would run.
+        split_cost: what it costs that the CPU computes its part of a split network in float; None where that was not
+            measured.
     """
 
     fitted: Fitted
     costs: tuple[Cost, ...]
     placement: Placement
+    split_cost: Cost | None = None
 
 
 def sentences(fitting: Fitting) -> list[str]:

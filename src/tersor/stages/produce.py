@@ -29,6 +29,9 @@ from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
+from tersor.stages.save_split import SAMPLES as PARTS_SAMPLES
+from tersor.stages.save_split import SplitFiles, split_files
+from tersor.stages.split import split
 from tersor.stages.widen import Wide
 
 
@@ -83,10 +86,18 @@ def produce(
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
         measurement = Measurement(float_model, float_path, outputs, options, progress, runner, wide)
-        with _written(drafts, outputs, wide) as temporary:
+        with _written(drafts, outputs, wide) as temporary, ExitStack() as parts:
             known = () if disjoint else preparation.outputs
             reference, products, count = measurement.products(
                 drafts, temporary, measured_on, disjoint=disjoint, known=known
+            )
+            products = tuple(
+                replace(
+                    product, split=parts.enter_context(_in_parts(temporary[recipe], path, recipe, measured_on, runner))
+                )
+                if recipe.split
+                else product
+                for product, (recipe, path) in zip(products, outputs.items(), strict=True)
             )
         calibrated = preparation.samples
         remarks: tuple[str, ...] = ()
@@ -116,10 +127,21 @@ def _with_fitting(
 
     fitted = preparation.fitted(recipe.target)
     costs: tuple[Cost, ...] = ()
-    if fitted.rewrites and calibration is not None and data is not None:
+    if (fitted.rewrites or recipe.split) and calibration is not None and data is not None:
         samples = [as_sample(item) for item in data.spread(SAMPLES)]
         costs = fit_costs(fitted, recipe, preparation, calibration, samples, engine, folder)
-    return replace(product, fitting=Fitting(fitted, costs, place(tflite.read(product.path), recipe.target)))
+    count = len(fitted.rewrites)
+    placement = place(tflite.read(product.path), recipe.target)
+    return replace(product, fitting=Fitting(fitted, costs[:count], placement, next(iter(costs[count:]), None)))
+
+
+@contextmanager
+def _in_parts(written: Path, path: Path, recipe: Recipe, data: Dataset | None, engine: Engine) -> Iterator[SplitFiles]:
+    """The parts of a file that lies under a temporary name; they get theirs only if all goes well."""
+    samples = [] if data is None else first_samples(data, PARTS_SAMPLES)
+    whole = replace(tflite.read(written), source="")  # that is not its name yet
+    with split_files(split(whole, recipe.target), path, samples, engine, written) as found:
+        yield found
 
 
 def prepared(model: Model, folder: Path) -> tuple[Model, Path]:

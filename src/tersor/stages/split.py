@@ -1,4 +1,4 @@
-"""Quantized model + target -> parts, each a model for itself: what the accelerator runs in one piece, and what is left."""
+"""Quantized model + target -> parts, each a model: what the accelerator runs in one piece, and what is left."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
 from tersor.ir.placement import CPU, Placement
 from tersor.ir.work import macs
+from tersor.recipe import Recipe
 from tersor.stages.annotate import annotate, declared, labels_of
 from tersor.stages.best_cut import Cut, best_cut
 from tersor.stages.place import is_float, place
 from tersor.stages.plan.refusals import COMPILERS
+from tersor.stages.rough_quantize import rough_quantize
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +90,12 @@ def split(model: Model, target: str = "edge_tpu") -> Split:
     where = model.source or "the model"
     done = next((COMPILERS[op.custom_code] for op in model.graph.ops if op.custom_code in COMPILERS), None)
     if done is not None:
-        raise UnsupportedError(f"{where}: already compiled for {done.device}; give the model that went into the compiler")
+        raise UnsupportedError(
+            f"{where}: already compiled for {done.device}; give the model that went into the compiler"
+        )
     if is_float(model):
         raise UnsupportedError(
-            f"{where}: a float model; tersor quantize {where} --target {target} --split --data DATA quantizes and splits"
+            f"{where}: a float model; to quantize and split it: tersor quantize --target {target} --split --data DATA"
         )
     graph = model.graph
     reasons = list(module.obstacles(graph))
@@ -99,11 +103,36 @@ def split(model: Model, target: str = "edge_tpu") -> Split:
         cut = best_cut(graph, [reason is None for reason in reasons])
         if cut is None:
             raise UnsupportedError(f"{where}: {nothing_runs(graph, reasons, module)}")
-        found = _split(model, cut, target, {place: reason for place, reason in enumerate(reasons) if reason is not None})
+        found = _split(
+            model, cut, target, {place: reason for place, reason in enumerate(reasons) if reason is not None}
+        )
         if not found.placement.left:
             return found
         for item in found.placement.left:  # what only shows once it is at the border
             reasons[cut.taken[item.index]] = item.reason or item.status
+
+
+def to_be_split(recipe: Recipe) -> Recipe:
+    """The recipe that splits its result, too. Raises RecipeError for one whose target nothing is split for."""
+    if not recipe.target:
+        raise RecipeError(f"--split: {recipe.name} has no target: give --target edge_tpu")
+    splitting(recipe.target)
+    return replace(recipe, split=True)
+
+
+def run_by_cpu(model: Model, target: str) -> tuple[str, ...]:
+    """Names of the operators of a float model that `split` leaves to the CPU once it is quantized.
+
+    Raises RecipeError for a target that nothing is split for, UnsupportedError where there is nothing to split off.
+    """
+    module = splitting(target)
+    graph = rough_quantize(model, module.FLAVOUR).graph
+    reasons = module.obstacles(graph)
+    cut = best_cut(graph, [reason is None for reason in reasons])
+    if cut is None:
+        raise UnsupportedError(f"{model.source or 'the model'}: {nothing_runs(graph, reasons, module)}")
+    given = {op.name for op in model.graph.ops}
+    return tuple(graph.ops[place].name for place in (*cut.before, *cut.behind) if graph.ops[place].name in given)
 
 
 def splitting(target: str) -> ModuleType:
@@ -130,7 +159,9 @@ def _split(model: Model, cut: Cut, target: str, left: Mapping[int, str]) -> Spli
     _refuse_shared_state(graph, [ops for _, ops in runs])
     computed = {name for op in graph.ops for name in op.outputs}
     if fixed := [name for name in graph.outputs if name not in computed and name not in graph.inputs]:
-        raise UnsupportedError(f"{model.source or 'the model'}: its output {fixed[0]!r} is a constant; nothing computes it")
+        raise UnsupportedError(
+            f"{model.source or 'the model'}: its output {fixed[0]!r} is a constant; nothing computes it"
+        )
     parts = tuple(_part(model, on, ops, is_whole=cut.is_whole) for on, ops in runs)
     device = next(part for part in parts if part.on == target)
     placement = place(replace(device.model, source=""), target)
@@ -146,6 +177,8 @@ def _part(model: Model, on: str, ops: Sequence[Op], *, is_whole: bool) -> Part:
     wanted = {*graph.outputs, *(name for op in graph.ops if op.name not in own for name in op.present_inputs)}
     outputs = list(dict.fromkeys(name for op in ops for name in op.outputs if name in wanted))
     part = graph.subgraph(ops, outputs)
+    if on != CPU:  # an accelerator's compiler takes fixed sizes only
+        part = replace(part, tensors={name: replace(item, open_shape=None) for name, item in part.tensors.items()})
     check_graph(part)
     others = model.graphs[1:] if on == CPU else ()  # graphs of control flow are found by their place
     alone = replace(model, graphs=(part, *others), signatures=(), metadata=(), attachments=(), source="")

@@ -54,7 +54,7 @@ def refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
     """Raise PlanError, which names every operator and reason, if a recipe forbids float and some stay in it."""
     if recipe.float_fallback:
         return
-    blamed = {name: op for name, op in modes.items() if op.compute == FLOAT}
+    blamed = {name: op for name, op in modes.items() if op.compute == FLOAT and not (recipe.split and op.wanted)}
     if blamed:
         lines = [f"  {kind}: {why}: {', '.join(names)}" for (kind, why), names in alike(blamed).items()]
         raise PlanError(

@@ -86,8 +86,15 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
 
 def obstacles(graph: Graph) -> list[str | None]:
     """For each operator why the device runs it nowhere, whatever stands before it; None for those that it can run."""
-    found = [(refused(op, graph), broken(RULES, op, graph)) for op in graph.ops]
-    return [reason or (None if rule is None else rule[1]) for reason, rule in found]
+    return [refused(op, graph) or _obstacle(op, graph) for op in graph.ops]
+
+
+def _obstacle(op: Op, graph: Graph) -> str | None:
+    found = broken(RULES[::-1], op, graph)  # that there is no such operator says more than that its values are float
+    if found is None:
+        return None
+    rule, seen = found
+    return seen if op.label in seen else f'{seen} breaks the rule "{rule.statement.partition(". ")[0]}"'
 
 
 def share(models: Sequence[Model], placements: Sequence[Placement]) -> tuple[Share, ...]:
