@@ -159,7 +159,7 @@ def command(
         if device is not None:
             recipes = [device.fitted(recipe) for recipe in recipes]
         if split:
-            recipes = [to_be_split(recipe) for recipe in recipes]
+            recipes = [to_be_split(recipe, target) for recipe in recipes]
         loaded = normalization.annotate(opening.load(model), labels, write=metadata)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None

@@ -114,15 +114,14 @@ def split_files(
         if whole is None:
             whole = stack.enter_context(_file_of(found, path))
         chained = tuple(_chained(kernels, whole, temporary, samples, engine) for kernels in KERNEL_SETS)
-        text = json.dumps(_manifest(found, path, paths), indent=1, ensure_ascii=False)
-        described.write_text(text + "\n", "utf-8")
+        described.write_text(_in_lines(_manifest(found, path, paths)), "utf-8")
         yield SplitFiles(found, paths, manifest, chained)
 
 
 @contextmanager
 def _file_of(found: Split, path: Path) -> Iterator[Path]:
     """The whole model's own file, or one that is removed again."""
-    if found.whole.source:
+    if Path(found.whole.source).is_file():
         yield Path(found.whole.source)
         return
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
@@ -203,6 +202,17 @@ def _manifest(found: Split, path: Path, paths: Sequence[Path]) -> dict[str, Any]
         "bytes_to_device": to_device,
         "bytes_from_device": from_device,
     }
+
+
+def _in_lines(manifest: Mapping[str, Any]) -> str:
+    """JSON with a line for each entry, and for each of a list's."""
+    entries = []
+    for key, value in manifest.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list):
+            text = "[\n" + ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in value) + "\n ]"
+        entries.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
 def _described(part: Part, file: Path) -> dict[str, Any]:

@@ -112,11 +112,12 @@ def split(model: Model, target: str = "edge_tpu") -> Split:
             reasons[cut.taken[item.index]] = item.reason or item.status
 
 
-def to_be_split(recipe: Recipe) -> Recipe:
-    """The recipe that splits its result, too. Raises RecipeError for one whose target nothing is split for."""
-    if not recipe.target:
-        raise RecipeError(f"--split: {recipe.name} has no target: give --target edge_tpu")
-    splitting(recipe.target)
+def to_be_split(recipe: Recipe, target: str | None = None) -> Recipe:
+    """The recipe, such that its result is split, too. Raises RecipeError without a target that is split for."""
+    asked = target or recipe.target
+    if not asked:
+        raise RecipeError("--split: say for whose accelerator, with --target edge_tpu")
+    splitting(asked)
     return replace(recipe, split=True)
 
 
