@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 
 import tersor
 from conftest import Cli, Run
 from small_nets import DEMO, DEMO_DATA, conv, dense, random, shared_file, through_file
 from tersor.data.preprocess import Preprocess
-from tersor.errors import OutputError, RecipeError, RuntimeFailure, UnsupportedError, VerificationError
+from tersor.errors import OutputError, PlanError, RecipeError, RuntimeFailure, UnsupportedError, VerificationError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
@@ -219,9 +220,8 @@ def test_what_the_compiler_would_refuse_as_a_whole() -> None:
     whole = integers(through_file(builder.model([builder.op("RESHAPE", [y, shape], [1, 4, 4, 4], name="again")])))
     placement = forecast(whole, "edge_tpu")
     assert placement.refusal is not None
-    assert placement.notes[-1] == (
-        "tersor split --target edge_tpu cuts it in files: 1 of 3 operators and 100.0 % of MACs run on the Edge TPU then"
-    )
+    share = "1 of 3 operators and 100.0 % of MACs run on the Edge TPU"
+    assert placement.notes[-1] == f"with tersor split --target edge_tpu, {share}, the rest on the CPU"
     assert shape_of(split(whole)) == [("edge_tpu", ["CONV_2D"]), ("cpu", ["SHAPE", "RESHAPE"])]
 
 
@@ -231,10 +231,47 @@ def test_place_tells_where_a_later_piece_is_larger() -> None:
     y = builder.op("ELU", [y], [1, 8, 8, 2], name="elu")
     model = through_file(builder.model([conv(builder, conv(builder, y, 8, "second"), 8, "third")]))
     notes = forecast(model, "edge_tpu").notes
-    assert any("tersor quantize --target edge_tpu --split cuts it in files: 2 of 4 operators" in note for note in notes)
-    assert any("tersor split" in note for note in forecast(integers(model), "edge_tpu").notes)
-    assert not any("split" in note for note in forecast(detector(), "edge_tpu").notes), "the first piece is the largest"
+    share = "2 of 4 operators and 93.0 % of MACs run on the Edge TPU, the rest on the CPU"
+    assert f"with tersor quantize --target edge_tpu --split, {share} and in float" in notes
+    assert f"with tersor split --target edge_tpu, {share}" in forecast(integers(model), "edge_tpu").notes
+    same = forecast(integers(detector()), "edge_tpu").notes
+    assert not any("split" in note for note in same), "no more runs on the device then"
+    assert any("split" in note for note in forecast(detector(), "edge_tpu").notes), "but the rest in float"
     assert [part.on for part in split(integers(model)).parts] == ["cpu", "edge_tpu"]
+
+
+def ssd() -> Model:
+    """x [1,8,8,3] -> boxes and scores of 64 anchors -> TFLite_Detection_PostProcess, as detectors end."""
+    builder = Builder("ssd")
+    y = conv(builder, builder.input("x", [1, 8, 8, 3]), 8, "stem", fused_activation_function=1)
+    boxes = builder.op("RESHAPE", [conv(builder, y, 4, "boxes"), builder.constant("a", [1, 64, 4])], [1, 64, 4])
+    scores = builder.op("RESHAPE", [conv(builder, y, 3, "classes"), builder.constant("b", [1, 64, 3])], [1, 64, 3])
+    scores = builder.op("LOGISTIC", [scores], [1, 64, 3])
+    middle = np.arange(64) % 8 / 8 + 1 / 16
+    anchors = np.stack([np.sort(middle), middle, *np.full((2, 64), 0.2)], axis=1).astype(np.float32)
+    shapes = [((1, 5, 4), DType.FLOAT32), ((1, 5), DType.FLOAT32), ((1, 5), DType.FLOAT32), ((1,), DType.FLOAT32)]
+    found = builder.op_with("CUSTOM", [boxes, scores, builder.constant("anchors", anchors)], shapes, name="found")
+    settings = {"max_detections": 5, "max_classes_per_detection": 1, "num_classes": 2, "nms_iou_threshold": 0.5}
+    settings |= {"nms_score_threshold": 0.1, "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0}
+    graph = builder.model(found).graph
+    name, packed = "TFLite_Detection_PostProcess", bytes(flexbuffers.Dumps(settings))
+    last = replace(graph.ops[-1], options=None, custom_code=name, custom_options=packed)
+    return through_file(Model((replace(graph, ops=(*graph.ops[:-1], last)),)))
+
+
+def test_detection_post_processing_runs_on_the_cpu_in_float(tmp_path: Path, engine: Engine) -> None:
+    model, x = ssd(), random([70, 8, 8, 3], seed=4)
+    recipe = target_of("edge_tpu").fitted(load_recipe("int8"))
+    with pytest.raises(PlanError, match="nothing is known of this custom operator"):
+        produce(model, {recipe: tmp_path / "net.tflite"}, x, options=FEW, engine=engine)
+    outcome = produce(model, {to_be_split(recipe): tmp_path / "net.tflite"}, x, options=FEW, engine=engine)
+    done = outcome.products[0].split
+    assert done is not None
+    device, tail = shape_of(done.split)
+    assert sorted(device[1]) == ["CONV_2D"] * 3 + ["LOGISTIC"] + ["RESHAPE"] * 2
+    assert tail == ("cpu", ["DEQUANTIZE", "DEQUANTIZE", "CUSTOM"])
+    assert done.split.crossing == (8 * 8 * 3, 64 * (4 + 3))
+    assert all(item.is_equal for item in done.chained)
 
 
 @pytest.mark.parametrize("name", ["movenet_single_pose_lightning_ptq", "deeplabv3_mnv2_dm05_pascal_quant"])

@@ -93,8 +93,10 @@ def promise(model: Model, target: str) -> tuple[str, ...]:
     if fitted.after is None:
         return ()
     module = registry.plugin("targets", target)
-    how = f"tersor quantize --target {target} --split"
-    split = promise_of_split(rough_quantize(fitted.model, module.FLAVOUR).graph, fitted.after, module, how)
+    quantized = rough_quantize(fitted.model, module.FLAVOUR).graph
+    split = promise_of_split(
+        quantized, module, f"tersor quantize --target {target} --split", 0, "on the CPU and in float"
+    )
     if not fitted.rewrites:
         return split
     done = ", ".join(map(str, fitted.rewrites))
@@ -105,19 +107,27 @@ def promise(model: Model, target: str) -> tuple[str, ...]:
     )
 
 
-def promise_of_split(graph: Graph, placement: Placement, module: ModuleType, how: str) -> tuple[str, ...]:
-    """A sentence where more multiplies on the accelerator once the network is in several files; none elsewhere."""
+def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int, rest: str) -> tuple[str, ...]:
+    """A sentence on what runs on the accelerator once a network is cut in files, if that multiplies enough.
+
+    Args:
+        graph: quantized.
+        module: the target; nothing is said of one that networks are not split for.
+        command: what cuts it.
+        least: multiply-accumulates from which that is worth a word.
+        rest: where the other operators run then.
+    """
     if not hasattr(module, "obstacles"):
         return ()
     cut = best_cut(graph, [reason is None for reason in module.obstacles(graph)])
-    if cut is None:
-        return ()
     work = [macs(graph, op) for op in graph.ops]
-    on_device = sum(work[place] for place in cut.taken)
-    if on_device <= sum(item.macs for item in placement.mapped):
+    on_device = 0 if cut is None else sum(work[place] for place in cut.taken)
+    if cut is None or cut.is_whole or on_device < least:
         return ()
-    share = f"{len(cut.taken)} of {len(work)} operators and {100 * on_device / sum(work):.1f} % of MACs"
-    return (f"{how} cuts it in files: {share} run on the {placement.device} then",)
+    share = f" and {100 * on_device / sum(work):.1f} % of MACs" if any(work) else ""
+    return (
+        f"with {command}, {len(cut.taken)} of {len(work)} operators{share} run on the {module.DEVICE}, the rest {rest}",
+    )
 
 
 def _passes(target: str) -> dict[str, ModuleType]:

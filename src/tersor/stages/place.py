@@ -55,8 +55,9 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     if notes and hasattr(module, "REWRITES") and left:
         notes += promise(given, target)
     elif left:
-        how = f"tersor split --target {target}"
-        placement = replace(placement, notes=(*placement.notes, *promise_of_split(model.graph, placement, module, how)))
+        more = 1 + sum(item.macs for item in placement.mapped)
+        said = promise_of_split(model.graph, module, f"tersor split --target {target}", more, "on the CPU")
+        placement = replace(placement, notes=(*placement.notes, *said))
     if notes:  # of weights whose scales are not yet known
         found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
