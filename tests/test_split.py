@@ -426,7 +426,7 @@ def test_quantize_command(place: Path, cli: Cli) -> None:
     assert "split: 3 of 6 operators and 100.0 % of MACs run on the Edge TPU; 192 bytes go there in each run" in said
     assert "the CPU computes in float: beside a file that is not split, it " in said
     assert "on the CPU: ELU (operator 4): the Edge TPU has no ELU, and 2 more" in said
-    assert "builtin kernels: the parts, one after the other, answer bit for bit as the whole file (16 samples)" in said
+    assert "on 16 samples, the parts answer bit for bit as the whole file on xnnpack and builtin" in said
     assert "for the device: tersor compile det.int8.1-edge_tpu.tflite --target edge_tpu" in said
     found = json.loads(cli(*asked, "--split", "--json").out)["split"]["int8"]
     assert [part["on"] for part in found["parts"]] == ["edge_tpu", "cpu"]

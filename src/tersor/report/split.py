@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -69,17 +70,17 @@ def split_notes(files: SplitFiles) -> list[str]:
     on_device = files.paths[found.parts.index(found.on_device)]
     return [
         f"on the CPU: {left[place]} (operator {place}): {found.left[place]}{more}",
-        *(_verified(item) for item in files.chained),
+        _verified(files.chained),
         f"wrote {', '.join(str(path) for path in files.paths)} and {files.manifest}",
         f"for the device: tersor compile {on_device} --target {found.target}",
     ]
 
 
-def _verified(item: Chained) -> str:
-    how = "bit for bit as" if item.is_equal else f"with an SQNR of {item.sqnr_db:.1f} dB to"
-    return (
-        f"{item.kernels} kernels: the parts, one after the other, answer {how} the whole file ({item.samples} samples)"
-    )
+def _verified(chained: Sequence[Chained]) -> str:
+    equal = " and ".join(item.kernels for item in chained if item.is_equal)
+    said = f"run one after the other on {chained[0].samples} samples, the parts answer bit for bit as the whole file"
+    others = [f"on {item.kernels} with an SQNR of {item.sqnr_db:.1f} dB to it" for item in chained if not item.is_equal]
+    return "; ".join([f"{said} on {equal}", *others])
 
 
 def outcome_split_notes(outcome: Outcome) -> list[str]:
