@@ -424,7 +424,7 @@ def test_quantize_command(place: Path, cli: Cli) -> None:
     assert run.code == 0, run.err
     said = " ".join(run.err.split())
     assert "split: 3 of 6 operators and 100.0 % of MACs run on the Edge TPU; 192 bytes go there in each run" in said
-    assert "the CPU computes in float: beside a file that is not split, it " in said
+    assert "float on the CPU: beside one file that computes in integers where it can, it " in said
     assert "on the CPU: ELU (operator 4): the Edge TPU has no ELU, and 2 more" in said
     assert "on 16 samples, the parts answer bit for bit as the whole file on xnnpack and builtin" in said
     assert "for the device: tersor compile det.int8.1-edge_tpu.tflite --target edge_tpu" in said
@@ -432,6 +432,27 @@ def test_quantize_command(place: Path, cli: Cli) -> None:
     assert [part["on"] for part in found["parts"]] == ["edge_tpu", "cpu"]
     assert all(item["equal"] for item in found["verified"])
     assert "split" not in json.loads(cli(*asked, "--json").out)
+
+
+def test_optimize_command_cuts_its_pick(place: Path, cli: Cli) -> None:
+    tflite.write(ssd(), place / "ssd.tflite")
+    np.save(place / "x.npy", random([120, 8, 8, 3], seed=9))
+    asked = ("optimize", "ssd.tflite", "--data", "x.npy", "--as-is", "--target", "edge_tpu", "-o")
+    refused = cli(*asked, "out")
+    assert refused.code == 5
+    assert "--split cuts off what the device does not run, for the CPU" in refused.err
+    run = cli(*asked, "out", "--split")
+    assert run.code in {0, 9}, run.err
+    assert (
+        "the pick in parts: pick.1-edge_tpu.tflite, pick.2-cpu.tflite, chained by pick.split.json; 6 operat" in run.err
+    )
+    assert "float on the CPU: beside one file that computes in integers where it can, it " in run.err
+    assert (place / "out" / "pick.split.json").exists()
+    assert load_recipe(place / "out" / "recipe.toml").split
+    tflite.write(detector(), place / "det.tflite")
+    cli("optimize", "det.tflite", *asked[2:], "out", "--time-budget", "1s")
+    assert not list((place / "out").glob("pick.*-*")), "parts of another pick"
+    assert not (place / "out" / "pick.split.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    split: Annotated[
-        bool,
-        typer.Option(
-            "--split",
-            help="For --target edge_tpu: cut what the device does not run off, into files that the CPU runs in float.",
-        ),
-    ] = False,
+    split: options.Split = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write, or a folder for several flavours.", show_default=False),

@@ -84,16 +84,13 @@ def _verified(chained: Sequence[Chained]) -> str:
 
 
 def outcome_split_notes(outcome: Outcome) -> list[str]:
-    """Sentences about every product that was split, with what float on the CPU costs."""
+    """Sentences about every product that was split."""
     said = []
     for product in outcome.products:
         if product.split is None:
             continue
         name = f"{product.recipe}: " if len(outcome.products) > 1 else ""
         said.append(f"{name}{headline(product.split.split)}")
-        cost = None if product.fitting is None else product.fitting.split_cost
-        if product.split.paths and cost is not None:
-            said.append(f"{name}the CPU computes in float: beside a file that is not split, {cost}")
         said += [f"{name}{text}" for text in split_notes(product.split)]
     return said
 

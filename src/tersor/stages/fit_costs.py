@@ -30,10 +30,12 @@ def fit_costs(
     samples: Sequence[Sample],
     engine: Engine,
     folder: Path,
+    *,
+    is_split: bool = False,
 ) -> tuple[Cost, ...]:
     """Make the file by the same recipe without any rewrite, with the first, the first two, and so on.
 
-    For a recipe that splits the network, a last cost is what that does.
+    Where the network is split, a last cost is what that does.
 
     Args:
         fitted: what was done.
@@ -43,6 +45,7 @@ def fit_costs(
         samples: to measure on.
         engine: the process to run in.
         folder: for files that are not kept.
+        is_split: whether the recipe splits the network, and there is something to split off.
 
     Raises RuntimeFailure for a float model that does not run.
     """
@@ -50,7 +53,7 @@ def fit_costs(
     plain = replace(recipe, target="", split=False, float_fallback=True)
     seen: list[tuple[Figures, int] | None] = []
     trials = [(model, plain) for model in fitted.models[:-1]]
-    whole = [(fitted.model, replace(recipe, split=False, float_fallback=True))] if recipe.split else []
+    whole = [(fitted.model, replace(recipe, split=False, float_fallback=True))] if is_split else []
     for number, (model, asked) in enumerate([*trials, *whole, (fitted.model, recipe)]):
         own = preparation
         if number < len(trials):
@@ -61,7 +64,7 @@ def fit_costs(
         with suppress(TersorError):  # a step between that cannot be made is not what the user asked for
             figures = Bench(own, reference, folder).trial(asked).figures
             seen[-1] = figures, len(own.corrected(asked).plan.left_in_float())
-    names = [*(rewrite.name for rewrite in fitted.rewrites), *(["split"] if recipe.split else [])]
+    names = [*(rewrite.name for rewrite in fitted.rewrites), *(["split"] if is_split else [])]
     return tuple(_cost(name, *pair) for name, *pair in zip(names, seen[:-1], seen[1:], strict=True))
 
 

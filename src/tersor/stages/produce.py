@@ -18,7 +18,7 @@ from tersor.runtimes.memory import return_freed_memory
 from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import Scorer, as_sample
 from tersor.stages.examine import examine
-from tersor.stages.fitted import Cost, Fitting
+from tersor.stages.fitted import Cost, fitting_of
 from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
 from tersor.stages.load_data import dataset_of
 from tersor.stages.measure import Measurement, first_samples
@@ -127,12 +127,11 @@ def _with_fitting(
 
     fitted = preparation.fitted(recipe.target)
     costs: tuple[Cost, ...] = ()
-    if (fitted.rewrites or recipe.split) and calibration is not None and data is not None:
+    is_split = product.split is not None and bool(product.split.paths)
+    if (fitted.rewrites or is_split) and calibration is not None and data is not None:
         samples = [as_sample(item) for item in data.spread(SAMPLES)]
-        costs = fit_costs(fitted, recipe, preparation, calibration, samples, engine, folder)
-    count = len(fitted.rewrites)
-    placement = place(tflite.read(product.path), recipe.target)
-    return replace(product, fitting=Fitting(fitted, costs[:count], placement, next(iter(costs[count:]), None)))
+        costs = fit_costs(fitted, recipe, preparation, calibration, samples, engine, folder, is_split=is_split)
+    return replace(product, fitting=fitting_of(fitted, costs, place(tflite.read(product.path), recipe.target)))
 
 
 @contextmanager
