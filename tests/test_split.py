@@ -24,6 +24,7 @@ from tersor.ir.graph import Graph, Model
 from tersor.ir.work import macs
 from tersor.recipe import load_recipe, parse_recipe, to_toml
 from tersor.runtimes.engine import Engine
+from tersor.stages import chain as chaining
 from tersor.stages import save_split as saving
 from tersor.stages.annotate import annotate, declared, labels_of
 from tersor.stages.best_cut import Cut, best_cut
@@ -289,12 +290,12 @@ def test_real_networks_bit_for_bit(name: str, tmp_path: Path, engine: Engine) ->
 def test_a_chain_that_answers_otherwise_is_not_written(
     tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = saving.run_chain
+    honest = chaining.run_chain
 
     def off_by_one(*arguments: object) -> dict[str, object]:
         return {name: values + 1 for name, values in honest(*arguments).items()}  # type: ignore[arg-type]
 
-    monkeypatch.setattr(saving, "run_chain", off_by_one)
+    monkeypatch.setattr(chaining, "run_chain", off_by_one)
     with pytest.raises(VerificationError, match="do not answer as the whole model on the builtin kernels"):
         save_split(split(integers(detector())), tmp_path / "new" / "net.tflite", engine=engine)
     assert not list(tmp_path.iterdir())
@@ -319,6 +320,18 @@ def test_parts_never_replace_the_model(tmp_path: Path, engine: Engine) -> None:
     before = given.read_bytes()
     with pytest.raises(OutputError, match="would be replaced by one of its parts"):
         save_split(split(tflite.read(given)), tmp_path / "net.tflite", engine=engine)
+    assert given.read_bytes() == before
+    assert names(tmp_path) == {given.name}
+
+
+def test_parts_never_replace_the_float_model(tmp_path: Path, engine: Engine) -> None:
+    given = tmp_path / "net.2-cpu.tflite"
+    tflite.write(detector(), given)
+    before = given.read_bytes()
+    recipe = to_be_split(target_of("edge_tpu").fitted(load_recipe("int8")))
+    x = random([70, 8, 8, 3])
+    with pytest.raises(OutputError, match="would be replaced by one of its parts"):
+        produce(tflite.read(given), {recipe: tmp_path / "net.tflite"}, x, options=FEW, engine=engine)
     assert given.read_bytes() == before
     assert names(tmp_path) == {given.name}
 

@@ -36,9 +36,10 @@ def command(
     from tersor.cli import console
     from tersor.errors import OutputError
     from tersor.report.split import headline, parts_table, split_notes, split_to_dict
+    from tersor.stages.chain import SAMPLES
     from tersor.stages.compile_for import load_finished
     from tersor.stages.measure import first_samples
-    from tersor.stages.save_split import SAMPLES, save_split
+    from tersor.stages.save_split import save_split
     from tersor.stages.split import split, splitting
 
     splitting(target)  # raises for a target that nothing is split for before anything is read

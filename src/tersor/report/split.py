@@ -13,8 +13,9 @@ from tersor.ir.dtypes import DType
 from tersor.ir.placement import CPU
 from tersor.report.outcome import finite
 from tersor.report.placement import percent
+from tersor.stages.chain import Chained
 from tersor.stages.outcome import Outcome
-from tersor.stages.save_split import Chained, SplitFiles
+from tersor.stages.save_split import SplitFiles
 from tersor.stages.search.quantities import size
 from tersor.stages.split import Part, Split
 

@@ -15,6 +15,7 @@ from tersor.ir.graph import Model
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.memory import return_freed_memory
+from tersor.stages.chain import SAMPLES as CHAIN_SAMPLES
 from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import Scorer, as_sample
 from tersor.stages.examine import examine
@@ -29,7 +30,6 @@ from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
-from tersor.stages.save_split import SAMPLES as PARTS_SAMPLES
 from tersor.stages.save_split import SplitFiles, split_files
 from tersor.stages.split import split
 from tersor.stages.widen import Wide
@@ -91,20 +91,21 @@ def produce(
             reference, products, count = measurement.products(
                 drafts, temporary, measured_on, disjoint=disjoint, known=known
             )
-            products = tuple(
-                replace(
-                    product, split=parts.enter_context(_in_parts(temporary[recipe], path, recipe, measured_on, runner))
+            cut = {
+                recipe: parts.enter_context(
+                    _in_parts(temporary[recipe], path, model.source, recipe, measured_on, runner)
                 )
+                for recipe, path in outputs.items()
                 if recipe.split
-                else product
-                for product, (recipe, path) in zip(products, outputs.items(), strict=True)
-            )
+            }
         calibrated = preparation.samples
         remarks: tuple[str, ...] = ()
         if calibrated and calibration is not None:
             remarks = examine(calibration, measured_on if disjoint else None, model, options.evaluation_samples)
         products = tuple(
-            _with_fitting(product, recipe, preparation, calibration, measured_on, runner, folder)
+            _with_fitting(
+                replace(product, split=cut.get(recipe)), recipe, preparation, calibration, measured_on, runner, folder
+            )
             for recipe, product in zip(outputs, products, strict=True)
         )
         batch = 1 if wide is None else wide.batch
@@ -135,10 +136,12 @@ def _with_fitting(
 
 
 @contextmanager
-def _in_parts(written: Path, path: Path, recipe: Recipe, data: Dataset | None, engine: Engine) -> Iterator[SplitFiles]:
+def _in_parts(
+    written: Path, path: Path, source: str, recipe: Recipe, data: Dataset | None, engine: Engine
+) -> Iterator[SplitFiles]:
     """The parts of a file that lies under a temporary name; they get theirs only if all goes well."""
-    samples = [] if data is None else first_samples(data, PARTS_SAMPLES)
-    whole = replace(tflite.read(written), source="")  # that is not its name yet
+    samples = [] if data is None else first_samples(data, CHAIN_SAMPLES)
+    whole = replace(tflite.read(written), source=source)  # what the user knows it by, and what no part may replace
     with split_files(split(whole, recipe.target), path, samples, engine, written) as found:
         yield found
 

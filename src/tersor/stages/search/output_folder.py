@@ -12,10 +12,11 @@ from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.recipe import Recipe, to_toml
 from tersor.runtimes.engine import Engine
+from tersor.stages.chain import SAMPLES
 from tersor.stages.measure import first_samples
 from tersor.stages.produce import refuse_outputs
 from tersor.stages.save import atomic, require_writable
-from tersor.stages.save_split import SAMPLES, SplitFiles, save_split
+from tersor.stages.save_split import SplitFiles, save_split
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.result import Candidate
 from tersor.stages.split import split
