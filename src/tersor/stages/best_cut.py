@@ -120,7 +120,7 @@ def _with_least_output(
             for reader in readers.get(name, set()) & optional:
                 _connect(flow, name, reader, float("inf"))
     _saturate(flow)
-    return {place for place in taken if place in fixed or not _reaches_sink(flow, place)}
+    return set(taken) - _before_sink(flow)
 
 
 def _readers(graph: Graph) -> dict[str, set[int]]:
@@ -137,10 +137,10 @@ def _connect(flow: _Flow, one: Hashable, other: Hashable, capacity: float) -> No
     flow.setdefault(other, {}).setdefault(one, 0)
 
 
-def _path(flow: _Flow, begin: Hashable) -> list[Hashable] | None:
-    """The shortest way to the sink on which something can still flow."""
-    came: dict[Hashable, Hashable] = {begin: begin}
-    waiting = deque([begin])
+def _path(flow: _Flow) -> list[Hashable] | None:
+    """The shortest way from the source to the sink on which something can still flow."""
+    came: dict[Hashable, Hashable] = {_SOURCE: _SOURCE}
+    waiting: deque[Hashable] = deque([_SOURCE])
     while waiting:
         node = waiting.popleft()
         for following, left in flow.get(node, {}).items():
@@ -150,18 +150,27 @@ def _path(flow: _Flow, begin: Hashable) -> list[Hashable] | None:
     if _SINK not in came:
         return None
     way: list[Hashable] = [_SINK]
-    while way[-1] != begin:
+    while way[-1] != _SOURCE:
         way.append(came[way[-1]])
     return way[::-1]
 
 
-def _reaches_sink(flow: _Flow, begin: Hashable) -> bool:
-    return _path(flow, begin) is not None
+def _before_sink(flow: _Flow) -> set[Hashable]:
+    """All nodes from which something can still flow to the sink."""
+    found: set[Hashable] = {_SINK}
+    waiting: list[Hashable] = [_SINK]
+    while waiting:
+        node = waiting.pop()
+        for other in flow.get(node, {}):
+            if other not in found and flow[other][node] > 0:
+                found.add(other)
+                waiting.append(other)
+    return found
 
 
 def _saturate(flow: _Flow) -> None:
     """Let as much flow from the source to the sink as can."""
-    while (way := _path(flow, _SOURCE)) is not None:
+    while (way := _path(flow)) is not None:
         steps = list(pairwise(way))
         most = min(flow[one][other] for one, other in steps)
         for one, other in steps:
