@@ -71,6 +71,13 @@ Labels = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write these labels into the result, one per line.", show_default=False),
 ]
+Split = Annotated[
+    bool,
+    typer.Option(
+        "--split",
+        help="For --target edge_tpu: cut what the device does not run off, into files that the CPU runs in float.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 _TENSORFLOW = "What TensorFlow reads (the extra 'tensorflow')"

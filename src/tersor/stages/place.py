@@ -13,7 +13,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
 from tersor.ir.placement import Placement, Resource
 from tersor.passes import deduplicate_constants
-from tersor.stages.fit import promise
+from tersor.stages.fit import promise, promise_of_split
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan.refusals import COMPILERS
@@ -51,8 +51,13 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     model, notes = judged_form(given, module)
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
-    if notes and hasattr(module, "REWRITES") and any(item.rule is not None for item in placement.left):
+    left = any(item.rule is not None for item in placement.left) or placement.refusal is not None
+    if notes and hasattr(module, "REWRITES") and left:
         notes += promise(given, target)
+    elif left:
+        more = 1 + sum(item.macs for item in placement.mapped)
+        said = promise_of_split(model.graph, module, f"tersor split --target {target}", more, "on the CPU")
+        placement = replace(placement, notes=(*placement.notes, *said))
     if notes:  # of weights whose scales are not yet known
         found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)

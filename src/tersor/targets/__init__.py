@@ -13,6 +13,9 @@ to the name of a compiled file.
 A target of which several models, or one model on several devices, can be said more than of each by itself has
 `share(models, placements) -> tuple[Share, ...]` and `segments(model, count) -> tuple[Segment, ...]` (`ir.sharing`).
 
+A target that a network is worth cutting in files for has `obstacles(graph) -> list[str | None]`: for each operator why
+the accelerator cannot run it, wherever it stands. One that has an accelerator and is not says why in `NOT_SPLIT`.
+
 A target whose compiler is asked, so that nothing is forecast, has `explain(model, made) -> Placement`, too: what the
 compiler said of each operator.
 """

@@ -21,7 +21,7 @@ from tersor.targets._rules import Rule, broken
 from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
 from tersor.targets.edge_tpu.compiler import SUFFIX as SUFFIX
 from tersor.targets.edge_tpu.compiler import compile as compile  # noqa: A004
-from tersor.targets.edge_tpu.refusals import refusal
+from tersor.targets.edge_tpu.refusals import refusal, refused
 from tersor.targets.edge_tpu.segments import cut
 from tersor.targets.edge_tpu.sharing import shares
 
@@ -65,10 +65,10 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
     graph = model.graph
     if any(op.custom_code == COMPILED for op in graph.ops):
         return _compiled(graph)
-    refused = refusal(model)
-    if refused is not None:
-        operators = tuple(placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops)))
-        return Placement(NAME, DEVICE, operators, refusal=refused)
+    whole = refusal(model)
+    if whole is not None:
+        operators = tuple(placed(graph, place, CPU, statuses.NOT_COMPILED, whole) for place in range(len(graph.ops)))
+        return Placement(NAME, DEVICE, operators, refusal=whole)
     found = [broken(RULES, op, graph) for op in graph.ops]
     cut = pieces(graph, [item is None for item in found])
     taken = [piece for piece in cut if piece.taken][: None if multiple_subgraphs else 1]
@@ -84,6 +84,19 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
     return Placement(NAME, DEVICE, operators, parts=len(taken), resources=estimate, notes=_notes(model))
 
 
+def obstacles(graph: Graph) -> list[str | None]:
+    """For each operator why the device runs it nowhere, whatever stands before it; None for those that it can run."""
+    return [refused(op, graph) or _obstacle(op, graph) for op in graph.ops]
+
+
+def _obstacle(op: Op, graph: Graph) -> str | None:
+    found = broken(RULES[::-1], op, graph)  # that there is no such operator says more than that its values are float
+    if found is None:
+        return None
+    rule, seen = found
+    return seen if op.label in seen else f'{seen} breaks the rule "{rule.statement.partition(". ")[0]}"'
+
+
 def share(models: Sequence[Model], placements: Sequence[Placement]) -> tuple[Share, ...]:
     """What each of several models gets of the memory, compiled together in this order: see `sharing`."""
     _refuse_compiled(models)
@@ -97,9 +110,9 @@ def segments(model: Model, count: int) -> tuple[Segment, ...]:
     Raises RecipeError if it cannot be cut in so many, UnsupportedError for a model that the compiler does not take.
     """
     _refuse_compiled([model])
-    refused = refusal(model)
-    if refused is not None:
-        raise UnsupportedError(f"{model.source or 'the model'}: the compiler refuses it: {refused}")
+    whole = refusal(model)
+    if whole is not None:
+        raise UnsupportedError(f"{model.source or 'the model'}: the compiler refuses it: {whole}")
     takes = [broken(RULES, op, model.graph) is None for op in model.graph.ops]
 
     def mapped(part: Graph) -> list[int]:

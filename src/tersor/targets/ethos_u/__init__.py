@@ -27,6 +27,7 @@ NAME = "ethos_u"
 DEVICE = "Ethos-U"
 FLAVOUR = "int8"
 OPTIONS = frozenset({"accelerator", "system_config", "memory_mode", "vela_config"})
+NOT_SPLIT = "Vela leaves what the NPU does not run to the CPU, in one file and in as many pieces as there are"
 COMPILED = "ethos-u"
 """The custom operator that holds what was compiled."""
 
