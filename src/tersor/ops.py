@@ -79,9 +79,16 @@ class OpSpec:
         fixed: for FIXED, (scale, zero point) per activation type.
         needs_bias: the kernel refuses to run without a bias.
         grid: the int8 kernel compares real values rounded to multiples of this.
-        multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take.
+        multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take; nothing is lost
+            by a wider output, whose steps are small beside those of the input still.
+        int16_multiplier_limit: likewise of the int16 kernel.
+        short_sums: the int8 kernel keeps 16 bits of a sum, or product, before it clips it to the result's 8.
         rectified: the int8 kernel does ReLU by saturation, so the lowest integer of its result must stand for 0.
         zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
+        quotient_bits: a quotient is shifted to the right by at most so many bits; beyond, the answer is nonsense.
+        int16_table: the int16 kernel interpolates between 513 results, spread evenly over all that its operand can be.
+        clips_as_read: a kernel set clips in its operand's parameters, so the result must have the same.
+        scale_limit: largest scale of the operand per activation type: beyond, kernels overflow.
         int16_share: the int16 kernel counts each value, however small, as at least this share of the largest.
         int8_upscaling: operator version for int8 where the product of the input scales reaches the output scale.
         saturates: the operand's values beyond these bounds are to the operator as the bounds are, in float too.
@@ -105,7 +112,13 @@ class OpSpec:
     grid: float | None = None
     zero_refused: int | None = None
     multiplier_limit: float | None = None
+    int16_multiplier_limit: float | None = None
+    short_sums: bool = False
     rectified: bool = False
+    quotient_bits: int | None = None
+    int16_table: bool = False
+    clips_as_read: bool = False
+    scale_limit: Mapping[DType, float] = field(default_factory=dict)
     int16_share: float | None = None
     int8_upscaling: int | None = None
     saturates: Range = ALL
@@ -136,6 +149,10 @@ class OpSpec:
             if own.rstrip("*") == role:
                 return index
         return None
+
+    def multiplies_up_to(self, activations: DType) -> float | None:
+        """The largest input scale / output scale for an activation type; None if any is taken."""
+        return self.int16_multiplier_limit if activations is DType.INT16 else self.multiplier_limit
 
     @property
     def is_recurrent(self) -> bool:
@@ -226,8 +243,15 @@ _TANH_ENDS = MappingProxyType(
 _LOG_UNIT = MappingProxyType({DType.INT8: (16 / 256, 127)})
 """[-16, 0]: logarithms of probabilities."""
 
-_SUM_LIMIT = 2.0**18
-"""The int8 ADD and SUB kernels abort when 2 x input scale / (2**20 x output scale) reaches 1."""
+_SUM_LIMITS = {"multiplier_limit": 2.0**18, "int16_multiplier_limit": 2.0**13}
+"""ADD and SUB abort when 2 x input scale / (2**20 x output scale) reaches 1; the int16 kernels, of 2**15 instead."""
+
+_UP_TO_1 = MappingProxyType({DType.INT8: 1 - 2**-20})
+"""Comparisons take their multipliers for smaller than one: beyond, builtin answers nonsense and micro aborts."""
+
+_UP_TO_4 = MappingProxyType({DType.INT8: 4.0, DType.INT16: 4.0})
+_INT16_UP_TO_4 = MappingProxyType({DType.INT16: 4.0})
+"""Beyond, micro's int8 kernels (from about 6 on) and all int16 kernels answer nonsense: their fixed point overflows."""
 
 OPS: Mapping[str, OpSpec] = MappingProxyType(
     {
@@ -255,32 +279,34 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         ),
         "SVDF": OpSpec("data weight weight16 bias state", int8=3, dynamic=4, rectified=True),
         # Arithmetic
-        "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT, signs=(1, 1)),
-        "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT, signs=(1, -1)),
-        "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3),
-        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1),
+        "ADD": OpSpec("data data", int8=2, int16=3, short_sums=True, signs=(1, 1), **_SUM_LIMITS),
+        "SUB": OpSpec("data data", int8=2, int16=5, signs=(1, -1), **_SUM_LIMITS),
+        "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3, short_sums=True),
+        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1, quotient_bits=31),
         "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),
         "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=BELOW),
         "MINIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=ABOVE),
         "ABS": OpSpec("data", int8=2, int16=3),
-        "EXP": OpSpec("data", int8=2, int16=2),
-        "LOG": OpSpec("data", int8=2, int16=2),
+        "EXP": OpSpec("data", int8=2, int16=2, int16_table=True),
+        "LOG": OpSpec("data", int8=2, int16=2, int16_table=True),
         "SQRT": OpSpec("data", int8=2, int16=2),
-        "RSQRT": OpSpec("data", int8=2, int16=3, zero_refused=0),
+        "RSQRT": OpSpec("data", int8=2, int16=3, zero_refused=0, int16_table=True),
         # Activations
         "RELU": OpSpec("data", int8=2, int16=3, saturates=(0, math.inf)),
-        "RELU6": OpSpec("data", int8=2, int16=3, saturates=(0, 6)),
+        "RELU6": OpSpec("data", int8=2, int16=3, saturates=(0, 6), clips_as_read=True),
         "RELU_N1_TO_1": OpSpec("data", int8=1, saturates=(-1, 1)),
         "RELU_0_TO_1": OpSpec("data", int8=1, saturates=(0, 1)),
         "LEAKY_RELU": OpSpec("data", int8=1, int16=2),
         "PRELU": OpSpec("data data", int8=1),
         "ELU": OpSpec("data", int8=1),
-        "GELU": OpSpec("data", int8=2, int16=1),
+        "GELU": OpSpec("data", int8=2, int16=1, int16_table=True),
         "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127, saturates=(-3, math.inf)),
-        "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, saturates_rounded=_LOGISTIC_ENDS),
-        "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT, saturates_rounded=_TANH_ENDS),
+        "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, saturates_rounded=_LOGISTIC_ENDS, scale_limit=_UP_TO_4),
+        "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT, saturates_rounded=_TANH_ENDS, scale_limit=_UP_TO_4),
         # exp(-10) and all below it is 1 of 32767 in the table of `reference/softmax.h`
-        "SOFTMAX": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, int16_share=1 / 32767),
+        "SOFTMAX": OpSpec(
+            "data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, int16_share=1 / 32767, scale_limit=_INT16_UP_TO_4
+        ),
         "LOG_SOFTMAX": OpSpec("data", scale=FIXED, int8=2, fixed=_LOG_UNIT),
         "L2_NORMALIZATION": OpSpec("data", scale=FIXED, int8=2, fixed=_SIGNED_UNIT),
         # Pooling and reductions
@@ -296,12 +322,12 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "TOPK_V2": OpSpec("data integer", results="data integer", scale=SAME, int8=2, int16=3),
         # Comparisons and selection
         # EQUAL and NOT_EQUAL have int16 kernels too, but on the grid of 1/256, which is coarser than int16 values are
-        "EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256),
-        "NOT_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256),
-        "GREATER": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256),
-        "GREATER_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
-        "LESS": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
-        "LESS_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256),
+        "EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256, scale_limit=_UP_TO_1),
+        "NOT_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256, scale_limit=_UP_TO_1),
+        "GREATER": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256, scale_limit=_UP_TO_1),
+        "GREATER_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256, scale_limit=_UP_TO_1),
+        "LESS": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256, scale_limit=_UP_TO_1),
+        "LESS_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256, scale_limit=_UP_TO_1),
         "SELECT": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         "SELECT_V2": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         # Moving values

@@ -8,6 +8,7 @@ requantized instead.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from tersor.ir.plan import INTEGER, OpPlan, TensorPlan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, symmetric_params, weight_params
 from tersor.numerics.packing import values_of
-from tersor.ops import ALL, DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT, Range
+from tersor.ops import ALL, CLAMPS, DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT, Range
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
@@ -32,6 +33,9 @@ from tersor.stages.visible import Visibility
 _NARROWER = 2.0
 """An operand that others read too is requantized if the shared range is more than this many times its own: above, the
 others lose a whole bit by the tie."""
+
+_LARGEST_CLAMP = 2.0**30
+"""Steps of a result at which a kernel may clip: it counts them, and adds a zero point, in 32 bits."""
 
 _LOOKUPS = frozenset({"EMBEDDING_LOOKUP", "GATHER", "GATHER_ND"})
 """Operators that take values out of an operand by index: of a table, samples show only the part that they look up."""
@@ -218,15 +222,36 @@ class _Planner:
     def _widen_result(self, op: Op, params: dict[str, tuple[QuantParams, str]]) -> None:
         """Widen a result whose scale is too fine for the kernel to bring its sums down to it."""
         root = self._sets.find(op.outputs[0]) if op.outputs[0] in self._sets else None
-        limit = OPS[op.kind].multiplier_limit
-        if root is None or limit is None:
+        if root is None or root in self._fixed:
             return
-        scales = [params[self._sets.find(n)][0].scale for n in self._data_operands(op).values() if n in self._sets]
-        smallest = max(scales, default=0.0) * self._largest_weight_scale(op) / limit
         own, why = params[root]
-        if own.scale < smallest:
-            wider = replace(own, scales=(float(np.float32(smallest)),))
-            params[root] = wider, f"{why}; widened {smallest / own.scale:.3g} times, to what the kernel can scale to"
+        least = max(self._least_by_factor(op, params), self._least_by_width(op, params), _least_by_clamp(op))
+        if own.scale < least:
+            wider = replace(own, scales=(float(np.float32(least)),))
+            params[root] = wider, f"{why}; widened {least / own.scale:.3g} times, to what the kernel can scale to"
+
+    def _least_by_factor(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> float:
+        """The finest scale of a result whose kernel takes factors up to a limit."""
+        limit = OPS[op.kind].multiplies_up_to(self._dtype[op.outputs[0]])
+        if limit is None:
+            return 0.0
+        scales = [params[self._sets.find(n)][0].scale for n in self._data_operands(op).values() if n in self._sets]
+        return max(scales, default=0.0) * self._largest_weight_scale(op) / limit
+
+    def _least_by_width(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> float:
+        """The finest scale in which every sum or product of two operands fits 16 bits, where more are cut off."""
+        spec = OPS[op.kind]
+        if not spec.short_sums or self._dtype[op.outputs[0]] is not DType.INT8:
+            return 0.0
+        reach = [self._farthest(name, params) for name in self._data_operands(op).values()]
+        return (sum(reach) if spec.signs else math.prod(reach)) / DType.INT16.integer_range[1]
+
+    def _farthest(self, name: str, params: Mapping[str, tuple[QuantParams, str]]) -> float:
+        """The largest magnitude that an operand is read as."""
+        data = self._graph.tensors[name].data
+        if data is not None:
+            return float(np.abs(values_of(self._graph.tensors[name])).max(initial=0.0))
+        return max(map(abs, params[self._sets.find(name)][0].real_range))
 
     def _largest_weight_scale(self, op: Op) -> float:
         index = OPS[op.kind].operand_index(WEIGHT)
@@ -264,7 +289,9 @@ class _Planner:
                 continue
             own, why = params[self._sets.find(name)]
             needed = (own, why) if shared is None or spec.scale == FIXED else shared
-            if needed[0].dtype is not dtype:
+            if spec.clips_as_read:
+                needed = params[self._sets.find(op.outputs[0])]
+            elif needed[0].dtype is not dtype or (spec.scale == FIXED and own.scale > spec.scale_limit.get(dtype, own.scale)):
                 needed = self._retyped([name], dtype, self._visible.by(op, name))
             if needed[0] != own or name in self._read_only:
                 found[op.name, index] = TensorPlan(dtype, *needed)
@@ -292,6 +319,13 @@ class _Planner:
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
         seen = narrowed_to(as_seen(seen, visible), seen, dtype)
         return _chosen(seen, dtype), f"converted to {dtype} for this operator{note}"
+
+
+def _least_by_clamp(op: Op) -> float:
+    """The finest scale in which 32 bits hold the numbers that an operator clips to."""
+    clamp = CLAMPS.get(op.option("fused_activation_function", 0), ALL)
+    bounds = [abs(bound) for bound in (*clamp, *OPS[op.kind].saturates) if math.isfinite(bound)]
+    return max(bounds, default=0.0) / _LARGEST_CLAMP
 
 
 def _chosen(bounds: Range, dtype: DType) -> QuantParams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -32,9 +33,23 @@ def plan_modes(graph: Graph, recipe: Recipe, statistics: Statistics) -> dict[str
     modes = {op.name: _mode(graph, op, recipe, statistics) for op in graph.ops}
     if recipe.float_fallback:
         _leave_long_sums(graph, modes, statistics)
-        _leave_divisors(graph, recipe, modes, statistics)
-        _leave_islands_of_moves(graph, recipe, modes)
+        _leave_neighbours(graph, recipe, modes, statistics)
     return modes
+
+
+def without(
+    graph: Graph, recipe: Recipe, statistics: Statistics, modes: dict[str, OpPlan], reasons: Mapping[str, str]
+) -> dict[str, OpPlan]:
+    """The modes with some operators left in float, and others on account of them; `reasons` by operator name."""
+    left = modes | {name: OpPlan(modes[name].kind, FLOAT, None, why, wanted=False) for name, why in reasons.items()}
+    if recipe.float_fallback:
+        _leave_neighbours(graph, recipe, left, statistics)
+    return left
+
+
+def _leave_neighbours(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> None:
+    _leave_divisors(graph, recipe, modes, statistics)
+    _leave_islands_of_moves(graph, recipe, modes)
 
 
 def _mode(graph: Graph, op: Op, recipe: Recipe, statistics: Statistics) -> OpPlan:
