@@ -44,7 +44,7 @@ def interpreter() -> Iterator[Micro]:
 def blame(model: Model) -> str | None:
     """The first rule that an operator of a model breaks, and what was seen."""
     for op in model.graph.ops:
-        found = broken(micro.RULES, op, model.graph)
+        found = broken(micro.REFUSING, op, model.graph)
         if found is not None:
             return f"{op.kind}: {found[0].name}: {found[1]}"
     return None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tersor.ir.dtypes import DType
 
@@ -243,11 +243,16 @@ _TANH_ENDS = MappingProxyType(
 _LOG_UNIT = MappingProxyType({DType.INT8: (16 / 256, 127)})
 """[-16, 0]: logarithms of probabilities."""
 
-_SUM_LIMITS = {"multiplier_limit": 2.0**18, "int16_multiplier_limit": 2.0**13}
+_SUM_LIMITS: dict[str, Any] = {"multiplier_limit": 2.0**18, "int16_multiplier_limit": 2.0**13}
 """ADD and SUB abort when 2 x input scale / (2**20 x output scale) reaches 1; the int16 kernels, of 2**15 instead."""
 
-_UP_TO_1 = MappingProxyType({DType.INT8: 1 - 2**-20})
-"""Comparisons take their multipliers for smaller than one: beyond, builtin answers nonsense and micro aborts."""
+_COMPARISON: dict[str, Any] = {
+    "results": "bool",
+    "scale": SAME_INPUTS,
+    "grid": 1 / 256,
+    "scale_limit": MappingProxyType({DType.INT8: 1 - 2**-20}),
+}
+"""Kernels of 8 bits take scales for smaller than one: of others, builtin answers nonsense, and micro aborts."""
 
 _UP_TO_4 = MappingProxyType({DType.INT8: 4.0, DType.INT16: 4.0})
 _INT16_UP_TO_4 = MappingProxyType({DType.INT16: 4.0})
@@ -301,8 +306,12 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "ELU": OpSpec("data", int8=1),
         "GELU": OpSpec("data", int8=2, int16=1, int16_table=True),
         "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127, saturates=(-3, math.inf)),
-        "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, saturates_rounded=_LOGISTIC_ENDS, scale_limit=_UP_TO_4),
-        "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT, saturates_rounded=_TANH_ENDS, scale_limit=_UP_TO_4),
+        "LOGISTIC": OpSpec(
+            "data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, saturates_rounded=_LOGISTIC_ENDS, scale_limit=_UP_TO_4
+        ),
+        "TANH": OpSpec(
+            "data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT, saturates_rounded=_TANH_ENDS, scale_limit=_UP_TO_4
+        ),
         # exp(-10) and all below it is 1 of 32767 in the table of `reference/softmax.h`
         "SOFTMAX": OpSpec(
             "data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, int16_share=1 / 32767, scale_limit=_INT16_UP_TO_4
@@ -322,12 +331,12 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "TOPK_V2": OpSpec("data integer", results="data integer", scale=SAME, int8=2, int16=3),
         # Comparisons and selection
         # EQUAL and NOT_EQUAL have int16 kernels too, but on the grid of 1/256, which is coarser than int16 values are
-        "EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256, scale_limit=_UP_TO_1),
-        "NOT_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256, scale_limit=_UP_TO_1),
-        "GREATER": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256, scale_limit=_UP_TO_1),
-        "GREATER_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256, scale_limit=_UP_TO_1),
-        "LESS": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256, scale_limit=_UP_TO_1),
-        "LESS_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256, scale_limit=_UP_TO_1),
+        "EQUAL": OpSpec("data data", int8=2, **_COMPARISON),
+        "NOT_EQUAL": OpSpec("data data", int8=2, **_COMPARISON),
+        "GREATER": OpSpec("data data", int8=2, int16=1, **_COMPARISON),
+        "GREATER_EQUAL": OpSpec("data data", int8=2, int16=3, **_COMPARISON),
+        "LESS": OpSpec("data data", int8=2, int16=3, **_COMPARISON),
+        "LESS_EQUAL": OpSpec("data data", int8=2, int16=1, **_COMPARISON),
         "SELECT": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         "SELECT_V2": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         # Moving values

@@ -291,7 +291,9 @@ class _Planner:
             needed = (own, why) if shared is None or spec.scale == FIXED else shared
             if spec.clips_as_read:
                 needed = params[self._sets.find(op.outputs[0])]
-            elif needed[0].dtype is not dtype or (spec.scale == FIXED and own.scale > spec.scale_limit.get(dtype, own.scale)):
+            elif needed[0].dtype is not dtype or (
+                spec.scale == FIXED and own.scale > spec.scale_limit.get(dtype, own.scale)
+            ):
                 needed = self._retyped([name], dtype, self._visible.by(op, name))
             if needed[0] != own or name in self._read_only:
                 found[op.name, index] = TensorPlan(dtype, *needed)
@@ -319,6 +321,12 @@ class _Planner:
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
         seen = narrowed_to(as_seen(seen, visible), seen, dtype)
         return _chosen(seen, dtype), f"converted to {dtype} for this operator{note}"
+
+
+def _overflows(op: Op, own: QuantParams) -> bool:
+    """Whether the steps of an operand are too large for a kernel that sees only a part of its range."""
+    spec = OPS[op.kind]
+    return bool(spec.saturates_rounded) and own.scale > spec.scale_limit.get(own.dtype, math.inf)
 
 
 def _least_by_clamp(op: Op) -> float:

@@ -7,8 +7,7 @@ float, or is refused where everything has to be integers. The facts are in `ops`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from math import erf
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,29 +16,17 @@ from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.plan import INTEGER, OpPlan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import quantize
-from tersor.numerics.fixed_functions import reciprocal, sign_bits
-from tersor.numerics.fixed_point import quantize_multiplier
+from tersor.numerics.kernel_limits import TABLE_STEPS, quotient_shift, table_error
 from tersor.numerics.packing import values_of
-from tersor.ops import OPS, Range
+from tersor.ops import OPS
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 
 _MARGIN = 2.0
 """Values may come this many times nearer to 0 than those that calibration saw."""
 
-_TABLE_POINTS = 512
-"""Steps of the tables that int16 kernels interpolate in (`LUTPopulate`, `common.h`)."""
-
 _MOST_COARSE = 1 / 256
 """Of the largest result: the error of a 16-bit answer from which on float is better: what 8 bits have anyway."""
-
-_TABLES: Mapping[str, Callable[[Array], Array]] = {
-    "EXP": np.exp,
-    "LOG": np.log,
-    "RSQRT": lambda values: 1 / np.sqrt(values),
-    "GELU": lambda values: values / 2 * (1 + np.vectorize(erf)(values / math.sqrt(2))),
-}
-"""What the int16 tables hold."""
 
 
 def beyond_kernels(
@@ -63,21 +50,11 @@ def _small_quotients(graph: Graph, op: Op, activations: Activations, statistics:
     if most is None or result is None:
         return None
     over, under = activations.read_by(op, 0), activations.read_by(op, 1)
-    least, largest = _least_steps(graph, op.inputs[0], over, statistics), _most_steps(graph, op.inputs[1], under)
-    if quotient_shift(least, largest, over.scale, under.scale, result.scale) <= most:
+    least = _least_steps(graph, op.inputs[0], over, statistics)
+    if quotient_shift(least, over.scale, under, result, _most_steps(graph, op.inputs[1], under)) <= most:
         return None
     lost = f"its kernel answers nonsense for quotients below a quarter of the result's step of {result.scale:.3g}"
     return f"{lost}, and {op.inputs[0]!r} comes as near to 0 as {least * over.scale:.3g}"
-
-
-def quotient_shift(over: int, under: int, over_scale: float, under_scale: float, scale: float) -> int:
-    """By how many bits the kernel shifts a quotient of integers (without zero points) to the right.
-
-    Source: `DivElementwise` (`reference/div.h`).
-    """
-    factor = quantize_multiplier(np.float32(over_scale) / (np.float32(under_scale) * np.float32(scale)))
-    _, halvings = reciprocal(np.array(under), 31)
-    return int(sign_bits(np.array(-over)) + halvings - factor.shift)
 
 
 def _least_steps(graph: Graph, name: str | None, params: QuantParams, statistics: Statistics) -> int:
@@ -91,18 +68,17 @@ def _least_steps(graph: Graph, name: str | None, params: QuantParams, statistics
 
 
 def _most_steps(graph: Graph, name: str | None, params: QuantParams) -> int:
-    """The largest magnitude that a value takes, in its steps."""
+    """The largest magnitude of a constant, in its steps; 0 for what is computed."""
     assert name is not None
-    if graph.tensors[name].is_constant:
-        return max(1, int(_steps(values_of(graph.tensors[name]), params).max(initial=1)))
-    return max(abs(bound - params.zero_point) for bound in params.dtype.integer_range)
+    tensor = graph.tensors[name]
+    return int(_steps(values_of(tensor), params).max(initial=0)) if tensor.is_constant else 0
 
 
 def _steps(values: Array, params: QuantParams) -> Array:
     return np.abs(quantize(values, params).astype(np.int64) - params.zero_point)
 
 
-def _coarse_table(graph: Graph, op: Op, activations: Activations, statistics: Statistics) -> str | None:
+def _coarse_table(_graph: Graph, op: Op, activations: Activations, statistics: Statistics) -> str | None:
     """A table of points that are far apart is interpolated where the function bends or ends."""
     spec, name = OPS[op.kind], op.inputs[0]
     result = activations.tensors[op.outputs[0]].params if spec.int16_table else None
@@ -111,25 +87,7 @@ def _coarse_table(graph: Graph, op: Op, activations: Activations, statistics: St
     error, largest = table_error(op.kind, statistics.range(name, DType.INT16), activations.read_by(op, 0), result)
     if error <= largest * _MOST_COARSE:
         return None
-    return f"its int16 kernel interpolates in {_TABLE_POINTS} steps, and is off by {error:.2g} of {largest:.3g} there"
-
-
-def table_error(kind: str, bounds: Range, read: QuantParams, result: QuantParams) -> tuple[float, float]:
-    """How far an int16 table is off for values within bounds, and the largest magnitude of the results there.
-
-    Where the function has no value, and where the result cannot hold it, points saturate.
-    """
-    lowest, highest = read.dtype.integer_range
-    width = (highest + 1 - lowest) // _TABLE_POINTS
-    points = np.arange(lowest, highest + 2, width) * read.scale
-    between = np.linspace(*bounds, 8 * _TABLE_POINTS + 1)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        table, wanted = (_TABLES[kind](item.astype(np.float64)) for item in (points, between))
-    table = np.clip(np.where(np.isnan(table), 0.0, table), *result.real_range)
-    known = np.isfinite(wanted)
-    wanted = np.clip(wanted[known], *result.real_range)
-    error = np.abs(np.interp(between[known], points, table) - wanted)
-    return float(error.max(initial=0.0)), float(np.abs(wanted).max(initial=0.0))
+    return f"its int16 kernel interpolates in {TABLE_STEPS} steps, and is off by {error:.2g} of {largest:.3g} there"
 
 
 def _coarse_operand(_graph: Graph, op: Op, activations: Activations, _statistics: Statistics) -> str | None:
