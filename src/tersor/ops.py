@@ -82,7 +82,8 @@ class OpSpec:
         multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take; nothing is lost
             by a wider output, whose steps are small beside those of the input still.
         int16_multiplier_limit: likewise of the int16 kernel.
-        short_sums: the int8 kernel keeps 16 bits of a sum, or product, before it clips it to the result's 8.
+        width: bits that kernels keep of a result before they clip it; None where it never leaves the result's range.
+        int8_width: likewise of the int8 kernel, where those are fewer.
         rectified: the int8 kernel does ReLU by saturation, so the lowest integer of its result must stand for 0.
         zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
         quotient_bits: a quotient is shifted to the right by at most so many bits; beyond, the answer is nonsense.
@@ -113,7 +114,8 @@ class OpSpec:
     zero_refused: int | None = None
     multiplier_limit: float | None = None
     int16_multiplier_limit: float | None = None
-    short_sums: bool = False
+    width: int | None = None
+    int8_width: int | None = None
     rectified: bool = False
     quotient_bits: int | None = None
     int16_table: bool = False
@@ -153,6 +155,10 @@ class OpSpec:
     def multiplies_up_to(self, activations: DType) -> float | None:
         """The largest input scale / output scale for an activation type; None if any is taken."""
         return self.int16_multiplier_limit if activations is DType.INT16 else self.multiplier_limit
+
+    def keeps_bits(self, activations: DType) -> int | None:
+        """How many bits kernels keep of a result before they clip it, for an activation type."""
+        return self.int8_width if self.int8_width is not None and activations is DType.INT8 else self.width
 
     @property
     def is_recurrent(self) -> bool:
@@ -243,6 +249,8 @@ _TANH_ENDS = MappingProxyType(
 _LOG_UNIT = MappingProxyType({DType.INT8: (16 / 256, 127)})
 """[-16, 0]: logarithms of probabilities."""
 
+_LAYER_LIMITS: dict[str, Any] = {"multiplier_limit": 255, "width": 32}
+
 _SUM_LIMITS: dict[str, Any] = {"multiplier_limit": 2.0**18, "int16_multiplier_limit": 2.0**13}
 """ADD and SUB abort when 2 x input scale / (2**20 x output scale) reaches 1; the int16 kernels, of 2**15 instead."""
 
@@ -262,16 +270,16 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
     {
         # Products with constant weights
         "CONV_2D": OpSpec(
-            "data weight bias", int8=3, int16=1, weight_axis=0, int4=7, dynamic=5, needs_bias=True, multiplier_limit=255
+            "data weight bias", int8=3, int16=1, weight_axis=0, int4=7, dynamic=5, needs_bias=True, **_LAYER_LIMITS
         ),
         "DEPTHWISE_CONV_2D": OpSpec(
-            "data weight bias", int8=3, int16=1, weight_axis=3, int4=7, dynamic=6, needs_bias=True, multiplier_limit=255
+            "data weight bias", int8=3, int16=1, weight_axis=3, int4=7, dynamic=6, needs_bias=True, **_LAYER_LIMITS
         ),
         "TRANSPOSE_CONV": OpSpec(
-            "integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, multiplier_limit=255
+            "integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, **_LAYER_LIMITS
         ),
         "FULLY_CONNECTED": OpSpec(
-            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, multiplier_limit=255
+            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, **_LAYER_LIMITS
         ),
         "EMBEDDING_LOOKUP": OpSpec("integer data", scale=SAME, int8=1, weight_axis=0, dynamic=4, dynamic_operand=1),
         "BATCH_MATMUL": OpSpec("data data", int8=2, int16=3, dynamic=4, dynamic_operand=1),
@@ -284,10 +292,10 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         ),
         "SVDF": OpSpec("data weight weight16 bias state", int8=3, dynamic=4, rectified=True),
         # Arithmetic
-        "ADD": OpSpec("data data", int8=2, int16=3, short_sums=True, signs=(1, 1), **_SUM_LIMITS),
-        "SUB": OpSpec("data data", int8=2, int16=5, signs=(1, -1), **_SUM_LIMITS),
-        "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3, short_sums=True),
-        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1, quotient_bits=31),
+        "ADD": OpSpec("data data", int8=2, int16=3, signs=(1, 1), width=32, int8_width=16, **_SUM_LIMITS),
+        "SUB": OpSpec("data data", int8=2, int16=5, signs=(1, -1), width=32, **_SUM_LIMITS),
+        "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3, width=32, int8_width=16),
+        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1, quotient_bits=31, width=32),
         "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),
         "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=BELOW),
         "MINIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=ABOVE),
@@ -297,12 +305,12 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "SQRT": OpSpec("data", int8=2, int16=2),
         "RSQRT": OpSpec("data", int8=2, int16=3, zero_refused=0, int16_table=True),
         # Activations
-        "RELU": OpSpec("data", int8=2, int16=3, saturates=(0, math.inf)),
-        "RELU6": OpSpec("data", int8=2, int16=3, saturates=(0, 6), clips_as_read=True),
-        "RELU_N1_TO_1": OpSpec("data", int8=1, saturates=(-1, 1)),
-        "RELU_0_TO_1": OpSpec("data", int8=1, saturates=(0, 1)),
-        "LEAKY_RELU": OpSpec("data", int8=1, int16=2),
-        "PRELU": OpSpec("data data", int8=1),
+        "RELU": OpSpec("data", int8=2, int16=3, saturates=(0, math.inf), width=32),
+        "RELU6": OpSpec("data", int8=2, int16=3, saturates=(0, 6), clips_as_read=True, width=32),
+        "RELU_N1_TO_1": OpSpec("data", int8=1, saturates=(-1, 1), width=32),
+        "RELU_0_TO_1": OpSpec("data", int8=1, saturates=(0, 1), width=32),
+        "LEAKY_RELU": OpSpec("data", int8=1, int16=2, width=32),
+        "PRELU": OpSpec("data data", int8=1, width=32),
         "ELU": OpSpec("data", int8=1),
         "GELU": OpSpec("data", int8=2, int16=1, int16_table=True),
         "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127, saturates=(-3, math.inf)),

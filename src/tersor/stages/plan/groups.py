@@ -20,7 +20,7 @@ from tersor.ir.plan import INTEGER, OpPlan, TensorPlan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, symmetric_params, weight_params
 from tersor.numerics.packing import values_of
-from tersor.ops import ALL, CLAMPS, DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT, Range
+from tersor.ops import ALL, CLAMPS, DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, WEIGHT, Range, layer_operands
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
@@ -239,12 +239,38 @@ class _Planner:
         return max(scales, default=0.0) * self._largest_weight_scale(op) / limit
 
     def _least_by_width(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> float:
-        """The finest scale in which every sum or product of two operands fits 16 bits, where more are cut off."""
-        spec = OPS[op.kind]
-        if not spec.short_sums or self._dtype[op.outputs[0]] is not DType.INT8:
+        """The finest scale in which what is clipped to the result still fits the bits that the kernel keeps of it."""
+        bits = OPS[op.kind].keeps_bits(self._dtype[op.outputs[0]])
+        if bits is None:
             return 0.0
         reach = [self._farthest(name, params) for name in self._data_operands(op).values()]
-        return (sum(reach) if spec.signs else math.prod(reach)) / DType.INT16.integer_range[1]
+        if op.kind in LAYERS:
+            farthest = self._farthest_sum(op, reach[0])
+        elif OPS[op.kind].signs:
+            farthest = sum(reach)
+        elif op.kind == "DIV":
+            farthest = reach[0] / self._nearest(op.inputs[1])
+        else:
+            farthest = max(reach[0], math.prod(reach), reach[0] * abs(op.option("alpha", 0.0)))
+        return float(farthest / 2.0 ** (bits - 2))  # a sign, and room for the zero point
+
+    def _farthest_sum(self, op: Op, reach: float) -> float:
+        """The largest magnitude that a layer's sums of products may have, for data up to `reach`."""
+        places = layer_operands(op.kind)
+        weights, bias = self._graph.operand(op, places.weights), self._graph.operand(op, places.bias)
+        assert weights is not None
+        axes = tuple(axis for axis in range(len(weights.shape)) if axis != OPS[op.kind].weight_axis)
+        sums = np.abs(values_of(weights)).sum(axis=axes) * reach
+        return float(np.max(sums if bias is None else sums + np.abs(values_of(bias)), initial=0.0))
+
+    def _nearest(self, name: str | None) -> float:
+        """The smallest magnitude of a divisor."""
+        assert name is not None
+        tensor = self._graph.tensors[name]
+        if tensor.is_constant:
+            return float(np.abs(values_of(tensor)).min(initial=math.inf))
+        low, high = self._statistics.seen(name)
+        return max(low, -high)
 
     def _farthest(self, name: str, params: Mapping[str, tuple[QuantParams, str]]) -> float:
         """The largest magnitude that an operand is read as."""

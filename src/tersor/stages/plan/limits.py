@@ -63,7 +63,7 @@ def _least_steps(graph: Graph, name: str | None, params: QuantParams, statistics
     if graph.tensors[name].is_constant:
         steps = _steps(values_of(graph.tensors[name]), params)
         return int(steps[steps > 0].min(initial=params.dtype.integer_range[1]))
-    low, high = statistics.range(name) if name in statistics.observers else (0.0, 0.0)
+    low, high = statistics.seen(name) if name in statistics.observers else (0.0, 0.0)
     return max(1, int(max(low, -high) / _MARGIN / params.scale))
 
 
@@ -84,7 +84,7 @@ def _coarse_table(_graph: Graph, op: Op, activations: Activations, statistics: S
     result = activations.tensors[op.outputs[0]].params if spec.int16_table else None
     if result is None or result.dtype is not DType.INT16 or name is None or name not in statistics.observers:
         return None
-    error, largest = table_error(op.kind, statistics.range(name, DType.INT16), activations.read_by(op, 0), result)
+    error, largest = table_error(op.kind, statistics.seen(name), activations.read_by(op, 0), result)
     if error <= largest * _MOST_COARSE:
         return None
     return f"its int16 kernel interpolates in {TABLE_STEPS} steps, and is off by {error:.2g} of {largest:.3g} there"

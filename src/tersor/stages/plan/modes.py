@@ -157,8 +157,9 @@ def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics)
         scale = max(high, 0.0, -low) / steps
         if spec.grid is not None and scheme.activations is DType.INT8 and scale < spec.grid:
             return f"its kernel compares on a grid of 1/{1 / spec.grid:.0f}, coarser than the values of {name!r}"
-        if index == spec.zero_refused and low < 2 * scale:
-            return f"its kernel fails on a value that rounds to 0, and {name!r} starts at {low:.3g}"
+        least = statistics.seen(name)[0]
+        if index == spec.zero_refused and least < 2 * scale:
+            return f"its kernel fails on a value that rounds to 0, and {name!r} starts at {least:.3g}"
     return None
 
 
@@ -239,9 +240,8 @@ def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], stat
         name = op.inputs[place]
         while name is not None and name in statistics.observers and (producer := graph.producers.get(name)) is not None:
             scheme = recipe.scheme_of(producer.kind, producer.name)
-            if modes[producer.name].compute != INTEGER or not _rounds_to_zero(
-                statistics.range(name, scheme.activations), scheme.activations
-            ):
+            bounds = statistics.seen(name)[0], statistics.range(name, scheme.activations)[1]
+            if modes[producer.name].compute != INTEGER or not _rounds_to_zero(bounds, scheme.activations):
                 break
             why = f"{op.kind} {op.name!r} divides by its result, which would round to 0"
             modes[producer.name] = OpPlan(producer.label, FLOAT, None, why, wanted=False)
