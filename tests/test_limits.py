@@ -116,14 +116,15 @@ def uniform(low: float, high: float, *shape: int) -> list[Array]:
 def single(
     kind: str, *ranges: tuple[float, float], dtype: DType = DType.FLOAT32, **options: object
 ) -> Callable[[], tuple[Model, list[Values]]]:
-    """A model of one operator, and samples in these ranges, in one of which the first operand is small."""
+    """A model of one operator, and samples in these ranges; of a quotient, one has small numerators."""
 
     def make() -> tuple[Model, list[Values]]:
         builder = Builder()
         names = [builder.input(f"x{place}", SHAPE) for place in range(len(ranges))]
         model = builder.model([builder.op(kind, names, SHAPE, options, name="it", dtype=dtype)])
         draws = [uniform(*own, *SHAPE) for own in ranges]
-        draws[0][-1] *= np.float32(1e-4)
+        if kind == "DIV":
+            draws[0][-1] *= np.float32(1e-4)
         samples = [dict(zip(names, own, strict=True)) for own in zip(*draws, strict=True)]
         return tflite.read_bytes(tflite.write_bytes(model)), samples
 
