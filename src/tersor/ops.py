@@ -246,6 +246,9 @@ _TANH_ENDS = MappingProxyType(
 )
 """Likewise; int16 has no -1, and reaches it a little later."""
 
+_TRUTH = MappingProxyType({DType.INT8: (1.0, 0), DType.INT16: (1.0, 0)})
+"""0 and 1."""
+
 _LOG_UNIT = MappingProxyType({DType.INT8: (16 / 256, 127)})
 """[-16, 0]: logarithms of probabilities."""
 
@@ -345,6 +348,8 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "GREATER_EQUAL": OpSpec("data data", int8=2, int16=3, **_COMPARISON),
         "LESS": OpSpec("data data", int8=2, int16=3, **_COMPARISON),
         "LESS_EQUAL": OpSpec("data data", int8=2, int16=1, **_COMPARISON),
+        # of numbers, CAST has no integer kernel that looks at scales
+        "CAST": OpSpec("bool", scale=FIXED, int8=3, int16=1, fixed=_TRUTH),
         "SELECT": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         "SELECT_V2": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         # Moving values

@@ -34,6 +34,12 @@ _NARROWER = 2.0
 """An operand that others read too is requantized if the shared range is more than this many times its own: above, the
 others lose a whole bit by the tie."""
 
+_FEWEST_STEPS = 16
+"""Fewer steps in a range are too few for values that others than the kernel of a fixed scale compute: truth values."""
+
+_ROOM = 0.98
+"""Of the bits that a kernel keeps of a result: the rest is for the zero point."""
+
 _LARGEST_CLAMP = 2.0**30
 """Steps of a result at which a kernel may clip: it counts them, and adds a zero point, in 32 bits."""
 
@@ -120,7 +126,7 @@ class _Planner:
         if len(operands) > 1 and None in fixed:
             operands = [n for n in operands if not self._loses_by_tie(op, n, [*operands, *results])]
         operands = self._without_lifted(operands, results)
-        operands = [n for n in operands if self._holds(op, self._fixed.get(self._sets.find(n)), results)]
+        operands = [n for n in operands if self._holds(op, self._fixed.get(self._sets.find(n)), operands, results)]
         tied = [*operands, *results]
         value = self._fixed.get(self._sets.find(operands[0])) if operands else None
         if tied:
@@ -128,15 +134,18 @@ class _Planner:
             if value is not None:
                 self._fixed[self._sets.find(tied[0])] = value
 
-    def _holds(self, op: Op, fixed: tuple[float, int] | None, results: list[str]) -> bool:
-        """Whether a kernel's fixed scale has room for an operator's results and constants."""
+    def _holds(self, op: Op, fixed: tuple[float, int] | None, operands: list[str], results: list[str]) -> bool:
+        """Whether a kernel's fixed scale has room for an operator's results and constants, and steps fine enough."""
         if fixed is None or not results:
             return True
-        operands = [self._graph.tensors[name] for name in self._data_operands(op).values()]
-        constants = [values_of(tensor) for tensor in operands if tensor.is_constant]
+        tensors = [self._graph.tensors[name] for name in self._data_operands(op).values()]
+        constants = [values_of(tensor) for tensor in tensors if tensor.is_constant]
         bounds = [(float(values.min()), float(values.max())) for values in constants]
         seen = self._seen(results)
         bounds += [seen] if seen is not None else []
+        others = constants or any(self._fixed.get(self._sets.find(name)) != fixed for name in operands)
+        if (others or OPS[op.kind].averages) and any(fixed[0] > _width(own) / _FEWEST_STEPS for own in bounds):
+            return False
         low, high = QuantParams((fixed[0],), (fixed[1],), self._dtype[results[0]]).real_range
         return all(low - fixed[0] <= least and most <= high + fixed[0] for least, most in bounds)
 
@@ -248,11 +257,13 @@ class _Planner:
             farthest = self._farthest_sum(op, reach[0])
         elif OPS[op.kind].signs:
             farthest = sum(reach)
+        elif op.kind == "MUL":
+            farthest = math.prod(reach)
         elif op.kind == "DIV":
             farthest = reach[0] / self._nearest(op.inputs[1])
-        else:
-            farthest = max(reach[0], math.prod(reach), reach[0] * abs(op.option("alpha", 0.0)))
-        return float(farthest / 2.0 ** (bits - 2))  # a sign, and room for the zero point
+        else:  # an activation, which may have a slope
+            farthest = reach[0] * max(1.0, abs(op.option("alpha", 0.0)), *reach[1:])
+        return float(farthest / (_ROOM * 2.0 ** (bits - 1)))
 
     def _farthest_sum(self, op: Op, reach: float) -> float:
         """The largest magnitude that a layer's sums of products may have, for data up to `reach`."""
@@ -317,9 +328,7 @@ class _Planner:
             needed = (own, why) if shared is None or spec.scale == FIXED else shared
             if spec.clips_as_read:
                 needed = params[self._sets.find(op.outputs[0])]
-            elif needed[0].dtype is not dtype or (
-                spec.scale == FIXED and own.scale > spec.scale_limit.get(dtype, own.scale)
-            ):
+            elif needed[0].dtype is not dtype or _overflows(op, own):
                 needed = self._retyped([name], dtype, self._visible.by(op, name))
             if needed[0] != own or name in self._read_only:
                 found[op.name, index] = TensorPlan(dtype, *needed)

@@ -11,7 +11,7 @@ from tersor.formats.tflite.flex import is_tensorflow_op
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
-from tersor.ops import ANY, BIAS, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
+from tersor.ops import ANY, BIAS, BOOL, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
 from tersor.recipe import Recipe, Scheme
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.disjoint_sets import DisjointSets
@@ -177,6 +177,8 @@ def _why_not_compared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics
 
 
 def _why_not_operand(tensor: Tensor, role: str) -> str | None:
+    if role == BOOL and tensor.dtype is not DType.BOOL:
+        return f"its operand {tensor.name!r} is {tensor.dtype}, and its kernel looks at no scales"
     if role not in (DATA, BIAS, *_CONSTANT_WEIGHTS):
         return None
     if tensor.dtype is not DType.FLOAT32:
