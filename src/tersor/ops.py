@@ -87,6 +87,7 @@ class OpSpec:
         rectified: the int8 kernel does ReLU by saturation, so the lowest integer of its result must stand for 0.
         zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
         quotient_bits: a quotient is shifted to the right by at most so many bits; beyond, the answer is nonsense.
+        reduces_several: over a single value the kernel does not rescale.
         int16_table: the int16 kernel interpolates between 513 results, spread evenly over all that its operand can be.
         clips_as_read: a kernel set clips in its operand's parameters, so the result must have the same.
         scale_limit: largest scale of the operand per activation type: beyond, kernels overflow.
@@ -118,6 +119,7 @@ class OpSpec:
     int8_width: int | None = None
     rectified: bool = False
     quotient_bits: int | None = None
+    reduces_several: bool = False
     int16_table: bool = False
     clips_as_read: bool = False
     scale_limit: Mapping[DType, float] = field(default_factory=dict)
@@ -298,7 +300,8 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "ADD": OpSpec("data data", int8=2, int16=3, signs=(1, 1), width=32, int8_width=16, **_SUM_LIMITS),
         "SUB": OpSpec("data data", int8=2, int16=5, signs=(1, -1), width=32, **_SUM_LIMITS),
         "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3, width=32, int8_width=16),
-        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1, quotient_bits=31, width=32),
+        # quotients beyond 28 bits would have to be shifted to the left, which its kernel takes for the right
+        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1, quotient_bits=31, width=28),
         "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),
         "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=BELOW),
         "MINIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=ABOVE),
@@ -334,7 +337,7 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "MAX_POOL_2D": OpSpec("data", scale=SAME, int8=2, int16=3),
         "MEAN": OpSpec("data integer", int8=2, int16=3),
         "SUM": OpSpec("data integer", int8=2, int16=1),
-        "REDUCE_PROD": OpSpec("data integer", int8=2, int16=2),
+        "REDUCE_PROD": OpSpec("data integer", int8=2, int16=2, reduces_several=True),
         "REDUCE_MAX": OpSpec("data integer", scale=SAME, int8=2, int16=3),
         "REDUCE_MIN": OpSpec("data integer", scale=SAME, int8=2, int16=3),
         "ARG_MAX": OpSpec("data integer", results="integer", int8=2),

@@ -100,4 +100,12 @@ def _coarse_operand(_graph: Graph, op: Op, activations: Activations, _statistics
     return f"its kernel overflows for steps of {op.inputs[0]!r} over {limit:.3g}, and they are {read.scale:.3g}"
 
 
-_LIMITS = (_small_quotients, _coarse_table, _coarse_operand)
+def _single_value(graph: Graph, op: Op, _activations: Activations, _statistics: Statistics) -> str | None:
+    """A reduction over one value is a copy, and its kernel forgets that the scales differ."""
+    read = graph.operand(op, 0) if OPS[op.kind].reduces_several else None
+    if read is None or read.elements > graph.tensors[op.outputs[0]].elements:
+        return None
+    return "over a single value its kernel forgets to rescale"
+
+
+_LIMITS = (_single_value, _small_quotients, _coarse_table, _coarse_operand)
