@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from op_examples import Example
+from small_nets import statistics
 from tersor.errors import PlanError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
@@ -146,6 +147,15 @@ def copied() -> tuple[Model, list[Values]]:
     ranges = uniform(-1, 1, 1, 4, 4, 1), uniform(-2, 2, 1, 4, 4)
     samples = [dict(zip("xy", own, strict=True)) for own in zip(*ranges, strict=True)]
     return tflite.read_bytes(tflite.write_bytes(model)), samples
+
+
+def test_a_constant_divisor_of_zero_is_refused() -> None:
+    builder = Builder()
+    divisors = builder.constant("c", np.array([1, 2, 0, 3, 1, 1], np.float32))
+    model = builder.model([builder.op("DIV", [builder.input("x", SHAPE), divisors], SHAPE, name="it")])
+    seen = statistics({"x": (-1.0, 1.0), "it": (-1.0, 1.0)})
+    with pytest.raises(PlanError, match="fails on a value that rounds to 0, and 'c' holds 0"):
+        plan(model, RECIPES["int8"], seen)
 
 
 HELD_BACK: dict[str, tuple[str, Callable[[], tuple[Model, list[Values]]], str]] = {

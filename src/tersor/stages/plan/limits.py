@@ -100,10 +100,12 @@ def _coarse_operand(_graph: Graph, op: Op, activations: Activations, _statistics
     return f"its kernel overflows for steps of {op.inputs[0]!r} over {limit:.3g}, and they are {read.scale:.3g}"
 
 
-def _single_value(graph: Graph, op: Op, _activations: Activations, _statistics: Statistics) -> str | None:
+def _single_value(graph: Graph, op: Op, activations: Activations, _statistics: Statistics) -> str | None:
     """A reduction over one value is a copy, and its kernel forgets that the scales differ."""
     read = graph.operand(op, 0) if OPS[op.kind].reduces_several else None
     if read is None or read.elements > graph.tensors[op.outputs[0]].elements:
+        return None
+    if activations.read_by(op, 0) == activations.tensors[op.outputs[0]].params:
         return None
     return "over a single value its kernel forgets to rescale"
 

@@ -11,6 +11,7 @@ from tersor.formats.tflite.flex import is_tensorflow_op
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
+from tersor.numerics.packing import values_of
 from tersor.ops import ANY, BIAS, BOOL, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
 from tersor.recipe import Recipe, Scheme
 from tersor.stages.calibrate import Statistics
@@ -139,7 +140,7 @@ def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, 
                 return f"calibration saw no values of {name!r}"
     reason = (
         _why_not_shared(graph, op, spec, statistics)
-        or _why_not_range(op, spec, scheme, statistics)
+        or _why_not_range(graph, op, spec, scheme, statistics)
         or _why_not_compared(graph, op, spec, statistics)
     )
     if reason is None and spec.is_recurrent:
@@ -147,9 +148,13 @@ def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, 
     return reason
 
 
-def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics) -> str | None:
+def _why_not_range(graph: Graph, op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics) -> str | None:
     """What a kernel cannot do for the ranges at hand."""
     for index, name in enumerate(op.inputs):
+        if index == spec.zero_refused and name is not None and graph.tensors[name].is_constant:
+            sizes = np.abs(values_of(graph.tensors[name]))
+            if sizes.min() <= sizes.max() / scheme.activations.integer_range[1]:
+                return f"its kernel fails on a value that rounds to 0, and {name!r} holds {sizes.min():.3g}"
         if name is None or name not in statistics.observers:
             continue
         low, high = statistics.range(name, scheme.activations)
