@@ -15,7 +15,7 @@ import pytest
 
 from op_examples import Example
 from small_nets import statistics
-from tersor.errors import PlanError
+from tersor.errors import PlanError, RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
@@ -292,3 +292,47 @@ def test_a_sigmoid_reads_what_it_tells_apart(bench: Bench) -> None:
         made = quantize(model, plan(model, recipe, seen))
         for kernels in KERNELS[: 2 + tflite_micro.is_installed()]:
             assert all(steps <= may for _, steps, may in worst(bench, made, samples, kernels)), flavour
+
+
+def layer() -> tuple[Model, list[Values]]:
+    """Sums far below 0, of which a ReLU leaves what is above."""
+    builder = Builder()
+    x = builder.input("x", SHAPE)
+    weights = np.full((1, 3, 3, 6), 1, np.float32)
+    options = {"stride_w": 1, "stride_h": 1, "dilation_w_factor": 1, "dilation_h_factor": 1, "depth_multiplier": 1}
+    options["fused_activation_function"] = 1
+    operands = [x, builder.constant("w", weights), builder.constant("b", np.full(6, 1, np.float32))]
+    model = builder.model([builder.op("DEPTHWISE_CONV_2D", operands, SHAPE, options, name="it")])
+    samples: list[Values] = [{"x": own} for own in uniform(-4e4, -1, *SHAPE)]
+    samples[0]["x"][:] = 0
+    return tflite.read_bytes(tflite.write_bytes(model)), samples
+
+
+RELU, RELU6 = {"fused_activation_function": 1}, {"fused_activation_function": 3}
+WIDENED: dict[str, tuple[str, str, Callable[[], tuple[Model, list[Values]]]]] = {
+    "16 bits of a sum": ("_Planner._least_by_width", "int8", single("ADD", (-2000, 2500), (-0.3, 1), **RELU6)),
+    "16 bits of a product": ("_Planner._least_by_width", "int8", single("MUL", (-2, 0.003), (10, 12), **RELU6)),
+    "32 bits of a layer": ("_Planner._least_by_width", "int16x8", layer),
+    "32 bits of a ReLU": ("_Planner._least_by_width", "int16x8", single("RELU", (-150000, 0))),
+    "28 bits of a quotient": ("_Planner._least_by_width", "int16x8", single("DIV", (9e4, 1e5), (2e-5, 3e-5), **RELU6)),
+    "factors of a sum": ("_Planner._least_by_factor", "int16x8", single("ADD", (-20000, -1), (-0.1, 0.1), **RELU)),
+    "clips in 32 bits": ("_least_by_clamp", "int16x8", single("MUL", (-1e-5, 1e-5), (0, 1), **RELU6)),
+}
+"""What chooses the scale, flavour and model."""
+
+
+@pytest.mark.parametrize("name", WIDENED)
+def test_a_wider_scale_is_needed_and_suffices(bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    by, flavour, make = WIDENED[name]
+    model, samples = make()
+    seen = bench.calibrate(Example(name, name, model, tuple(samples)))
+    made = quantize(model, plan(model, RECIPES[flavour], seen))
+    for kernels in KERNELS[: 2 + _runs_on_micro(made)]:
+        assert all(steps <= may for _, steps, may in worst(bench, made, samples, kernels))
+    monkeypatch.setattr(f"tersor.stages.plan.groups.{by}", lambda *_: 0.0)
+    finer = quantize(model, plan(model, RECIPES[flavour], seen))
+    try:
+        wrong = any(steps > may for _, steps, may in worst(bench, finer, samples, "builtin"))
+    except RuntimeFailure:
+        wrong = True
+    assert wrong
