@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,7 +309,8 @@ def layer() -> tuple[Model, list[Values]]:
     return tflite.read_bytes(tflite.write_bytes(model)), samples
 
 
-RELU, RELU6 = {"fused_activation_function": 1}, {"fused_activation_function": 3}
+RELU: dict[str, Any] = {"fused_activation_function": 1}
+RELU6: dict[str, Any] = {"fused_activation_function": 3}
 WIDENED: dict[str, tuple[str, str, Callable[[], tuple[Model, list[Values]]]]] = {
     "16 bits of a sum": ("_Planner._least_by_width", "int8", single("ADD", (-2000, 2500), (-0.3, 1), **RELU6)),
     "16 bits of a product": ("_Planner._least_by_width", "int8", single("MUL", (-2, 0.003), (10, 12), **RELU6)),
