@@ -19,6 +19,7 @@ from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.graph import Graph, Model
 from tersor.ir.quant import PerTensor
+from tersor.ops import OPS
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
 from tersor.runtimes.engine import Engine
 from tersor.stages import fit as fitting
@@ -189,11 +190,16 @@ def test_cost_in_words() -> None:
     assert str(Cost("p")).startswith("what it costs is not known")
 
 
-def test_cost_where_there_is_no_integer_file_without(tmp_path: Path, engine: Engine) -> None:
+def test_cost_where_there_is_no_integer_file_without(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = random([90, 6, 6, 3], seed=3)
-    with pytest.raises(PlanError, match="SQUARE"):
-        produce(activated("SQUARE"), {load_recipe("int8"): tmp_path / "no.tflite"}, x, options=FEW, engine=engine)
-    outcome = produce(activated("SQUARE"), {for_edge_tpu(): tmp_path / "a.tflite"}, x, options=FEW, engine=engine)
+    without = {kind: spec for kind, spec in OPS.items() if kind != "HARD_SWISH"}
+    monkeypatch.setattr("tersor.stages.plan.modes.OPS", without)
+    model = activated("HARD_SWISH")
+    with pytest.raises(PlanError, match="HARD_SWISH"):
+        produce(model, {load_recipe("int8"): tmp_path / "no.tflite"}, x, options=FEW, engine=engine)
+    outcome = produce(model, {for_edge_tpu(): tmp_path / "a.tflite"}, x, options=FEW, engine=engine)
     own = outcome.products[0].fitting
     assert own is not None
     assert own.placement.left == ()

@@ -59,6 +59,10 @@ class Statistics:
         """The range to represent for one activation by an integer type. Raises KeyError if it was not observed."""
         return self.range_of([name], dtype)
 
+    def seen(self, name: str) -> tuple[float, float]:
+        """The smallest and the largest value of one activation, whether 0 lies between or not. Raises KeyError."""
+        return self.observers[name].extremes.bounds
+
     def range_of(self, names: Iterable[str], dtype: DType = DType.INT8) -> tuple[float, float]:
         """The range to represent for activations that share a scale. Raises KeyError if one was not observed.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tersor.formats.tflite.schema import code_of
 from tersor.ir.check import check_graph, check_quantization
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
@@ -138,7 +139,7 @@ class _Rewriter:
                 op,
                 inputs=tuple(inputs),
                 version=version,
-                options=_options(op, mode),
+                options=_options(op, mode, self._plan.computes(op)),
                 intermediates=self._intermediates(op),
             )
         )
@@ -275,7 +276,7 @@ def _renamed(op: Op, names: Mapping[str, str]) -> Op:
     )
 
 
-def _options(op: Op, mode: OpPlan) -> Record | None:
+def _options(op: Op, mode: OpPlan, dtype: DType) -> Record | None:
     """The operator's options, with those set that tell a kernel how its numbers are meant."""
     if op.options is None:
         return None
@@ -284,4 +285,6 @@ def _options(op: Op, mode: OpPlan) -> Record | None:
     # True is the schema's default: a record that a pass made need not name it.
     if mode.compute == INTEGER and op.options.get("pot_scale_int16", op.kind in ("ADD", "SUB")):
         return op.options.with_fields(pot_scale_int16=False)
+    if mode.compute == INTEGER and op.kind == "CAST":
+        return op.options.with_fields(out_data_type=code_of(dtype))
     return op.options

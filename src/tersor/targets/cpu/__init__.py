@@ -11,6 +11,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
 from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.runtimes.delegation import delegation
+from tersor.targets._doubtful import doubtful
 from tersor.targets._placing import file_of, open_inputs, placed
 from tersor.targets._rules import Rule, broken
 from tersor.targets.cpu import rules
@@ -35,7 +36,7 @@ def place(model: Model) -> Placement:
         seen = delegation(path)
     taken = {place for piece in seen.pieces for place in piece}
     refusal = None if seen.runs_without else seen.refusal
-    notes = [*open_inputs(graph)]
+    notes = [*open_inputs(graph), *doubtful(graph, fixed_point=False)]
     if seen.runs_without:
         notes.append(f"{seen.refusal}: nothing runs on XNNPACK, and a program has to load the file without it")
     if len(model.graphs) > 1:

@@ -38,7 +38,7 @@ REWRITES = (
     "split_hard_swish",
     "split_gelu",
     "form_prelu",
-    "form_products",
+    "split_abs",
     "split_activation",
     "form_slices",
     "split_mirror_pad",

@@ -20,16 +20,20 @@ from tersor.ir.placement import NOWHERE, OpPlacement, Placement, Resource
 from tersor.ir.work import macs
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.made_up import samples_for
+from tersor.targets._doubtful import doubtful
 from tersor.targets._placing import content_of, open_inputs, placed
 from tersor.targets._rules import Rule, broken
-from tersor.targets.micro import every, layers
+from tersor.targets.micro import answers, every, layers
 
 NAME = "micro"
 DEVICE = "microcontroller"
 FLAVOUR = None
 OPTIONS: frozenset[str] = frozenset()
 
-RULES: tuple[Rule, ...] = (*every.RULES, *layers.RULES)
+REFUSING: tuple[Rule, ...] = (*every.RULES, *layers.RULES)
+"""What the interpreter demands; it runs what keeps these."""
+
+RULES: tuple[Rule, ...] = (*REFUSING, *answers.RULES)
 
 ARENA, FLASH = "arena", "model in flash"
 """What a network takes of a microcontroller."""
@@ -65,7 +69,7 @@ def place(model: Model) -> Placement:
         operators,
         parts=int(refusal is None),
         refusal=refusal,
-        notes=(*open_inputs(graph), *_notes(model), *found.notes),
+        notes=(*open_inputs(graph), *doubtful(graph, fixed_point=True), *_notes(model), *found.notes),
         resources=(*found.resources, flash),
         elsewhere="without a kernel",
         refuser="TensorFlow Lite Micro",
