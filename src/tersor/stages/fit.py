@@ -18,6 +18,7 @@ from tersor.passes import deduplicate_constants, merge_reshapes, remove_identity
 from tersor.stages.fitted import Fitted, Rewrite
 from tersor.stages.optimize import optimize
 from tersor.stages.rough_quantize import rough_quantize
+from tersor.stages.thin import thinned
 
 _CLEANING = (merge_reshapes.apply, remove_identity.apply, remove_unused.apply)
 """Run behind each rewrite, which may leave reshapes that undo each other."""
@@ -36,11 +37,13 @@ def fit(model: Model, target: str) -> Fitted:
     Raises RecipeError for an unknown target, ModelError, and PlanError for a model that cannot be planned.
     """
     given = optimize(model)
-    passes = _passes(target)
-    if not passes:
+    if not _passes(target):
         return Fitted(target, (given,), (), None, None)
-    module = registry.plugin("targets", target)
-    before = _forecast(module, given)
+    return _fitted(given, target, _forecast(registry.plugin("targets", target), given))
+
+
+def _fitted(given: Model, target: str, before: Placement) -> Fitted:
+    module, passes = registry.plugin("targets", target), _passes(target)
     useless: set[str] = set()
     while True:
         models, rewrites, after = _gone_through(module, passes, given, before, useless)
@@ -82,9 +85,15 @@ def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
     return {name for item in rewrites for name in item.operators if name in left}
 
 
-def promise(model: Model, target: str) -> tuple[str, ...]:
-    """A sentence on how many operators would map after rewriting; none where none is. Raises what `fit` does."""
-    fitted = fit(model, target)
+def promise(given: Model, target: str, before: Placement) -> tuple[str, ...]:
+    """A sentence on how many operators would map after rewriting; none where none is. Raises what `fit` does.
+
+    Args:
+        given: a float model, simplified; outlines suffice.
+        target: as of `fit`.
+        before: where its operators run without.
+    """
+    fitted = _fitted(given, target, before)
     if not fitted.rewrites or fitted.after is None:
         return ()
     done = ", ".join(map(str, fitted.rewrites))
@@ -99,7 +108,7 @@ def _passes(target: str) -> dict[str, ModuleType]:
 
 def _forecast(module: ModuleType, model: Model) -> Placement:
     """Where operators would run as integers."""
-    placement: Placement = module.place(rough_quantize(model, module.FLAVOUR))
+    placement: Placement = module.place(rough_quantize(thinned(model), module.FLAVOUR))
     return placement
 
 

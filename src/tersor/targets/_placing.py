@@ -31,18 +31,23 @@ def placed(
 
 @contextmanager
 def file_of(model: Model) -> Iterator[Path]:
-    """The model's file: its own, or a temporary one as it would be written."""
+    """The model's file: its own, or a temporary one as it would be written, with a hole for what is an outline."""
     if model.source:
         yield Path(model.source)
         return
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
         path = Path(folder) / "model.tflite"
-        tflite.write(model, path)
+        tflite.write_hollow(model, path)
         yield path
 
 
+def size_of(model: Model) -> int:
+    """Bytes of the model's file; of one that there is not yet, about."""
+    return Path(model.source).stat().st_size if model.source else tflite.size_of(model)
+
+
 def content_of(model: Model) -> bytes:
-    """The bytes of `file_of`."""
+    """The bytes of the model's file; where an outline is, zeros."""
     return Path(model.source).read_bytes() if model.source else tflite.write_bytes(model)
 
 

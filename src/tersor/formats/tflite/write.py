@@ -15,6 +15,7 @@ from tersor.formats.tflite.attachments import attachments_bytes
 from tersor.formats.tflite.schema import IDENTIFIER, code_of, codes_of, raw, thaw
 from tersor.ir.check import check_model
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
+from tersor.ir.outline import is_outline, outline
 from tersor.ir.quant import PerGroup
 
 ALIGNMENT = 16
@@ -36,6 +37,25 @@ def write(model: Model, path: str | Path) -> None:
                 file.write(chunk)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_hollow(model: Model, path: Path) -> None:
+    """Write a file whose outlines are one hole that takes no disk: for whoever looks at operators, types and shapes."""
+    check_model(model)
+    packer = _Packer(model)
+    with path.open("wb") as file:
+        for chunk in _model_chunks(packer, external_above=-1):
+            file.write(chunk)
+        file.truncate(file.tell() + max((data.nbytes for data in packer.outlines), default=0))
+
+
+def size_of(model: Model) -> int:
+    """About how many bytes the whole file has, without making it."""
+    tensors = [tensor for graph in model.graphs for tensor in graph.tensors.values()]
+    packed = sum(len(chunk) for chunk in _model_chunks(_Packer(model), external_above=-1))
+    return packed + sum(
+        _aligned(item.data.nbytes) for item in tensors if item.data is not None and is_outline(item.data)
+    )
 
 
 def write_bytes(model: Model) -> bytes:
@@ -105,6 +125,10 @@ class _Packer:
     def constant_bytes(self) -> int:
         return sum(data.nbytes for data in self._buffers if data is not None)
 
+    @property
+    def outlines(self) -> list[Array]:
+        return [data for data in self._buffers if data is not None and is_outline(data)]
+
     def flatbuffer(self, external_from: int | None = None) -> memoryview:
         """The flatbuffer; with `external_from`, constants are references to the bytes from there on."""
         table = schema.ModelT()
@@ -128,24 +152,31 @@ class _Packer:
 
     def external_data(self) -> Iterator[Array]:
         for data in self._buffers:
-            if data is not None and data.nbytes:
+            if data is not None and data.nbytes and not is_outline(data):
                 yield np.ascontiguousarray(data)
 
     def _buffer_tables(self, external_from: int | None) -> list[Any]:
         tables = []
         position = external_from or 0
+        hole = position + sum(
+            _aligned(data.nbytes) for data in self._buffers if data is not None and not is_outline(data)
+        )
         for data in self._buffers:
             table = schema.BufferT()
             if data is not None and data.nbytes and external_from is not None:
-                table.offset, table.size = position, data.nbytes
-                position += _aligned(data.nbytes)
+                table.offset, table.size = hole if is_outline(data) else position, data.nbytes
+                position += 0 if is_outline(data) else _aligned(data.nbytes)
             elif data is not None:
                 table.data = data
             tables.append(table)
         return tables
 
     def _add_buffer(self, data: Array) -> int:
-        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        flat = (
+            outline((data.nbytes,), np.uint8)
+            if is_outline(data)
+            else np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        )
         key = (flat.__array_interface__["data"][0], flat.nbytes)
         if flat.nbytes == 0 or key not in self._buffer_of:
             self._buffer_of[key] = len(self._buffers)

@@ -19,6 +19,7 @@ NAME = "cpu"
 DEVICE = "CPU's fast kernels (XNNPACK)"
 FLAVOUR = None
 OPTIONS: frozenset[str] = frozenset()
+WEIGHTS_MATTER = 0
 
 RULES: tuple[Rule, ...] = rules.RULES
 

@@ -28,7 +28,7 @@ from tersor.targets.edge_tpu.sharing import shares
 NAME = "edge_tpu"
 DEVICE = "Edge TPU"
 FLAVOUR = "int8"
-SHAPES_SUFFICE = True
+WEIGHTS_MATTER = 0
 OPTIONS = frozenset({"multiple_subgraphs"})
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""

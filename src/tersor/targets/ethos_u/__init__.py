@@ -27,6 +27,8 @@ NAME = "ethos_u"
 DEVICE = "Ethos-U"
 FLAVOUR = "int8"
 OPTIONS = frozenset({"accelerator", "system_config", "memory_mode", "vela_config"})
+QUICK_BELOW = 2_000_000
+"""Vela takes a quarter of a second for networks of microcontrollers, and up to a minute for large ones."""
 COMPILED = "ethos-u"
 """The custom operator that holds what was compiled."""
 
