@@ -54,7 +54,7 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
     if notes and hasattr(module, "REWRITES") and any(item.rule is not None for item in placement.left):
-        notes += promise(optimize(thinned(given), _QUICK), target, placement if not options else module.place(model))
+        notes += promise(optimize(thinned(given), QUICK), target, placement if not options else module.place(model))
     if notes:  # of weights whose scales are not yet known
         found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
@@ -78,7 +78,7 @@ def judged_form(model: Model, module: ModuleType) -> tuple[Model, tuple[str, ...
     if module.FLAVOUR is not None and is_float(model):
         made = as_flavour(model, module.FLAVOUR, weights=weights)
         return replace(made, source=""), (_AS.format(module.FLAVOUR),)
-    if model.source and runs_as_it_is(Path(model.source)):
+    if is_finished(model):
         return model, ()
     return replace(optimize(model if weights else thinned(model)), source=""), ()
 
@@ -97,6 +97,11 @@ def compiled_resources(model: Model) -> tuple[Resource, ...]:
     packages = [read_package(op.custom_options or b"") for op in model.graph.ops if op.custom_code == OPERATOR]
     cached, streamed = sum(item.cached for item in packages), sum(item.streamed for item in packages)
     return resources(cached, streamed, is_estimate=False)
+
+
+def is_finished(model: Model) -> bool:
+    """Whether a model is the content of a file that a device takes."""
+    return bool(model.source) and runs_as_it_is(Path(model.source))
 
 
 def is_float(model: Model) -> bool:
@@ -119,7 +124,7 @@ def as_flavour(model: Model, flavour: str, *, weights: bool = True) -> Model:
         flavour: the preset.
         weights: whether the weights' values matter; without, those of large layers are outlines, which is quicker.
     """
-    return rough_quantize(optimize(model if weights else thinned(model), _QUICK), flavour)
+    return rough_quantize(optimize(model if weights else thinned(model), QUICK), flavour)
 
 
-_QUICK = [apply for apply in PASSES if apply is not deduplicate_constants.apply]
+QUICK = [apply for apply in PASSES if apply is not deduplicate_constants.apply]

@@ -14,7 +14,8 @@ from tersor.ir.graph import Model
 from tersor.ir.outline import has_outlines
 from tersor.ir.placement import Placement
 from tersor.stages.load import load
-from tersor.stages.place import is_float, place
+from tersor.stages.optimize import optimize
+from tersor.stages.place import QUICK, is_finished, is_float, place
 
 if TYPE_CHECKING:
     from tersor.stages.search.result import Search
@@ -64,6 +65,8 @@ def place_everywhere(model: Model, **options: object) -> list[Judged]:
     unknown = sorted(options.keys() - set(known))
     if unknown:
         raise RecipeError(f"no target has an option {unknown[0]}; there are {', '.join(known) or 'none'}")
+    if not is_finished(model):
+        model = optimize(model, QUICK)  # once for all, and not by each
     with ThreadPoolExecutor(len(modules)) as pool:  # much of it is waiting for child processes
         found = {
             name: pool.submit(_judged, model, name, module, options)

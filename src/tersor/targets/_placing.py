@@ -43,7 +43,9 @@ def file_of(model: Model) -> Iterator[Path]:
 
 def size_of(model: Model) -> int:
     """Bytes of the model's file; of one that there is not yet, about."""
-    return Path(model.source).stat().st_size if model.source else tflite.size_of(model)
+    if model.source:
+        return Path(model.source).stat().st_size
+    return sum(tensor.byte_size for graph in model.graphs for tensor in graph.tensors.values() if tensor.is_constant)
 
 
 def content_of(model: Model) -> bytes:

@@ -100,7 +100,7 @@ class _Part(io.RawIOBase):
     _HEADER, _LENGTHS = 30, struct.Struct("<HH")
 
     def __init__(self, path: Path, header: int, size: int) -> None:
-        self._file = path.open("rb")
+        self._file: io.BufferedReader = path.open("rb")
         self._file.seek(header + self._HEADER - self._LENGTHS.size)
         self._start = header + self._HEADER + sum(self._LENGTHS.unpack(self._file.read(self._LENGTHS.size)))
         self._size = size

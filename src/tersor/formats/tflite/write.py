@@ -43,19 +43,15 @@ def write_hollow(model: Model, path: Path) -> None:
     """Write a file whose outlines are one hole that takes no disk: for whoever looks at operators, types and shapes."""
     check_model(model)
     packer = _Packer(model)
+    start = _aligned(packer.room)
+    while len(flatbuffer := packer.flatbuffer(external_from=start)) > start:
+        start *= 2
     with path.open("wb") as file:
-        for chunk in _model_chunks(packer, external_above=-1):
+        file.write(flatbuffer)
+        file.seek(start)
+        for chunk in packer.external_chunks():
             file.write(chunk)
         file.truncate(file.tell() + max((data.nbytes for data in packer.outlines), default=0))
-
-
-def size_of(model: Model) -> int:
-    """About how many bytes the whole file has, without making it."""
-    tensors = [tensor for graph in model.graphs for tensor in graph.tensors.values()]
-    packed = sum(len(chunk) for chunk in _model_chunks(_Packer(model), external_above=-1))
-    return packed + sum(
-        _aligned(item.data.nbytes) for item in tensors if item.data is not None and is_outline(item.data)
-    )
 
 
 def write_bytes(model: Model) -> bytes:
@@ -82,9 +78,7 @@ def _model_chunks(packer: _Packer, external_above: int) -> Iterator[bytes | byte
     start = _aligned(size)
     yield packer.flatbuffer(external_from=start)
     yield bytes(start - size)
-    for data in packer.external_data():
-        yield data.data.cast("B")
-        yield bytes(_aligned(data.nbytes) - data.nbytes)
+    yield from packer.external_chunks()
 
 
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]
@@ -126,6 +120,11 @@ class _Packer:
         return sum(data.nbytes for data in self._buffers if data is not None)
 
     @property
+    def room(self) -> int:
+        """Bytes that suffice for all but the constants."""
+        return (1 << 16) + _PER_TENSOR * sum(len(graph.tensors) for graph in self._model.graphs)
+
+    @property
     def outlines(self) -> list[Array]:
         return [data for data in self._buffers if data is not None and is_outline(data)]
 
@@ -144,16 +143,17 @@ class _Packer:
             table.metadata.append(entry)
         table.signatureDefs = [self._signature(signature) for signature in self._model.signatures]
         _apply_leftovers(table, self._model.extra)
-        tensors = sum(len(graph.tensors) for graph in self._model.graphs)
-        room = (1 << 16) + _PER_TENSOR * tensors  # a builder that runs out of room doubles it, constants and all
-        builder = _Builder(room if external_from is not None else self.constant_bytes + room)
+        # a builder that runs out of room doubles it, constants and all
+        builder = _Builder(self.room + (self.constant_bytes if external_from is None else 0))
         builder.Finish(table.Pack(builder), IDENTIFIER)
         return memoryview(builder.Bytes)[builder.Head() :]  # `Output` would copy it
 
-    def external_data(self) -> Iterator[Array]:
+    def external_chunks(self) -> Iterator[memoryview | bytes]:
+        """What lies behind the flatbuffer, but for outlines."""
         for data in self._buffers:
             if data is not None and data.nbytes and not is_outline(data):
-                yield np.ascontiguousarray(data)
+                yield np.ascontiguousarray(data).data.cast("B")
+                yield bytes(_aligned(data.nbytes) - data.nbytes)
 
     def _buffer_tables(self, external_from: int | None) -> list[Any]:
         tables = []
