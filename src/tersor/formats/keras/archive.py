@@ -114,14 +114,17 @@ class _Part(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         begin: int = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
-        return self._file.seek(self._start + begin + offset) - self._start
+        self._file.seek(self._start + begin + offset)
+        return self.tell()
 
     def tell(self) -> int:
-        return self._file.tell() - self._start
+        place: int = self._file.tell()
+        return place - self._start
 
     def readinto(self, buffer: Any) -> int:
         left = max(self._size - self.tell(), 0)
-        return self._file.readinto(memoryview(buffer)[:left])
+        count: int = self._file.readinto(memoryview(buffer)[:left])
+        return count
 
     def close(self) -> None:
         self._file.close()

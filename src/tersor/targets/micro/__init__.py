@@ -40,8 +40,8 @@ RUNS = "runs"
 REFUSED = "refused by the interpreter"
 """Statuses beside those of the rules."""
 
-_MOST_MACS = 200_000_000
-"""Multiply-accumulates of a model that is run here, and not only allocated: they take reference kernels a second."""
+_MOST_MACS = 50_000_000
+"""Multiply-accumulates of a model that is run here, and not only allocated: they take reference kernels 0.2 s."""
 
 _NODE = re.compile(r"Node \w+ \(number (\d+)\) failed to (\w+)")
 _OF_VALUES = re.compile(r"positive|zero|out of (range|bounds)|negative", re.IGNORECASE)
