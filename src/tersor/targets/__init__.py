@@ -3,6 +3,8 @@
 A target is a module with `NAME`, `DEVICE` (its name in a sentence), `RULES` (a list of `Rule`), `FLAVOUR` (the preset
 that float models are judged in; None where floats run), `OPTIONS` (what can be asked of it besides) and
 `place(model, **options) -> Placement`, which may have the model's file run in a child process (`_placing.file_of`).
+`TARGET`, a `Target` (`_target`), says which recipes a search tries for it; without, it is none that is searched for.
+
 `WEIGHTS_MATTER` says up to how many bytes of a file `place` looks at values of large weights: 0 for never, by default
 always. Of larger ones it may be given outlines (`ir.outline`), which is quicker.
 

@@ -102,7 +102,7 @@ class _Part(io.RawIOBase):
     def __init__(self, path: Path, header: int, size: int) -> None:
         self._file: io.BufferedReader = path.open("rb")
         self._file.seek(header + self._HEADER - self._LENGTHS.size)
-        self._start = header + self._HEADER + sum(self._LENGTHS.unpack(self._file.read(self._LENGTHS.size)))
+        self._start: int = header + self._HEADER + sum(self._LENGTHS.unpack(self._file.read(self._LENGTHS.size)))
         self._size = size
         self.seek(0)
 
@@ -113,18 +113,15 @@ class _Part(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        begin: int = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
-        self._file.seek(self._start + begin + offset)
-        return self.tell()
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
+        return self._file.seek(self._start + begin + offset) - self._start
 
     def tell(self) -> int:
-        place: int = self._file.tell()
-        return place - self._start
+        return self._file.tell() - self._start
 
     def readinto(self, buffer: Any) -> int:
         left = max(self._size - self.tell(), 0)
-        count: int = self._file.readinto(memoryview(buffer)[:left])
-        return count
+        return self._file.readinto(memoryview(buffer)[:left])
 
     def close(self) -> None:
         self._file.close()

@@ -22,6 +22,7 @@ from tersor.runtimes import tflite_micro
 from tersor.runtimes.made_up import samples_for
 from tersor.targets._placing import content_of, open_inputs, placed, size_of
 from tersor.targets._rules import Rule, broken
+from tersor.targets._target import Target, integers_only
 from tersor.targets.micro import every, layers
 
 NAME = "micro"
@@ -30,6 +31,15 @@ FLAVOUR = None
 OPTIONS: frozenset[str] = frozenset()
 WEIGHTS_MATTER = 64 << 20
 """No microcontroller has flash for more: what is larger is not run."""
+
+TARGET = Target(
+    NAME,
+    "runs integers (activations of 8 or 16 bits), or float32",
+    ("float32", "int8", "int16x8"),
+    {"int8": "none", "int16x8": "none"},
+    integers_only,
+    is_micro=True,
+)
 
 RULES: tuple[Rule, ...] = (*every.RULES, *layers.RULES)
 
