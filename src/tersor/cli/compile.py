@@ -35,7 +35,7 @@ def command(
     time_limit: Annotated[
         str | None,
         typer.Option(
-            metavar="10min", help="Stop the compiler after this (s, min, h). Default: 10min.", show_default=False
+            metavar="10min", help="Stop the compiler after this, as 90s or 2h. Default: 10min.", show_default=False
         ),
     ] = None,
     as_json: options.Json = False,

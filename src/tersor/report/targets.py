@@ -56,7 +56,7 @@ def targets_notes(judged: Iterable[Judged]) -> Iterable[str]:
     """What was left out of the table, and how to get it."""
     for item in judged:
         for note in () if item.placement is None else item.placement.notes:
-            if "pip install" in note or note.startswith("by rules alone"):
+            if "pip install" in note or note.startswith(("by rules alone", "tersor quantize")):
                 yield f"{item.target}: {note}"
 
 
