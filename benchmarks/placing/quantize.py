@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tersor.formats import tflite
+from tersor.ir.outline import filled
 from tersor.stages.load import load
 from tersor.stages.place import as_flavour
 
@@ -16,7 +17,7 @@ from tersor.stages.place import as_flavour
 def main() -> None:
     """Write the file."""
     source, path = map(Path, sys.argv[1:])
-    tflite.write(as_flavour(load(source, outlines=True), "int8", weights=False), path)
+    tflite.write(filled(as_flavour(load(source, outlines=True), "int8", weights=False)), path)
 
 
 if __name__ == "__main__":

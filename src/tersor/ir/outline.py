@@ -7,11 +7,12 @@ large weights keeps them so; whatever does not know of outlines sees zeros, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from tersor.ir.graph import Array, Model
+from tersor.ir.graph import Array, Graph, Model, Tensor
 
 SMALLEST = 1 << 14
 """Elements below which a constant is not worth leaving out."""
@@ -41,6 +42,16 @@ def has_outlines(model: Model) -> bool:
     """Whether any constant of a model is an outline."""
     tensors = (tensor for graph in model.graphs for tensor in graph.tensors.values())
     return any(tensor.data is not None and is_outline(tensor.data) for tensor in tensors)
+
+
+def filled(model: Model) -> Model:
+    """The model with zeros that are really there in place of outlines."""
+    return replace(model, graphs=tuple(graph.edit(tensors=_filled(graph)) for graph in model.graphs))
+
+
+def _filled(graph: Graph) -> list[Tensor]:
+    found = [tensor for tensor in graph.tensors.values() if tensor.data is not None and is_outline(tensor.data)]
+    return [tensor.with_data(np.array(tensor.data)) for tensor in found]
 
 
 def distinct(values: Array) -> Array:

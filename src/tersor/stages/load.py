@@ -49,7 +49,8 @@ def load(
         architecture: for a Keras file with nothing but weights: a JSON file that `model.to_json()` wrote, or a network
             of `keras.applications`, as "MobileNetV2" or "MobileNet(alpha=0.25)"; the latter needs Keras.
         conversion: for what TensorFlow has to read (extra `tersor[tensorflow]`), and whether it is to read Keras files.
-        outlines: whether large weights of a Keras file need not be read: of these the model has types and shapes only.
+        outlines: whether large weights of a Keras file need not be read: of these the model has types and shapes only,
+            and cannot be written.
 
     Raises:
         FormatError: says what the file is if it is not a model tersor reads.

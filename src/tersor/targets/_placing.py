@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tersor.formats import tflite
 from tersor.ir.graph import Graph, Model
+from tersor.ir.outline import filled
 from tersor.ir.placement import OpPlacement
 from tersor.ir.work import macs
 
@@ -50,7 +51,7 @@ def size_of(model: Model) -> int:
 
 def content_of(model: Model) -> bytes:
     """The bytes of the model's file; where an outline is, zeros."""
-    return Path(model.source).read_bytes() if model.source else tflite.write_bytes(model)
+    return Path(model.source).read_bytes() if model.source else tflite.write_bytes(filled(model))
 
 
 def open_inputs(

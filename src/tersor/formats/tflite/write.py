@@ -10,12 +10,12 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tersor.errors import OutputError
+from tersor.errors import ModelError, OutputError
 from tersor.formats.tflite.attachments import attachments_bytes
 from tersor.formats.tflite.schema import IDENTIFIER, code_of, codes_of, raw, thaw
 from tersor.ir.check import check_model
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
-from tersor.ir.outline import is_outline, outline
+from tersor.ir.outline import has_outlines, is_outline, outline
 from tersor.ir.quant import PerGroup
 
 ALIGNMENT = 16
@@ -60,8 +60,13 @@ def write_bytes(model: Model) -> bytes:
 
 
 def chunks(model: Model, external_above: int = EXTERNAL_ABOVE) -> Iterator[bytes | bytearray | memoryview]:
-    """The file piece by piece: the flatbuffer, the constants that do not fit in it, the attached files."""
+    """The file piece by piece: the flatbuffer, the constants that do not fit in it, the attached files.
+
+    Raises ModelError for a model of which some weights were not read.
+    """
     check_model(model)
+    if has_outlines(model):
+        raise ModelError(f"{model.source or 'the model'}: large weights were not read: it is for forecasts only")
     position = 0
     for chunk in _model_chunks(_Packer(model), external_above):
         yield chunk
