@@ -17,7 +17,7 @@ from tersor.errors import FormatError, ModelError
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Model
+from tersor.ir.graph import Array, Model
 from tersor.ir.outline import filled, has_outlines, in_order, is_outline, outline
 from tersor.ir.placement import Placement
 from tersor.numerics.affine import dequantize, quantize, weight_params
@@ -45,8 +45,9 @@ def test_nothing_else_is_taken_for_an_outline() -> None:
     assert is_outline(np.moveaxis(made, 1, 0))
     assert is_outline(made.reshape(2, 6))
     assert is_outline(in_order(made.T, np.int8))
-    others = [np.broadcast_to(np.float32(value), (3, 4)) for value in (0, 7)]
-    assert not any(is_outline(array) for array in (*others, np.zeros((3, 4)), np.array(made), np.float32(0) + made))
+    others: list[Array] = [np.broadcast_to(np.float32(value), (3, 4)) for value in (0, 7)]
+    others += [np.zeros((3, 4)), np.array(made), np.float32(0) + made]
+    assert not any(is_outline(array) for array in others)
 
 
 def test_numbers_of_an_outline_are_those_of_zeros() -> None:
