@@ -64,7 +64,7 @@ class Places:
         self._output.mkdir(parents=True, exist_ok=True)
         document = {"made_with": self._made_with, "networks": found}
         (self._output / "place.json").write_text(json.dumps(document, indent=1) + "\n")
-        (self._output / "place.md").write_text(page(found, self._made_with))
+        (self._output / "place.md").write_text(page(found, len(NETWORKS), self._made_with))
 
     def _measured(self, network: Network, folder: Path) -> dict[str, Any]:
         made = self._files / network.name / "model.keras"
@@ -113,6 +113,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--files", type=Path, default=Path(), help="folder with NAME/model.keras, as the zoo makes them"
     )
+    parser.add_argument("--page", action="store_true", help="write the page from what was kept, and measure nothing")
     parser.add_argument("--runs", type=int, default=3, help="of each command")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks", help="folder for the page")
     add_pythons(parser, ENVIRONMENTS)
@@ -127,6 +128,9 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each run would compile tersor anew
     found = pythons(arguments, work, ENVIRONMENTS)
     places = Places(work, arguments.output.resolve(), arguments.files.resolve(), found, arguments.runs)
+    if arguments.page:
+        places.write_page()
+        return
     for network in NETWORKS:
         if not arguments.only or network.name in arguments.only:
             places.run(network)
