@@ -26,7 +26,7 @@ from tersor.stages import fit as fitting
 from tersor.stages.evaluate import Change
 from tersor.stages.fit import fit, promise
 from tersor.stages.fitted import Cost
-from tersor.stages.optimize import PASSES
+from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.outcome import Options
 from tersor.stages.place import place as forecast
 from tersor.stages.produce import produce
@@ -100,7 +100,8 @@ def test_nothing_is_done_where_all_maps() -> None:
     assert fitted.rewrites == ()
     assert len(fitted.models) == 1
     assert fitted.before is fitted.after or fitted.after == fitted.before
-    assert promise(model, "edge_tpu") == ()
+    simple = optimize(model)
+    assert promise(simple, "edge_tpu", forecast(model, "edge_tpu"), rough_quantize(simple, "int8").graph) == ()
 
 
 def test_nothing_is_done_behind_what_does_not_map() -> None:

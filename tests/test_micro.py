@@ -331,7 +331,7 @@ def test_large_models_are_allocated_and_not_run(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_models_of_no_microcontroller_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(micro, "_LARGEST", 100)
+    monkeypatch.setattr(micro, "WEIGHTS_MATTER", 100)
     monkeypatch.setattr(tflite_micro, "is_installed", lambda: True)
     found = place(classifier(), "micro")
     assert any("no microcontroller has flash" in note for note in found.notes)

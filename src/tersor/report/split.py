@@ -15,8 +15,8 @@ from tersor.report.outcome import finite
 from tersor.report.placement import percent
 from tersor.stages.chain import Chained
 from tersor.stages.outcome import Outcome
+from tersor.stages.quantities import size
 from tersor.stages.save_split import SplitFiles
-from tersor.stages.search.quantities import size
 from tersor.stages.split import Part, Split
 
 _MOVING = ("QUANTIZE", "DEQUANTIZE")

@@ -20,6 +20,7 @@ from tersor.stages.best_cut import best_cut
 from tersor.stages.fitted import Fitted, Rewrite
 from tersor.stages.optimize import optimize
 from tersor.stages.rough_quantize import rough_quantize
+from tersor.stages.thin import thinned
 
 _CLEANING = (merge_reshapes.apply, remove_identity.apply, remove_unused.apply)
 """Run behind each rewrite, which may leave reshapes that undo each other."""
@@ -38,11 +39,13 @@ def fit(model: Model, target: str) -> Fitted:
     Raises RecipeError for an unknown target, ModelError, and PlanError for a model that cannot be planned.
     """
     given = optimize(model)
-    passes = _passes(target)
-    if not passes:
+    if not _passes(target):
         return Fitted(target, (given,), (), None, None)
-    module = registry.plugin("targets", target)
-    before = _forecast(module, given)
+    return _fitted(given, target, _forecast(registry.plugin("targets", target), given))
+
+
+def _fitted(given: Model, target: str, before: Placement) -> Fitted:
+    module, passes = registry.plugin("targets", target), _passes(target)
     useless: set[str] = set()
     while True:
         models, rewrites, after = _gone_through(module, passes, given, before, useless)
@@ -84,16 +87,22 @@ def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
     return {name for item in rewrites for name in item.operators if name in left}
 
 
-def promise(model: Model, target: str) -> tuple[str, ...]:
+def promise(given: Model, target: str, before: Placement, quantized: Graph) -> tuple[str, ...]:
     """Sentences on what would map after rewriting, and after splitting; none where nothing is won.
+
+    Args:
+        given: a float model, simplified; outlines suffice.
+        target: as of `fit`.
+        before: where its operators run without.
+        quantized: its quantized form.
 
     Raises what `fit` does.
     """
-    fitted = fit(model, target)
+    fitted = _fitted(given, target, before)
     if fitted.after is None:
         return ()
     module = registry.plugin("targets", target)
-    quantized = rough_quantize(fitted.model, module.FLAVOUR).graph
+    quantized = rough_quantize(fitted.model, module.FLAVOUR).graph if fitted.rewrites else quantized
     split = promise_of_split(
         quantized, module, f"tersor quantize --target {target} --split", 0, "on the CPU and in float"
     )
@@ -137,7 +146,7 @@ def _passes(target: str) -> dict[str, ModuleType]:
 
 def _forecast(module: ModuleType, model: Model) -> Placement:
     """Where operators would run as integers."""
-    placement: Placement = module.place(rough_quantize(model, module.FLAVOUR))
+    placement: Placement = module.place(rough_quantize(thinned(model), module.FLAVOUR))
     return placement
 
 

@@ -3,8 +3,13 @@
 A target is a module with `NAME`, `DEVICE` (its name in a sentence), `RULES` (a list of `Rule`), `FLAVOUR` (the preset
 that float models are judged in; None where floats run), `OPTIONS` (what can be asked of it besides) and
 `place(model, **options) -> Placement`, which may have the model's file run in a child process (`_placing.file_of`).
-It may say `SHAPES_SUFFICE = True` if `place` looks at no weight's value: a float model is then quantized without most,
-which is quicker.
+`TARGET`, a `Target` (`_target`), says which recipes a search tries for it; without, it is none that is searched for.
+
+`WEIGHTS_MATTER` says up to how many bytes of a file `place` looks at values of large weights: 0 for never, by default
+always. Of larger ones it may be given outlines (`ir.outline`), which is quicker.
+
+A target that takes seconds for large networks says with `QUICK_BELOW` up to how many parameters it does not: when all
+targets are asked, it is only asked about these.
 
 A target that can be compiled for has besides `compile(model, folder, *, program, time_limit, **options) -> Compiled`
 (`_compiler`), whose own options are keywords of which `place` is given those that it knows, and `SUFFIX`, what is added

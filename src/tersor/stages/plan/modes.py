@@ -10,6 +10,7 @@ import numpy as np
 from tersor.formats.tflite.flex import is_tensorflow_op
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
+from tersor.ir.outline import distinct
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
 from tersor.numerics.packing import values_of
 from tersor.ops import ANY, BIAS, BOOL, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
@@ -97,7 +98,7 @@ def weight_operands(graph: Graph, op: Op, spec: OpSpec) -> dict[int, Tensor]:
 def _is_dense(tensor: Tensor) -> bool:
     if tensor.data is None or tensor.dtype is not DType.FLOAT32 or tensor.sparsity is not None:
         return False
-    return bool(np.isfinite(tensor.data).all())
+    return bool(np.isfinite(distinct(tensor.data)).all())
 
 
 def weight_type(spec: OpSpec, scheme: Scheme) -> DType:
@@ -196,7 +197,7 @@ def _why_not_operand(tensor: Tensor, role: str) -> str | None:
         return f"its operand {tensor.name!r} is sparse"
     if tensor.elements == 0:
         return f"its operand {tensor.name!r} is empty"
-    if tensor.data is not None and not np.isfinite(tensor.data).all():
+    if tensor.data is not None and not np.isfinite(distinct(tensor.data)).all():
         return f"its operand {tensor.name!r} contains NaN or infinity"
     return None
 

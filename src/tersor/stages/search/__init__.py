@@ -37,8 +37,9 @@ from tersor.stages.search.output_folder import PICK, RECIPE, REPORT, OutputFolde
 from tersor.stages.search.reasons import missed, reasons_for, why_out
 from tersor.stages.search.remarks import doubts, fitting_remarks, remarks
 from tersor.stages.search.result import Candidate, Conditions, Limits, Search
-from tersor.stages.search.targets import Target, target_of
+from tersor.stages.search.targets import target_of
 from tersor.stages.split import to_be_split
+from tersor.targets._target import Target
 
 __all__ = [
     "PICK",
@@ -59,7 +60,7 @@ class Wish:
     """What is searched for, and how.
 
     Attributes:
-        target: a name of `targets.TARGETS`.
+        target: a name of `targets.targets`.
         limits: what the pick has to keep.
         options: numbers of samples and the metric; `latency` is always measured.
         minutes: after so many nothing further is begun.

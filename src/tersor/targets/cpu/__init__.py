@@ -14,12 +14,23 @@ from tersor.runtimes.delegation import delegation
 from tersor.targets._doubtful import doubtful
 from tersor.targets._placing import file_of, open_inputs, placed
 from tersor.targets._rules import Rule, broken
+from tersor.targets._target import Target
 from tersor.targets.cpu import rules
 
 NAME = "cpu"
 DEVICE = "CPU's fast kernels (XNNPACK)"
 FLAVOUR = None
 OPTIONS: frozenset[str] = frozenset()
+WEIGHTS_MATTER = 0
+
+TARGET = Target(
+    NAME,
+    "runs every flavour",
+    ("float32", "float16", "weight_only", "dynamic", "int8_float_io", "int8", "int8_w4", "int16x8"),
+    {"int8_float_io": "float", "int8": "", "int8_w4": "float"},
+    is_this_machine=True,
+    also=("uint8",),
+)
 
 RULES: tuple[Rule, ...] = rules.RULES
 

@@ -15,9 +15,12 @@ from tersor.errors import UnsupportedError
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.ir.sharing import Segment, Share
+from tersor.recipe import Recipe
+from tersor.recipe import Rule as RecipeRule
 from tersor.targets._partition import pieces
 from tersor.targets._placing import open_inputs, placed
 from tersor.targets._rules import Rule, broken
+from tersor.targets._target import Target
 from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
 from tersor.targets.edge_tpu.compiler import SUFFIX as SUFFIX
 from tersor.targets.edge_tpu.compiler import compile as compile  # noqa: A004
@@ -28,7 +31,25 @@ from tersor.targets.edge_tpu.sharing import shares
 NAME = "edge_tpu"
 DEVICE = "Edge TPU"
 FLAVOUR = "int8"
-SHAPES_SUFFICE = True
+WEIGHTS_MATTER = 0
+
+
+def _fitted(recipe: Recipe) -> Recipe:
+    """Rewritten to what the compiler takes; it is older than the kernel for dense layers with a scale per channel."""
+    if recipe.target == NAME:
+        return recipe
+    dense = RecipeRule((("granularity", "per_tensor"),), operators=("FULLY_CONNECTED",))
+    return replace(recipe, target=NAME, rules=(*recipe.rules, dense))
+
+
+TARGET = Target(
+    NAME,
+    "runs 8-bit integers only",
+    ("int8", "uint8"),
+    {"int8": "none"},
+    _fitted,
+    also=("int8_float_io",),
+)
 OPTIONS = frozenset({"multiple_subgraphs"})
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""
