@@ -6,6 +6,7 @@ value wide, whatever the value. Counts are integers, so adding in any order give
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,12 @@ _BINS = 1 << 16
 
 _BATCH = 1 << 17
 """Keys that wait to be counted together: counting has a price per bin too."""
+
+_FEW = 1 << 10
+"""Keys that are added one by one, which costs less than a look at all bins."""
+
+_UPPER = 1 if sys.byteorder == "little" else 0
+"""Which half of a float32 in memory is the upper one."""
 
 
 @dataclass(slots=True)
@@ -34,8 +41,8 @@ class Histogram:
 
     def add(self, values: Array, weight: int = 1) -> None:
         """Count values, float32 of any shape, each `weight` times."""
-        keys = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32) >> np.uint32(16)
-        self._waiting.setdefault(weight, []).append(keys.astype(np.uint16))
+        keys = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint16)[_UPPER::2].copy()
+        self._waiting.setdefault(weight, []).append(keys)
         self._size += keys.size
         if self._size >= _BATCH:
             self._settle()
@@ -66,7 +73,12 @@ class Histogram:
         total = np.zeros(_BINS, np.int64)
         total[self.keys] = self.counts
         for weight, waiting in self._waiting.items():
-            total += weight * np.bincount(np.concatenate(waiting), minlength=_BINS)
+            together = np.concatenate(waiting)
+            if together.size < _FEW:
+                np.add.at(total, together, weight)
+            else:
+                counts_of = np.bincount(together)
+                total[: counts_of.size] += weight * counts_of
         if keys is not None and counts is not None:
             total[keys] += counts
         found = np.flatnonzero(total)
