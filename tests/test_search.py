@@ -39,6 +39,7 @@ from tersor.stages.export import export_c
 from tersor.stages.measure_arena import arena_bytes
 from tersor.stages.outcome import Options
 from tersor.stages.produce import produce
+from tersor.stages.quantities import milliseconds, parse_bytes, parse_seconds, size
 from tersor.stages.repair.figures import Figures, classes_of, compared
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search import PICK, RECIPE, Limits, Search, Standing, Wish, search
@@ -47,7 +48,6 @@ from tersor.stages.search.front import Judge, is_too_noisy
 from tersor.stages.search.gauge import Gauge
 from tersor.stages.search.held import Held
 from tersor.stages.search.journal import NAME, Journal, candidate_from, candidate_to
-from tersor.stages.search.quantities import milliseconds, parse_bytes, parse_seconds, size
 from tersor.stages.search.reasons import looks_better, missed, speed, why_out
 from tersor.stages.search.remarks import remarks
 from tersor.stages.search.result import Candidate, Left, Tried

@@ -51,7 +51,7 @@ def command(
     from tersor.report import compilation, placement
     from tersor.stages.compile_for import compile_for, load_finished
     from tersor.stages.place import place
-    from tersor.stages.search.quantities import size
+    from tersor.stages.quantities import size
 
     loaded = load_finished(model, target)
     seconds = None if time_limit is None else options.duration("--time-limit", time_limit)

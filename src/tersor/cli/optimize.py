@@ -186,9 +186,9 @@ def _wish(
 ) -> Wish:
     """What the options ask for. Raises RecipeError for what is no size, time or share."""
     from tersor.stages.outcome import Options
+    from tersor.stages.quantities import parse_bytes, parse_seconds
     from tersor.stages.repair import parse_drop
     from tersor.stages.search import Limits, Wish
-    from tersor.stages.search.quantities import parse_bytes, parse_seconds
 
     limits = Limits(
         max_drop=0.01 if max_drop is None else parse_drop(max_drop),

@@ -15,11 +15,8 @@ from tersor.ir.graph import Array
 
 _BINS = 1 << 16
 
-_BATCH = 1 << 17
+_BATCH = 1 << 16
 """Keys that wait to be counted together: counting has a price per bin too."""
-
-_FEW = 1 << 10
-"""Keys that are added one by one, which costs less than a look at all bins."""
 
 _UPPER = 1 if sys.byteorder == "little" else 0
 """Which half of a float32 in memory is the upper one."""
@@ -70,15 +67,13 @@ class Histogram:
     def _settle(self, keys: Array | None = None, counts: Array | None = None) -> None:
         if keys is None and not self._size:
             return
-        total = np.zeros(_BINS, np.int64)
-        total[self.keys] = self.counts
-        for weight, waiting in self._waiting.items():
-            together = np.concatenate(waiting)
-            if together.size < _FEW:
-                np.add.at(total, together, weight)
-            else:
-                counts_of = np.bincount(together)
-                total[: counts_of.size] += weight * counts_of
+        together = {weight: np.concatenate(waiting) for weight, waiting in self._waiting.items()}
+        most = max(together, key=lambda weight: together[weight].size, default=0)
+        total = np.bincount(together.pop(most, self.keys[:0]), minlength=_BINS)
+        total *= most
+        for weight, few in together.items():  # the extremes, mostly
+            np.add.at(total, few, weight)
+        total[self.keys] += self.counts
         if keys is not None and counts is not None:
             total[keys] += counts
         found = np.flatnonzero(total)

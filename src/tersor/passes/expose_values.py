@@ -2,7 +2,7 @@
 
 For observers that count values. A depthwise convolution with large strides and one weight of 1 takes a grid of
 positions out of an activation, with all channels of each: the runtime does that while the activation lies in the cache,
-and uses its memory again at once, where otherwise all would be kept. A fifth as long takes what STRIDED_SLICE would do.
+and uses its memory again at once, where otherwise all would be kept. STRIDED_SLICE takes five times as long.
 Values stay what they are, and outputs that were there before stay first.
 """
 
@@ -18,6 +18,9 @@ from tersor.ir.graph import Graph, Op, Record, Tensor
 
 _FEWEST_POSITIONS = 8
 """However many channels there are."""
+
+_LEAST_SHARE = 2
+"""An activation with fewer times the positions that are wanted is shown whole."""
 
 _BORDER = 2
 """Rows and columns that are left out at the border, at most: padding makes values there that are like no others."""
@@ -48,7 +51,7 @@ def apply(graph: Graph, names: Iterable[str], wanted: int) -> tuple[Graph, dict[
         ops: list[Op] = []
         if rows * columns > 1:
             if len(tensor.shape) != 4:
-                ops, tensor = _in_a_column(graph, tensor, tensors)
+                ops, tensor = _in_a_row(graph, tensor, tensors)
             op, tensor = _thinned(graph, tensor, (rows, columns), tensors)
             ops.append(op)
             producer = graph.producers[name]
@@ -59,33 +62,32 @@ def apply(graph: Graph, names: Iterable[str], wanted: int) -> tuple[Graph, dict[
 
 
 def _strides(shape: tuple[int, ...], wanted: int) -> tuple[int, int]:
-    """Over rows and columns, such that about so many values are left; positions of other shapes are one column."""
-    height, width = shape[1:3] if len(shape) == 4 else (math.prod(shape[:-1]), 1)
+    """Over rows and columns, such that about so many values are left; positions of other shapes are one row.
+
+    Odd ones: upsampling repeats its pattern every 2 or 4 positions.
+    """
+    height, width = shape[1:3] if len(shape) == 4 else (1, math.prod(shape[:-1]))
     positions = max(-(-wanted // (math.prod(shape) // (height * width))), _FEWEST_POSITIONS)
-    share = max(height * width / positions, 1.0)
-    rows = _odd(max(min(math.sqrt(share), height), share / width))
-    return rows, _odd(min(share / rows, width))
+    share = height * width / positions
+    if share < _LEAST_SHARE:
+        return 1, 1
+    rows = max(min(math.sqrt(share), height), share / width)
+    rows = max(int(rows) - (int(rows) % 2 == 0), 1)
+    return rows, min(int(share / rows) | 1, width)
 
 
-def _odd(share: float) -> int:
-    """The largest odd number not above it: upsampling repeats its pattern every 2 or 4 positions."""
-    return max(int(share) - (int(share) % 2 == 0), 1)
-
-
-def _in_a_column(graph: Graph, tensor: Tensor, tensors: dict[str, Tensor]) -> tuple[list[Op], Tensor]:
-    """An activation as an image of one column."""
+def _in_a_row(graph: Graph, tensor: Tensor, tensors: dict[str, Tensor]) -> tuple[list[Op], Tensor]:
+    """An activation as an image of one row."""
     channels = tensor.shape[-1]
-    shape = (1, tensor.elements // channels, 1, channels)
-    found = Tensor(graph.fresh_name(f"{tensor.name}/column", tensors), shape, DType.FLOAT32)
-    sizes = Tensor(f"{found.name}/shape", (4,), DType.INT32).with_data(np.array([1, -1, 1, channels], np.int32))
+    shape = (1, 1, tensor.elements // channels, channels)
+    found = Tensor(graph.fresh_name(f"{tensor.name}/row", tensors), shape, DType.FLOAT32)
+    sizes = Tensor(f"{found.name}/shape", (4,), DType.INT32).with_data(np.array([1, 1, -1, channels], np.int32))
     tensors |= {item.name: item for item in (found, sizes)}
     op = Op(f"{found.name}/op", "RESHAPE", (tensor.name, sizes.name), (found.name,), Record("ReshapeOptions"))
     return [op], found
 
 
-def _thinned(
-    graph: Graph, tensor: Tensor, strides: tuple[int, int], tensors: dict[str, Tensor]
-) -> tuple[Op, Tensor]:
+def _thinned(graph: Graph, tensor: Tensor, strides: tuple[int, int], tensors: dict[str, Tensor]) -> tuple[Op, Tensor]:
     """Every so many-th row and column of an image."""
     batch, *sizes, channels = tensor.shape
     first = [min(stride // 2, _BORDER) for stride in strides]
@@ -97,6 +99,8 @@ def _thinned(
     bias = Tensor(f"{found.name}/bias", (channels,), DType.FLOAT32).with_data(np.zeros(channels, np.float32))
     tensors |= {item.name: item for item in (found, weights, bias)}
     fields = {"padding": _VALID, "stride_h": strides[0], "stride_w": strides[1], "depth_multiplier": 1}
-    options = Record("DepthwiseConv2DOptions", tuple((fields | {"dilation_h_factor": 1, "dilation_w_factor": 1}).items()))
+    options = Record(
+        "DepthwiseConv2DOptions", tuple((fields | {"dilation_h_factor": 1, "dilation_w_factor": 1}).items())
+    )
     inputs = (tensor.name, weights.name, bias.name)
     return Op(f"{found.name}/op", "DEPTHWISE_CONV_2D", inputs, (found.name,), options), found

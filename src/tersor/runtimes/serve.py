@@ -85,7 +85,7 @@ class _Inbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._values: queue.Queue[Any] = queue.Queue(maxsize=2 * AHEAD)
+        self._values: queue.Queue[Any] = queue.Queue(maxsize=AHEAD + 1)
         threading.Thread(target=self._read, daemon=True).start()
 
     def receive(self) -> Any:
