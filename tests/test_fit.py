@@ -32,6 +32,7 @@ from tersor.stages.place import place as forecast
 from tersor.stages.produce import produce
 from tersor.stages.repair import repair
 from tersor.stages.repair.widening import widenings
+from tersor.stages.rough_quantize import rough_quantize
 from tersor.stages.search.targets import target_of
 from tersor.targets import edge_tpu
 

@@ -117,7 +117,6 @@ def command(
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.door import door_notes, reader_notes
-        from tersor.report.fitting import fitting_notes, fitting_to_dict
         from tersor.report.outcome import outcome_to_dict
         from tersor.report.split import outcome_split_notes, split_to_dict
         from tersor.report.table import footnotes, outcome_table
@@ -132,6 +131,7 @@ def command(
         repairing.require_sense()
         device = None
         if target is not None:
+            from tersor.report.fitting import fitting_notes, fitting_to_dict
             from tersor.stages.search.targets import target_of
 
             device = target_of(target)
@@ -202,9 +202,8 @@ def command(
     if labels is not None:  # for programs that read them
         doors += reader_notes(outcome, loaded.graph.inputs)
     notes = footnotes(outcome, lossy_without_data=dataset is None and any(recipe.algorithms for recipe in recipes))
-    console.say(
-        (*fitting_notes(outcome), *outcome_split_notes(outcome), *doors, *notes, *(f"wrote {path}" for path in reports))
-    )
+    fittings = [*fitting_notes(outcome), *outcome_split_notes(outcome)] if target is not None else []
+    console.say((*fittings, *doors, *notes, *(f"wrote {path}" for path in reports)))
     for item in repairs:
         console.say(repair_notes(item))
     console.say(

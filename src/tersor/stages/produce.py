@@ -25,7 +25,6 @@ from tersor.stages.load_data import dataset_of
 from tersor.stages.measure import Measurement, first_samples
 from tersor.stages.optimize import optimize
 from tersor.stages.outcome import Options, Outcome, Product
-from tersor.stages.place import place
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
@@ -125,6 +124,7 @@ def _with_fitting(
     if not recipe.target or product.path is None:
         return product
     from tersor.stages.fit_costs import SAMPLES, fit_costs  # it stands on repair, which stands on this module
+    from tersor.stages.place import place  # imports all targets
 
     fitted = preparation.fitted(recipe.target)
     costs: tuple[Cost, ...] = ()
