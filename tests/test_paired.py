@@ -76,8 +76,8 @@ def test_views_of_a_sample_count_as_one(views: dict[str, Any], tmp_path: Path) -
     ours, theirs = np.ones((2, 3), bool), np.zeros((2, 3), bool)
     for draw, sources in enumerate(([0, 1], [1, 2])):
         (tmp_path / str(draw)).mkdir()
-        same = {"tersor.int8": ours, "other.int8": theirs}
-        np.savez(tmp_path / str(draw) / "same.npz", sources=np.array(sources), **same)
+        same: dict[str, Any] = {"sources": np.array(sources), "tersor.int8": ours, "other.int8": theirs}
+        np.savez(tmp_path / str(draw) / "same.npz", **same)
     found = views["combined"]([tmp_path / "0", tmp_path / "1"])
     assert {key: found[key] for key in ("views", "draws", "samples", "judged")} == {
         "views": 3, "draws": 2, "samples": 3, "judged": 12
