@@ -180,33 +180,37 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the samples to calibrate on")
     parser.add_argument("--draws", type=int, default=5, help="draws of samples that goals are measured on")
-    parser.add_argument("--only", action="append", metavar="NETWORK", help="for a look; the page has those only then")
+    parser.add_argument("--only", action="append", metavar="NETWORK", help="measure these; others stay")
     parser.add_argument("--page-only", action="store_true", help="measure nothing; write the page again")
     add_pythons(parser, ENVIRONMENTS)
     arguments = parser.parse_args()
     target = arguments.output / "accuracy.json"
     if not arguments.page_only:
-        target.write_text(json.dumps(measure(arguments), indent=1) + "\n")
+        known = json.loads(target.read_text())["networks"] if arguments.only and target.exists() else {}
+        target.write_text(json.dumps(measure(arguments, known), indent=1) + "\n")
     target.with_suffix(".md").write_text(page(json.loads(target.read_text())))
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All networks, one after the other."""
+def measure(arguments: argparse.Namespace, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The networks that are asked for, one after the other; of the others what is known."""
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     used = pythons(arguments, work, ENVIRONMENTS)
-    started, networks = time.perf_counter(), {}
+    networks = {}
     for name, case in cases(arguments.data.resolve()).items():
         if not arguments.only or name in arguments.only:
             print(name, flush=True)
-            networks[name] = measured(case, work / "accuracy" / name.replace(" ", "_"), arguments, used)
+            started = time.perf_counter()
+            found = measured(case, work / "accuracy" / name.replace(" ", "_"), arguments, used)
+            seconds = time.perf_counter() - started
+            networks[name] = {"tersor_source": source(), "seconds": seconds, **found}
+        elif name in known:
+            networks[name] = known[name]
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "tersor_source": source(),
         "versions": versions(used),
         "processor": processor(),
         "seed": arguments.seed,
-        "seconds": time.perf_counter() - started,
         "load_average": os.getloadavg()[2],
         "networks": networks,
     }

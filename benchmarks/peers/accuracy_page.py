@@ -195,11 +195,12 @@ def page(results: dict[str, Any]) -> str:
     floats = ", ".join(f"{name} {top1(network['float'])}" for name, network in networks.items())
     used = {package: version for found in results["versions"].values() for package, version in found.items()}
     packages = ", ".join(f"{name} {used[name]}" for name in ("tensorflow-cpu", "litert-quantizer", "ai-edge-litert"))
+    sources = " and ".join(dict.fromkeys(network["tersor_source"] for network in networks.values()))
     compared = max(network["views"]["draws"] for network in networks.values())
     paragraphs = [
         f"""What integer flavours cost trained networks, every tool with its defaults: the same float `.tflite` file,
         the same samples to calibrate on, other samples to measure on ({counts}). Made by `python
-        benchmarks/accuracy.py DATA --work DIR`, {results["date"]}, tersor source {results["tersor_source"]},
+        benchmarks/accuracy.py DATA --work DIR`, {results["date"]}, tersor source {sources},
         {packages}, one draw (seed {results["seed"]}) of the samples to calibrate on. Each cell: agreement with float
         (arg-max) · SQNR of the output · top-1 in % [95 %]. Top-1 of float: {floats}. tersor's `int8_w4` keeps the
         smallest layers, with 5 % of the weights, at 8 bits.""",
