@@ -56,6 +56,7 @@ class Case:
         rescale: what raw values are multiplied by.
         views: kind of the views that agreement is judged on, of those in `accuracy_views.py`; chosen by how long a run
             takes and how many samples there are, before any was judged.
+        has_goals: whether it has goals that are means over all draws.
     """
 
     model: Path
@@ -63,6 +64,7 @@ class Case:
     views: str
     calibration: Path | None = None
     rescale: float = 1.0
+    has_goals: bool = False
 
 
 def cases(data: Path) -> dict[str, Case]:
@@ -71,7 +73,7 @@ def cases(data: Path) -> dict[str, Case]:
     photos = data / "imagenet_mobilenetv1_025/mobilenet_v1_0.25_224.h5", data / "photos_500"
     clothes = DEMO / "fashion_mnist.keras", DEMO / "fashion_mnist.npz"
     known = {
-        "MobileNetV1 0.25": Case(*photos, "photograph"),
+        "MobileNetV1 0.25": Case(*photos, "photograph", has_goals=True),
         "ResNet-8": Case(data / tiny[0] / "pretrainedResnet.h5", data / tiny[0] / "ic01_200.npz", "small image"),
         "KWS DS-CNN": Case(data / tiny[1] / "kws_ref_model", data / tiny[1] / "kws_mfcc_500.npz", "spectrogram"),
         "demo": Case(*clothes, "image", DEMO / "fashion_mnist_calibration.npz", 1 / 255),
@@ -217,8 +219,9 @@ def measure(arguments: argparse.Namespace, known: Mapping[str, Any]) -> dict[str
 
 
 def measured(case: Case, folder: Path, arguments: argparse.Namespace, used: Mapping[str, Path]) -> dict[str, Any]:
-    """One network: all tools on the first draws, tersor alone on the others."""
-    seeds = range(arguments.seed, arguments.seed + arguments.draws)
+    """One network: all tools on the first draws, tersor alone on the others that goals are measured on."""
+    count = arguments.draws if case.has_goals else min(COMPARED, arguments.draws)
+    seeds = range(arguments.seed, arguments.seed + count)
     benches = [Bench(case, folder / f"draw_{seed}", seed, used) for seed in seeds]
     found, *more = (bench.measure() for bench in benches[:COMPARED])
     more += [bench.measure_tersor() for bench in benches[COMPARED:]]
