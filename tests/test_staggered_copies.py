@@ -13,7 +13,6 @@ from small_nets import random, through_file
 from tersor.algorithms import staggered_copies
 from tersor.formats import tflite
 from tersor.ir.build import Builder
-from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.numerics.metrics import sqnr_db
 from tersor.recipe import load_recipe
