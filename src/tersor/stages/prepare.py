@@ -65,7 +65,7 @@ class Preparation:
         self._progress = progress
         self._fitted: dict[str, Fitted] = {}
         self._run_by_cpu: dict[str, tuple[str, ...]] = {}
-        self._rewritten: dict[tuple[str, tuple[str, ...], Scheme], Model] = {}
+        self._rewritten: dict[tuple[str, tuple[str, ...], Scheme, str], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
         self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
@@ -152,9 +152,11 @@ class Preparation:
         model = self._fitting(recipe)
         if not names or self._calibration is None:
             return model
-        key = recipe.target, names, recipe.scheme
+        key = recipe.target, names, recipe.scheme, recipe.observer
         if key not in self._rewritten:
-            self._rewritten[key] = rewrite(model, self._calibration, names, scheme=recipe.scheme, engine=self._engine)
+            self._rewritten[key] = rewrite(
+                model, self._calibration, names, scheme=recipe.scheme, observer=recipe.observer, engine=self._engine
+            )
         return self._rewritten[key]
 
     def _calibrate(self, model: Model, recipe: Recipe) -> Statistics:
