@@ -16,7 +16,15 @@ import tersor
 from conftest import Cli, Run
 from small_nets import DEMO, DEMO_DATA, conv, dense, random, shared_file, through_file
 from tersor.data.preprocess import Preprocess
-from tersor.errors import OutputError, PlanError, RecipeError, RuntimeFailure, UnsupportedError, VerificationError
+from tersor.errors import (
+    DataError,
+    OutputError,
+    PlanError,
+    RecipeError,
+    RuntimeFailure,
+    UnsupportedError,
+    VerificationError,
+)
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
@@ -334,6 +342,24 @@ def test_parts_never_replace_the_float_model(tmp_path: Path, engine: Engine) -> 
         produce(tflite.read(given), {recipe: tmp_path / "net.tflite"}, x, options=FEW, engine=engine)
     assert given.read_bytes() == before
     assert names(tmp_path) == {given.name}
+
+
+def test_parts_of_an_earlier_split_are_removed(tmp_path: Path, engine: Engine) -> None:
+    path, mine = tmp_path / "net.tflite", {"net.1-cpu.tflite", "net.3-cpu.tflite"}
+    for name in mine:
+        (tmp_path / name).write_bytes(b"mine")
+    builder = Builder("whole")
+    whole = split(integers(through_file(builder.model([conv(builder, builder.input("x", [1, 4, 4, 3]), 4)]))))
+    save_split(whole, path, engine=engine)
+    assert names(tmp_path) == mine
+    save_split(split(integers(detector())), path, engine=engine)
+    parts = {"net.1-edge_tpu.tflite", "net.2-cpu.tflite", "net.split.json"}
+    assert names(tmp_path) == {*parts, *mine}
+    with pytest.raises(DataError):
+        save_split(split(integers(detector())), path, [np.zeros([3])], engine=engine)
+    assert names(tmp_path) == {*parts, *mine}, "an earlier split outlives one that fails"
+    save_split(whole, path, engine=engine)
+    assert names(tmp_path) == mine
 
 
 def test_state_of_several_parts_is_refused() -> None:
