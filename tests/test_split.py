@@ -212,6 +212,17 @@ def test_chain_answers_bit_for_bit(tmp_path: Path, engine: Engine) -> None:
     assert forecast(tflite.read(done.paths[0]), "edge_tpu").left == ()
 
 
+def test_a_file_that_has_a_name_twice_can_be_cut(tmp_path: Path, engine: Engine) -> None:
+    builder = Builder("twice")
+    y = conv(builder, builder.input("x", [1, 8, 8, 3]), 4, "same")
+    y = builder.op("ELU", [y], [1, 8, 8, 4], name="last")
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tflite.write_bytes(integers(through_file(builder.model([y])))).replace(b"last\0", b"same\0"))
+    whole = tflite.read(path)
+    assert whole.graph.outputs == ("same#2",)
+    assert all(item.is_equal for item in save_split(split(whole), path, engine=engine).chained)
+
+
 def test_everything_maps_so_there_is_one_file(tmp_path: Path) -> None:
     builder = Builder("plain")
     whole = integers(through_file(builder.model([conv(builder, builder.input("x", [1, 4, 4, 3]), 4)])))

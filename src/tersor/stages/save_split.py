@@ -91,7 +91,8 @@ def split_files(
             tflite.write(part.model, place)
         if whole is None:
             whole = stack.enter_context(_file_of(found, path))
-        seen = tuple(chained(kernels, whole, temporary, samples, engine) for kernels in KERNEL_SETS)
+        graph = found.whole.graph
+        seen = tuple(chained(kernels, graph, whole, temporary, samples, engine) for kernels in KERNEL_SETS)
         described.write_text(_in_lines(_manifest(found, path, paths)), "utf-8")
         yield SplitFiles(found, paths, manifest, seen)
     _remove(item for item in earlier if item not in (*paths, manifest))
