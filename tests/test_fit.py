@@ -262,6 +262,14 @@ def test_command_takes_all_that_the_target_runs(place: Path, cli: Cli) -> None:
     assert "rewritten" not in run.err
 
 
+def test_a_recipe_with_a_target_says_as_much_as_the_option(place: Path, cli: Cli) -> None:
+    name = write(activated("HARD_SWISH"), place)
+    (place / "mine.toml").write_text(to_toml(for_edge_tpu()), "utf-8")
+    run = cli("quantize", name, "--data", "x.npy", "--as-is", "--as", "mine.toml")
+    assert run.code == 0, run.err
+    assert "forecast: 8 of 8 operators run on the Edge TPU" in run.err
+
+
 def test_misspelt_target_in_a_recipe(place: Path, cli: Cli) -> None:
     (place / "mine.toml").write_text(to_toml(replace(for_edge_tpu(), target="coral")), "utf-8")
     run = cli("quantize", "net.tflite", "--data", "x.npy", "--as-is", "--as", "mine.toml")

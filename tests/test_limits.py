@@ -159,6 +159,15 @@ def test_a_constant_divisor_of_zero_is_refused() -> None:
         plan(model, RECIPES["int8"], seen)
 
 
+@pytest.mark.parametrize(("kind", "inputs"), [("DIV", "xy"), ("RSQRT", "y")])
+def test_what_was_0_in_all_samples_is_no_divisor(kind: str, inputs: str) -> None:
+    builder = Builder()
+    model = builder.model([builder.op(kind, [builder.input(name, SHAPE) for name in inputs], SHAPE, name="it")])
+    seen = statistics({"x": (-1.0, 1.0), "y": (0.0, 0.0), "it": (0.0, 1.0)})
+    with pytest.raises(PlanError, match="fails on a value that rounds to 0, and 'y' starts at 0"):
+        plan(model, RECIPES["int8"], seen)
+
+
 HELD_BACK: dict[str, tuple[str, Callable[[], tuple[Model, list[Values]]], str]] = {
     "quotients near 0": (
         "int8",

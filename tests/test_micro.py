@@ -405,6 +405,14 @@ def test_what_is_said_to_answer_nonsense_does(name: str, engine: Engine, tmp_pat
         assert not (tmp_path / "wrong").exists()
 
 
+@pytest.mark.parametrize("target", ["cpu", "micro"])
+def test_a_softmax_without_beta_can_be_placed(target: str) -> None:
+    model = integers(
+        lambda net: net.op("SOFTMAX", [net.input([1, 6], (0.1, 0))], [1, 6], (1 / 256, -128), {"beta": 0.0})
+    )
+    assert not any("overflows" in note for note in place(model, target).notes)
+
+
 def quotients(net: IntegerNet) -> str:
     """With divisors far larger than the numerator's steps."""
     a, b = net.input([1, 60], (0.01, 0)), net.input([1, 60], (0.02, -128))

@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -15,10 +16,11 @@ from conftest import Cli
 from small_nets import random
 from tersor.errors import FormatError, ModelError
 from tersor.formats import tflite
+from tersor.formats.keras.weights import ByPosition
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
-from tersor.ir.outline import filled, has_outlines, in_order, is_outline, outline
+from tersor.ir.outline import SMALLEST, filled, has_outlines, in_order, is_outline, outline
 from tersor.ir.placement import Placement
 from tersor.numerics.affine import dequantize, quantize, weight_params
 from tersor.stages.load import load
@@ -102,6 +104,16 @@ def test_the_forecast_needs_no_large_weights(
     assert not has_outlines(whole)
     assert whole.graph.ops == sketched.graph.ops
     assert place(whole, target) == place(sketched, target)
+
+
+@pytest.mark.parametrize(("name", "is_read"), [("kernel", False), ("recurrent_kernel", False), ("mean", True)])
+def test_what_decides_on_operators_is_read(name: str, is_read: bool, tmp_path: Path) -> None:
+    values = random((1, SMALLEST))
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["vars/0"] = values
+        found = ByPosition(file, outlines=True).take("layer", {name: values.shape})[name]
+    assert np.array_equal(found, values) is is_read
+    assert is_outline(found) is not is_read
 
 
 def test_an_archive_that_ends_early_is_damaged(tmp_path: Path) -> None:

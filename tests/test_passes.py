@@ -495,9 +495,11 @@ def row(net: Net) -> str:
         (lambda net: net.builder.op("DIV", [net.x, net.unary("EXP", net.x)], net.shape(net.x)), "save too little"),
         (lambda net: net.builder.op("DIV", [net.builder.constant("one", 1.0), net.x], net.shape(net.x)), "too little"),
         (lambda net: net.binary("POW", net.x, np.float32(0.5)), "neither 2 nor 3"),
+        (lambda net: net.builder.op("POW", [net.x, net.builder.constant("e", np.full((1, 1, 1, 1, 1), 2, np.float32))],
+                                    (1, *net.shape(net.x))), "changes the shape"),
         (lambda net: net.unary("ABS", net.x), "no DIV"),
     ],
-)
+)  # fmt: skip
 def test_other_quotients_and_powers_stay(build: Callable[[Net], str], why: str) -> None:
     net = Net(3)
     graph = net.model(build(net)).graph

@@ -16,7 +16,15 @@ import tersor
 from conftest import Cli, Run
 from small_nets import DEMO, DEMO_DATA, conv, dense, random, shared_file, through_file
 from tersor.data.preprocess import Preprocess
-from tersor.errors import OutputError, PlanError, RecipeError, RuntimeFailure, UnsupportedError, VerificationError
+from tersor.errors import (
+    DataError,
+    OutputError,
+    PlanError,
+    RecipeError,
+    RuntimeFailure,
+    UnsupportedError,
+    VerificationError,
+)
 from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
@@ -204,6 +212,17 @@ def test_chain_answers_bit_for_bit(tmp_path: Path, engine: Engine) -> None:
     assert forecast(tflite.read(done.paths[0]), "edge_tpu").left == ()
 
 
+def test_a_file_that_has_a_name_twice_can_be_cut(tmp_path: Path, engine: Engine) -> None:
+    builder = Builder("twice")
+    y = conv(builder, builder.input("x", [1, 8, 8, 3]), 4, "same")
+    y = builder.op("ELU", [y], [1, 8, 8, 4], name="last")
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tflite.write_bytes(integers(through_file(builder.model([y])))).replace(b"last\0", b"same\0"))
+    whole = tflite.read(path)
+    assert whole.graph.outputs == ("same#2",)
+    assert all(item.is_equal for item in save_split(split(whole), path, engine=engine).chained)
+
+
 def test_everything_maps_so_there_is_one_file(tmp_path: Path) -> None:
     builder = Builder("plain")
     whole = integers(through_file(builder.model([conv(builder, builder.input("x", [1, 4, 4, 3]), 4)])))
@@ -334,6 +353,24 @@ def test_parts_never_replace_the_float_model(tmp_path: Path, engine: Engine) -> 
         produce(tflite.read(given), {recipe: tmp_path / "net.tflite"}, x, options=FEW, engine=engine)
     assert given.read_bytes() == before
     assert names(tmp_path) == {given.name}
+
+
+def test_parts_of_an_earlier_split_are_removed(tmp_path: Path, engine: Engine) -> None:
+    path, mine = tmp_path / "net.tflite", {"net.1-cpu.tflite", "net.3-cpu.tflite"}
+    for name in mine:
+        (tmp_path / name).write_bytes(b"mine")
+    builder = Builder("whole")
+    whole = split(integers(through_file(builder.model([conv(builder, builder.input("x", [1, 4, 4, 3]), 4)]))))
+    save_split(whole, path, engine=engine)
+    assert names(tmp_path) == mine
+    save_split(split(integers(detector())), path, engine=engine)
+    parts = {"net.1-edge_tpu.tflite", "net.2-cpu.tflite", "net.split.json"}
+    assert names(tmp_path) == {*parts, *mine}
+    with pytest.raises(DataError):
+        save_split(split(integers(detector())), path, [np.zeros([3])], engine=engine)
+    assert names(tmp_path) == {*parts, *mine}, "an earlier split outlives one that fails"
+    save_split(whole, path, engine=engine)
+    assert names(tmp_path) == mine
 
 
 def test_state_of_several_parts_is_refused() -> None:

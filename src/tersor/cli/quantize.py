@@ -131,7 +131,6 @@ def command(
         repairing.require_sense()
         device = None
         if target is not None:
-            from tersor.report.fitting import fitting_notes, fitting_to_dict
             from tersor.stages.search.targets import target_of
 
             device = target_of(target)
@@ -154,6 +153,9 @@ def command(
             recipes = [device.fitted(recipe) for recipe in recipes]
         if split:
             recipes = [to_be_split(recipe, target) for recipe in recipes]
+        is_fitted = any(recipe.target for recipe in recipes)
+        if is_fitted:
+            from tersor.report.fitting import fitting_notes, fitting_to_dict
         loaded = normalization.annotate(opening.load(model), labels, write=metadata)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
@@ -185,7 +187,7 @@ def command(
     missed = any(not item.reached for item in repairs)
     if as_json:
         found: dict[str, Any] = {"repairs": [repair_to_dict(item) for item in repairs]} if repairs else {}
-        found |= {"fitting": fitting_to_dict(outcome)} if target is not None else {}
+        found |= {"fitting": fitting_to_dict(outcome)} if is_fitted else {}
         parts = {item.recipe: split_to_dict(item.split) for item in outcome.products if item.split is not None}
         found |= {"split": parts} if parts else {}
         console.print_json(outcome_to_dict(outcome) | found)
@@ -202,7 +204,7 @@ def command(
     if labels is not None:  # for programs that read them
         doors += reader_notes(outcome, loaded.graph.inputs)
     notes = footnotes(outcome, lossy_without_data=dataset is None and any(recipe.algorithms for recipe in recipes))
-    fittings = [*fitting_notes(outcome), *outcome_split_notes(outcome)] if target is not None else []
+    fittings = [*fitting_notes(outcome), *outcome_split_notes(outcome)] if is_fitted else []
     console.say((*fittings, *doors, *notes, *(f"wrote {path}" for path in reports)))
     for item in repairs:
         console.say(repair_notes(item))

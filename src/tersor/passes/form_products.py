@@ -27,6 +27,8 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return _why_no_factor(graph, op)
     if op.kind == "POW" and _exponent(graph, op) not in (2, 3):
         return "its exponent is computed, or neither 2 nor 3"
+    if op.kind == "POW" and shape_of(graph, op) != graph.tensors[op.outputs[0]].shape:
+        return "its exponent changes the shape"
     return None
 
 

@@ -97,9 +97,7 @@ class Engine:
         """From now on, run models with TensorFlow's operators, too: whoever calls this has looked at which they are."""
         self._admits_tensorflow = True
 
-    def open(
-        self, path: str, kernels: str = "xnnpack", *, threads: int = 1, copies: int = 1, keep_all: bool = False
-    ) -> Handle:
+    def open(self, path: str, kernels: str = "xnnpack", *, threads: int = 1, copies: int = 1) -> Handle:
         """Load a model. With several `copies`, as many samples run at the same time.
 
         Each copy maps the file and packs its weights anew; of a large file there is one, with as many threads. So it is
@@ -114,7 +112,7 @@ class Engine:
         with contextlib.suppress(OSError):  # what is wrong with the file is for the child to say
             if Path(path).stat().st_size > _LARGE:
                 threads, copies = threads * copies, 1
-        command = ("open", path, kernels, threads, copies, keep_all, self.delegate)
+        command = ("open", path, kernels, threads, copies, self.delegate)
         worker = self._living_worker()
         try:
             answer = _ask(worker, f"loading {what}", command)

@@ -23,15 +23,11 @@ class MicroSession(Session):
 
     Args:
         model: the `.tflite` file's path, or its content.
-        keep_all: not to be had.
 
-    Raises RecipeError where activations are to be kept, UnsupportedError without the package
-    `tflite-micro`, RuntimeFailure if its interpreter refuses the model.
+    Raises UnsupportedError without the package `tflite-micro`, RuntimeFailure if its interpreter refuses the model.
     """
 
-    def __init__(self, model: str | bytes, *, keep_all: bool = False) -> None:
-        if keep_all:
-            raise RecipeError(f"the micro kernels keep no activations; there are {', '.join(KERNEL_SETS)}")
+    def __init__(self, model: str | bytes) -> None:
         if not tflite_micro.is_installed():
             raise UnsupportedError(f"the micro kernels need the package tflite-micro: {tflite_micro.MISSING}")
         self._interpreter = _allocated(Path(model).read_bytes() if isinstance(model, str) else model)

@@ -70,14 +70,13 @@ def _opened(
     kernels: str,
     threads: int,
     copies: int,
-    keep_all: bool,
     delegate: Delegate | None,
 ) -> list[Session]:
     if kernels != KERNELS:
-        return [new_session(path, kernels, threads, keep_all=keep_all, delegate=delegate) for _ in range(copies)]
+        return [new_session(path, kernels, threads, delegate=delegate) for _ in range(copies)]
     if delegate is not None:
         raise RecipeError("a microcontroller's kernels take no delegate: choose xnnpack or builtin")
-    return [MicroSession(path, keep_all=keep_all)]
+    return [MicroSession(path)]
 
 
 class _Inbox:

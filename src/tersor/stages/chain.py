@@ -10,7 +10,7 @@ import numpy as np
 
 from tersor.data.feed import fit
 from tersor.errors import DataError, VerificationError
-from tersor.ir.graph import Array
+from tersor.ir.graph import Array, Graph
 from tersor.numerics.metrics import decibel
 from tersor.runtimes.engine import Engine, Handle
 from tersor.runtimes.litert import Port
@@ -40,11 +40,14 @@ class Chained:
     sqnr_db: float
 
 
-def chained(kernels: str, whole: Path, files: Sequence[Path], samples: Sequence[object], engine: Engine) -> Chained:
+def chained(
+    kernels: str, graph: Graph, whole: Path, files: Sequence[Path], samples: Sequence[object], engine: Engine
+) -> Chained:
     """Run parts and the whole model on the same samples.
 
     Args:
         kernels: the kernel set.
+        graph: the whole model's, whose names the parts have; its file may have a name twice.
         whole: the whole model's file.
         files: the parts', in order.
         samples: at most `SAMPLES` are taken; random ones if there are none.
@@ -61,11 +64,11 @@ def chained(kernels: str, whole: Path, files: Sequence[Path], samples: Sequence[
     for number, sample in enumerate(given):
         arrays = fit(sample, alone.inputs, number)
         wanted = alone.run(arrays)
-        values = run_chain(handles, {port.name: array for port, array in zip(alone.inputs, arrays, strict=True)})
-        for place, (port, reference) in enumerate(zip(alone.outputs, wanted, strict=True)):
-            answer = values[port.name]
+        values = run_chain(handles, dict(zip(graph.inputs, arrays, strict=True)))
+        for place, (name, port, reference) in enumerate(zip(graph.outputs, alone.outputs, wanted, strict=True)):
+            answer = values[name]
             if answer.dtype != reference.dtype or answer.shape != reference.shape:
-                raise VerificationError(f"output {port.name!r} of the parts is {answer.dtype}{list(answer.shape)}")
+                raise VerificationError(f"output {name!r} of the parts is {answer.dtype}{list(answer.shape)}")
             is_equal = is_equal and answer.tobytes() == reference.tobytes()
             real, own = (np.asarray(to_real(item, port), np.float64) for item in (reference, answer))
             signal[place] += float(np.sum(real * real))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from tersor.errors import OutputError
 from tersor.formats import tflite
 from tersor.ir.graph import Graph
+from tersor.ir.placement import CPU
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.litert import KERNEL_SETS
 from tersor.stages.chain import Chained, chained
@@ -63,6 +64,8 @@ def split_files(
 ) -> Iterator[SplitFiles]:
     """`save_split` where the files get their names at the end of a block, if that ends well.
 
+    Files of an earlier split under these names are removed then: they are parts of another model.
+
     Args:
         found: what `split` made.
         path: what the parts' names are made of.
@@ -70,14 +73,14 @@ def split_files(
         engine: the process to run in.
         whole: where the whole model's file lies now; by default its own, or a temporary one.
     """
+    own = Path(found.whole.source).resolve() if found.whole.source else None
+    earlier = [item for item in _earlier(path, found.target) if item.resolve() != own]
     if len(found.parts) == 1:
         yield SplitFiles(found, (), None, ())
+        _remove(earlier)
         return
-    paths = tuple(
-        path.with_name(f"{path.stem}.{number}-{part.on}.tflite") for number, part in enumerate(found.parts, 1)
-    )
-    manifest = path.with_name(f"{path.stem}.split.json")
-    own = Path(found.whole.source).resolve() if found.whole.source else None
+    paths = tuple(_part_path(path, number, part.on) for number, part in enumerate(found.parts, 1))
+    manifest = _manifest_path(path)
     if own in {item.resolve() for item in paths}:
         raise OutputError(f"{own}: would be replaced by one of its parts; give another folder (--output)")
     admit_tensorflow_ops(found.whole, engine)
@@ -88,9 +91,35 @@ def split_files(
             tflite.write(part.model, place)
         if whole is None:
             whole = stack.enter_context(_file_of(found, path))
-        seen = tuple(chained(kernels, whole, temporary, samples, engine) for kernels in KERNEL_SETS)
+        graph = found.whole.graph
+        seen = tuple(chained(kernels, graph, whole, temporary, samples, engine) for kernels in KERNEL_SETS)
         described.write_text(_in_lines(_manifest(found, path, paths)), "utf-8")
         yield SplitFiles(found, paths, manifest, seen)
+    _remove(item for item in earlier if item not in (*paths, manifest))
+
+
+def _part_path(path: Path, number: int, on: str) -> Path:
+    return path.with_name(f"{path.stem}.{number}-{on}.tflite")
+
+
+def _manifest_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.split.json")
+
+
+def _earlier(path: Path, target: str) -> list[Path]:
+    """The manifest of an earlier split under the same names, and the parts that it lists; empty if there is none."""
+    manifest = _manifest_path(path)
+    try:
+        listed = {part["file"] for part in json.loads(manifest.read_text("utf-8"))["parts"]}
+    except (OSError, ValueError, LookupError, TypeError):  # none, or not of ours
+        return []
+    named = (_part_path(path, number, on) for number in (1, 2, 3) for on in (CPU, target))
+    return [manifest, *(part for part in named if part.name in listed)]
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

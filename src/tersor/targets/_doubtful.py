@@ -33,7 +33,7 @@ def doubtful(graph: Graph, *, fixed_point: bool) -> Iterator[str]:
                     "(tersor quantize does)"
                 )
         has_table = spec.scale == FIXED and read.dtype is DType.INT8 and not fixed_point
-        limit = spec.scale_limit.get(read.dtype, math.inf) / op.option("beta", 1.0)
+        limit = spec.scale_limit.get(read.dtype, math.inf) / (op.option("beta", 1.0) or 1.0)
         if not has_table and read.quant.scale > limit:
             yield (
                 f"{op.kind} {op.name!r} answers nonsense: its kernel overflows for steps over {limit:.3g}, and "

@@ -51,7 +51,7 @@ def open_archive(
     Args:
         path: the file.
         architecture: the configuration that belongs to a file with nothing but weights.
-        outlines: whether large arrays are outlines, and not read.
+        outlines: whether large kernels and embeddings are outlines, and not read.
 
     Raises FormatError if it is not a whole Keras model, RecipeError if it is one and has an architecture of its own.
     """

@@ -24,6 +24,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 _CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
 """Layers whose name in a configuration is not that of their class."""
 
+_UNREAD = ("kernel", "embeddings")
+"""How arrays are called that can be outlines. Others decide which operators there are: an offset of 0 is none."""
+
 _EXPANSION_LIMIT = 200
 _SMALL = 1 << 20
 
@@ -61,7 +64,7 @@ class ByPosition:
 
     Args:
         group: that of the layer or model.
-        outlines: whether large arrays are outlines, and not read.
+        outlines: whether large kernels and embeddings are outlines, and not read.
     """
 
     def __init__(self, group: Any, *, outlines: bool = False) -> None:
@@ -101,7 +104,7 @@ class ByName:
         groups: those of the layers, or the one that holds them.
         within: steps of the variables' paths that must be there, each in one of its spellings.
         in_order: whether variables with other names (Keras 1 wrote `conv1_W`) are taken in the order of the layer's.
-        outlines: whether large arrays are outlines, and not read.
+        outlines: whether large kernels and embeddings are outlines, and not read.
     """
 
     def __init__(
@@ -220,7 +223,7 @@ def _read(where: str, name: str, shape: tuple[int, ...], dataset: Any, *, outlin
     size = math.prod(shape)
     if size * dtype.itemsize > max(_SMALL, _EXPANSION_LIMIT * stored.get_storage_size()):
         raise FormatError(f"{where}: {name} claims {size * dtype.itemsize:,} bytes that the file does not hold")
-    if outlines and size >= SMALLEST:
+    if outlines and size >= SMALLEST and name.endswith(_UNREAD):
         return outline(shape, np.float32)
     values: Array = np.zeros(shape, dtype)
     if size:

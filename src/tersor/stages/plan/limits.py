@@ -94,7 +94,7 @@ def _coarse_operand(_graph: Graph, op: Op, activations: Activations, _statistics
     """A kernel in fixed point overflows where one step of its operand is large."""
     limits = OPS[op.kind].scale_limit
     read = activations.read_by(op, 0) if limits else None
-    limit = math.inf if read is None else limits.get(read.dtype, math.inf) / op.option("beta", 1.0)
+    limit = math.inf if read is None else limits.get(read.dtype, math.inf) / (op.option("beta", 1.0) or 1.0)
     if read is None or read.scale <= limit:
         return None
     return f"its kernel overflows for steps of {op.inputs[0]!r} over {limit:.3g}, and they are {read.scale:.3g}"

@@ -164,7 +164,7 @@ def _why_not_range(graph: Graph, op: Op, spec: OpSpec, scheme: Scheme, statistic
         if spec.grid is not None and scheme.activations is DType.INT8 and scale < spec.grid:
             return f"its kernel compares on a grid of 1/{1 / spec.grid:.0f}, coarser than the values of {name!r}"
         least = statistics.seen(name)[0]
-        if index == spec.zero_refused and least < 2 * scale:
+        if index == spec.zero_refused and (least <= 0 or least < 2 * scale):  # of nothing but 0 there is no scale
             return f"its kernel fails on a value that rounds to 0, and {name!r} starts at {least:.3g}"
     return None
 

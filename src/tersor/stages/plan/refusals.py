@@ -60,7 +60,7 @@ def refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
         raise PlanError(
             f"{recipe.name} is integer only, and {len(blamed)} operator{'s' if len(blamed) > 1 else ''} cannot be:\n"
             + "\n".join(lines)
-            + ("\nCut them off for the CPU with --split, allow" if recipe.target else "\nAllow")
+            + ("\nCut them off for the CPU with --split, allow" if recipe.target and not recipe.split else "\nAllow")
             + " float for them with --allow-float, or change the model."
         )
 
