@@ -129,7 +129,7 @@ class _Builder:
         self._values: dict[str, Any] = {}
         learned = rounding.learned
         self._quantizers = {
-            name: Quantizer(self._name(f"{name}.rounded"), own, of=name, learned=learned)
+            name: Quantizer(self._name(f"{name}_rounded"), own, of=name, learned=learned)
             for name, own in rounding.values.items()
         }
         for names in rounding.groups:
@@ -166,7 +166,7 @@ class _Builder:
         wanted = self._rounding.operands.get((op.name, index))
         if wanted is None:
             return self._values[name]
-        label, learned = self._name(f"{op.name}.operand_{index}"), self._rounding.learned
+        label, learned = self._name(f"{op.name}_operand_{index}"), self._rounding.learned
         if isinstance(wanted, Value):
             return Quantizer(label, wanted, of=label, learned=learned)(self._values[name])
         own = Quantizer(label, self._rounding.values[wanted], of=None, learned=learned)
@@ -183,7 +183,7 @@ class _Builder:
 
 def _layer_name(name: str) -> str:
     """A name as Keras and its backends allow them."""
-    name = re.sub(r"[^A-Za-z0-9_.\-]", ".", name)
+    name = re.sub(r"[^A-Za-z0-9_\-]", "_", name)
     return name if re.match(r"[A-Za-z0-9]", name) else f"layer{name}"
 
 

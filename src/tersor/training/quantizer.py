@@ -86,7 +86,7 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
         share = ops.where(self.seen > 0, 1.0 - _MOMENTUM, 1.0)
         for variable, extreme in ((self.low, ops.min(x)), (self.high, ops.max(x))):
             variable.assign(variable + share * (ops.cast(extreme, "float32") - variable))
-        self.seen.assign(ops.ones_like(self.seen))
+        self.seen.assign(ops.ones((), "float32"))
 
     def _scalar(self, name: str, value: float, trainable: bool) -> Any:
         start = keras.initializers.Constant(value)
