@@ -1,7 +1,8 @@
 """Rounding as integers do it, with gradients that pass it by.
 
 The straight-through estimator (Bengio et al. 2013, arXiv 1308.3432): forward, a value is what its integer stands for;
-backward, rounding is the identity, and what lies beyond the range has no gradient (Jacob et al. 2018, arXiv 1712.05877).
+backward, rounding is the identity, and what lies beyond the range has no gradient (Jacob et al. 2018, arXiv
+1712.05877).
 Scale and zero point are chosen in the network as `numerics.affine` chooses them for the file.
 """
 

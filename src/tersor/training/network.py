@@ -54,13 +54,14 @@ class Network(keras.Model):  # type: ignore[misc]
 
     Args:
         source: a float model, simplified (`tersor.optimize`).
-        rounding: what is rounded in training.
+        rounding: what is rounded in training; nothing by default.
         freeze_after: the step from which on batch normalization uses its moving statistics; None: never.
 
     Raises UnsupportedError for what cannot be trained, by operator.
     """
 
-    def __init__(self, source: Model, rounding: Rounding = Rounding(), freeze_after: int | None = None) -> None:
+    def __init__(self, source: Model, rounding: Rounding | None = None, freeze_after: int | None = None) -> None:
+        rounding = rounding or Rounding()
         inputs, outputs = _Builder(source.graph, rounding, freeze_after).run()
         super().__init__(inputs=inputs, outputs=outputs, name=_layer_name(source.graph.name or "network"))
         self.source = source
@@ -106,16 +107,20 @@ class Network(keras.Model):  # type: ignore[misc]
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Network:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Network:  # noqa: ARG003 (Keras's)
         """The architecture again; Keras then loads its weights."""
-        model = tflite.read_bytes(zlib.decompress(base64.b64decode(config["skeleton"])))
-        graph = model.graph
-        stated = [
-            replace(graph.tensors[name], normal=Normal((0.0,) * size, (1.0,) * size))
-            for name in config["normalized"]
-            for size in graph.tensors[name].shape[-1:]
-        ]
-        return cls(model.with_graph(graph.edit(tensors=stated)), Rounding.of_config(config["rounding"]), config["freeze_after"])
+        return cls(*architecture(config), config["freeze_after"])
+
+
+def architecture(config: dict[str, Any]) -> tuple[Model, Rounding]:
+    """What the configuration of a `Network` states: the model, with weights of no meaning, and what is rounded."""
+    model = tflite.read_bytes(zlib.decompress(base64.b64decode(config["skeleton"])))
+    graph = model.graph
+    stated = []
+    for name in config["normalized"]:
+        channels = graph.tensors[name].shape[-1]
+        stated.append(replace(graph.tensors[name], normal=Normal((0.0,) * channels, (1.0,) * channels)))
+    return model.with_graph(graph.edit(tensors=stated)), Rounding.of_config(config["rounding"])
 
 
 class _Builder:
@@ -141,7 +146,9 @@ class _Builder:
         for name in self._graph.inputs:
             tensor = self._graph.tensors[name]
             if not tensor.shape or tensor.shape[0] != 1:
-                raise UnsupportedError(f"input {name!r} has shape {list(tensor.shape)}: no axis for samples to train on")
+                raise UnsupportedError(
+                    f"input {name!r} has shape {list(tensor.shape)}: no axis for samples to train on"
+                )
             dtype = str(tensor.dtype)
             inputs.append(keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=dtype, name=self._name(name)))
             self._put(name, self._clock(inputs[-1]) if name == self._graph.inputs[0] else inputs[-1])

@@ -30,7 +30,7 @@ _MOMENTUM = 0.99
 class Operator(keras.layers.Layer):  # type: ignore[misc]
     """One operator: its float constants are weights, laid out as Keras lays them out.
 
-    Where a batch normalization was folded into the layer, it is there again: `Normal` states the mean and the deviation
+    Where a batch normalization was folded into the layer, it is there again: `Normal` states the mean and deviation
     that it gave to each channel, and nothing else is needed, for folded weights are the original ones times a factor per
     channel, which normalizing takes out again. In training it uses the batch's own statistics, and from the freeze on
     the moving ones, as the file will (Krishnamoorthi 2018, arXiv 1806.08342, section 3.2.2).
@@ -69,9 +69,7 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
     def call(self, *values: Any, training: bool = False) -> Any:
         """The operator's results on its computed operands, in order."""
         computed = iter(values)
-        operands = [
-            self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)
-        ]
+        operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
         result = self._function(Call(self.op, operands, self._shapes, self._results))
         if self.normalizes:
             result = self._normalized(result, training)
@@ -118,6 +116,8 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 return
             label = "bias"
         self._constants[index] = self._variable(label, values)
+        if label == "kernel":
+            self.kernel = self._constants[index]
 
     def _hold_statistics(self, bias: Array | None, normal: Normal) -> None:
         """A batch normalization that leaves the layer's results as they are."""
@@ -131,17 +131,18 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self.moving_variance = self._variable("moving_variance", deviation**2, trainable=False)
 
     def _variable(self, label: str, values: Array, *, trainable: bool = True) -> Any:
-        def initial(shape: Sequence[int], dtype: Any = None) -> Any:
+        def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
             return ops.convert_to_tensor(values, dtype)
 
-        return self.add_weight(shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype="float32")
+        return self.add_weight(
+            shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype="float32"
+        )
 
     @property
     def _spread(self) -> tuple[int, ...]:
         """The shape in which a value per channel is broadcast against the kernel."""
-        kernel = self._constants[self._place.weights] if self._place else None
         axes = CHANNEL_AXES[self.op.kind]
-        return tuple(size if axis in axes else 1 for axis, size in enumerate(kernel.shape))
+        return tuple(size if axis in axes else 1 for axis, size in enumerate(self.kernel.shape))
 
     def _rounded(self, index: int) -> Any:
         value = self._constants[index]

@@ -1,37 +1,84 @@
 """Quantization-aware training: a network that feels in training what integers will do to it.
 
 The network rounds by the plan that the file will be written by: the same operators in integers, the same scales per
-channel, the same values tied to one scale, the same scales fixed by kernels, the same ends of ranges beyond which readers
-see nothing. So what Keras evaluates is what the file answers.
+channel, the same values tied to one scale, the same scales fixed by kernels, the same ends of ranges beyond which
+readers see nothing. So what Keras evaluates is what the file answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
-from tersor.errors import PlanError, UnsupportedError
+import keras
+
+from tersor.errors import PlanError
 from tersor.ir.dtypes import DType
-from tersor.ir.graph import Array, Graph, Model, Op
+from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
 from tersor.observers._extremes import ExtremesAlone, Pair
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
 from tersor.passes import deduplicate_constants
-from tersor.recipe import Recipe, load_recipe
+from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
 from tersor.stages.calibrate import Statistics, calibrate, observable
 from tersor.stages.load import load
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.visible import Visibility
-from tersor.training.network import Network
+from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value
 
-_TRAINING_PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
+_PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
 """Constants that are equal before training need not be after it."""
 
 _UNKNOWN = (-6.0, 6.0)
-"""Stands in for ranges until the first batch shows them."""
+"""Stands in for a range until the first batch shows it."""
+
+
+@dataclass
+class Trained(ExtremesAlone):
+    """A range as training left it."""
+
+    def range(self, dtype: DType) -> Pair:  # noqa: ARG002 (of the contract)
+        """See the contract of observers."""
+        return self.extremes.bounds
+
+    def method(self, dtype: DType) -> str:  # noqa: ARG002 (likewise)
+        """See the contract of observers."""
+        return "trained"
+
+
+@keras.saving.register_keras_serializable("tersor")
+class QuantizationAware(Network):
+    """A network that rounds in training as a recipe's file will; `tersor.quantize` makes that file's model of it.
+
+    Args:
+        source: a float model, simplified.
+        rounding: what its plan rounds.
+        freeze_after: see `prepare`.
+        recipe: what the file is going to be.
+    """
+
+    def __init__(self, source: Model, rounding: Rounding, freeze_after: int | None, recipe: Recipe) -> None:
+        super().__init__(source, rounding, freeze_after)
+        self.recipe = recipe
+
+    def planned(self) -> tuple[Model, Plan]:
+        """The float model that was trained, and the plan with the ranges that training left."""
+        ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
+        source = self.trained()
+        return source, plan(source, self.recipe, _statistics({name: own for name, own in ranges.items() if own}))
+
+    def get_config(self) -> dict[str, Any]:
+        """The architecture without its weights."""
+        return {**super().get_config(), "recipe": to_toml(self.recipe), "recipe_name": self.recipe.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> QuantizationAware:  # noqa: ARG003 (Keras's)
+        """The architecture again; Keras then loads its weights."""
+        recipe = parse_recipe(config["recipe"], config["recipe_name"])
+        return cls(*architecture(config), config["freeze_after"], recipe)
 
 
 def prepare(
@@ -41,16 +88,18 @@ def prepare(
     data: Iterable[object] | None = None,
     freeze_after: int | None = None,
     learned: bool = False,
-) -> Network:
-    """A Keras model that trains as usual and rounds as the file will.
+) -> QuantizationAware:
+    """A Keras model that trains as usual, and rounds as the file will.
 
     Args:
         model: a live Keras model, a file of any kind that tersor reads, or a `Model`.
         recipe: what the file is going to be; one with integer activations.
-        data: a few samples, to begin with their ranges; by default with those of the first batch.
-        freeze_after: the step from which on batch normalization uses its moving statistics; by default never, which is
-            to say at export.
+        data: some samples, to begin with the ranges of these; by default with those of the first batch.
+        freeze_after: the step from which on batch normalization uses its moving statistics, as the file does; by
+            default in evaluation and in the file only.
         learned: learn ranges by their gradients, instead of following the extremes of batches.
+
+    Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
 
     Raises:
         PlanError: the recipe has no integer activations.
@@ -59,10 +108,11 @@ def prepare(
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     if not wanted.needs_calibration:
         raise PlanError(f"{wanted.name} rounds no activations: there is nothing to train for")
-    source = optimize(model if isinstance(model, Model) else load(model), _TRAINING_PASSES)
-    statistics = _unknown(source.graph) if data is None else calibrate(source, data, wanted.observer)
-    decided = plan(source, wanted, statistics)
-    return Network(source, rounding_of(source.graph, decided, statistics if data is not None else None, learned), freeze_after)
+    source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
+    seen = None if data is None else calibrate(source, data, wanted.observer)
+    unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
+    decided = plan(source, wanted, seen or unknown)
+    return QuantizationAware(source, rounding_of(source.graph, decided, seen, learned), freeze_after, wanted)
 
 
 def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, learned: bool = False) -> Rounding:
@@ -96,10 +146,15 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
             continue
         schemes[op.name] = _scheme(graph, op, decided)
         for index, name in enumerate(op.inputs):
-            own = decided.operands.get((op.name, index))
-            if name is None or own is None or own.params is None or graph.tensors[name].is_constant:
-                continue
-            operands[op.name, index] = _source_of(op, graph, values) or value(name, own.dtype)
+            read = decided.operands.get((op.name, index))
+            if (
+                name is not None
+                and read is not None
+                and read.params is not None
+                and not graph.tensors[name].is_constant
+            ):
+                source = _source_of(op, graph, values)
+                operands[op.name, index] = value(name, read.dtype) if source is None else source
     groups = tuple(names for names in decided.groups if all(name in values for name in names))
     return Rounding(values, groups, operands, schemes, learned)
 
@@ -132,41 +187,8 @@ def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
     return Scheme(weights.dtype, per_channel=weights.params.axis is not None)
 
 
-@dataclass
-class Trained(ExtremesAlone):
-    """A range as training left it."""
-
-    def range(self, dtype: DType) -> Pair:
-        """See the contract of observers."""
-        return self.extremes.bounds
-
-    def method(self, dtype: DType) -> str:
-        """See the contract of observers."""
-        return "trained"
-
-
-def planned(network: Network, recipe: Recipe | str) -> tuple[Model, Plan]:
-    """The float model that was trained, and the plan with the ranges that were learned.
-
-    Args:
-        network: made by `prepare`, trained.
-        recipe: the one that it was prepared for.
-    """
-    wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    source = network.trained()
-    observers = {}
-    for name, quantizer in network.quantizers().items():
-        bounds = quantizer.bounds()
-        if bounds is not None:
-            observer = Trained()
-            observer.extremes.note(*bounds)
-            observers[name] = observer
-    return source, plan(source, wanted, Statistics(observers, 1))
-
-
-def _unknown(graph: Graph) -> Statistics:
-    observers = {}
-    for name in observable(graph):
-        observers[name] = Trained()
-        observers[name].extremes.note(*_UNKNOWN)
+def _statistics(ranges: Mapping[str, Pair]) -> Statistics:
+    observers = {name: Trained() for name in ranges}
+    for name, observer in observers.items():
+        observer.extremes.note(*ranges[name])
     return Statistics(observers, 1)

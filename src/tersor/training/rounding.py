@@ -88,9 +88,7 @@ class Rounding:
 
     def to_config(self) -> dict[str, Any]:
         """For JSON."""
-        operands = [
-            [*key, own if isinstance(own, str) else own.to_config()] for key, own in self.operands.items()
-        ]
+        operands = [[*key, own if isinstance(own, str) else own.to_config()] for key, own in self.operands.items()]
         return {
             "values": {name: own.to_config() for name, own in self.values.items()},
             "groups": [list(names) for names in self.groups],

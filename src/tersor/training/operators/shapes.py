@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tersor.errors import UnsupportedError
 from tersor.training.operators.call import Call
 
 
@@ -110,10 +111,11 @@ def tile(call: Call) -> Any:
 
 
 def broadcast(call: Call) -> Any:
-    """Repeated to a shape."""
-    x, wanted = call.operand(0), call.results[0]
-    ones = np.ones((1, *wanted[1:]), np.float32)
-    return x * ones
+    """Repeated to a shape, in which the batch's axis stays what it is."""
+    wanted = call.results[0]
+    if wanted[0] != 1 or len(call.shapes[0]) != len(wanted):
+        raise UnsupportedError(f"operator {call.op.name!r} ({call.op.label}): it makes several samples of one")
+    return call.operand(0) * np.ones(wanted, np.float32)
 
 
 def depth_to_space(call: Call) -> Any:
@@ -121,9 +123,7 @@ def depth_to_space(call: Call) -> Any:
     _, height, width, channels = call.shapes[0]
     block = call.option("block_size")
     x = ops.reshape(call.operand(0), (-1, height, width, block, block, channels // block**2))
-    return ops.reshape(
-        ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height * block, width * block, channels // block**2)
-    )
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height * block, width * block, channels // block**2))
 
 
 def space_to_depth(call: Call) -> Any:
@@ -131,9 +131,7 @@ def space_to_depth(call: Call) -> Any:
     _, height, width, channels = call.shapes[0]
     block = call.option("block_size")
     x = ops.reshape(call.operand(0), (-1, height // block, block, width // block, block, channels))
-    return ops.reshape(
-        ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height // block, width // block, channels * block**2)
-    )
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, height // block, width // block, channels * block**2))
 
 
 def reverse(call: Call) -> Any:
