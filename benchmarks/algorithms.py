@@ -178,6 +178,8 @@ def measured(
     defaults: bool,
 ) -> Iterator[dict[str, Any]]:
     """A row for each flavour and list of algorithms, measured on samples that are not those of the calibration."""
+    from tersor.formats import tflite
+    from tersor.ir.work import macs
     from tersor.recipe import adjusted, load_recipe
     from tersor.runtimes.engine import Engine
     from tersor.stages.optimize import optimize
@@ -205,6 +207,8 @@ def measured(
                     "sqnr_db": round(float(10 * np.log10((wanted**2).sum() / ((wanted - given) ** 2).sum())), 2),
                     "seconds": round(seconds, 1),
                     "calibration_seconds": round(unit, 2),
+                    "bytes": len(tflite.write_bytes(found)),
+                    "macs": sum(macs(found.graph, op) for op in found.graph.ops),
                 }
 
 
@@ -285,7 +289,23 @@ def page(rows: list[dict[str, Any]]) -> str:
         ]
         for flavours in (FLAVOURS, FLOAT_FLAVOURS):
             lines += table([row for row in own if row["flavour"] in flavours], flavours)
+        lines += added(own)
     return "\n".join(lines) + "\n"
+
+
+def added(rows: list[dict[str, Any]]) -> list[str]:
+    """Which lists make a file of int8 do more work than it does without, and how much larger they make it."""
+    own = {row["algorithms"]: row for row in rows if row["flavour"] == "int8" and "macs" in row}
+    plain = own.get("none") or own.get("bias_correction")
+    if plain is None:
+        return []
+    more = [
+        f"`{title.removeprefix('+ ').removesuffix(' instead')}` {row['macs'] / plain['macs'] - 1:.1%} and "
+        f"{row['bytes'] / plain['bytes'] - 1:.1%}"
+        for title, row in own.items()
+        if row["macs"] > plain["macs"]
+    ]
+    return ["", f"More multiplications, and bytes, at int8: {', '.join(more) or 'none by any'}."]
 
 
 def table(rows: list[dict[str, Any]], flavours: tuple[str, ...]) -> list[str]:

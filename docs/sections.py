@@ -17,7 +17,7 @@ from tersor.ops import FIXED, FREE, OPS, SAME, SAME_INPUTS
 from tersor.registry import names
 from tersor.runtimes.reference import KERNELS, coverage
 from tersor.stages.optimize import PASSES
-from tersor.stages.search.targets import TARGETS
+from tersor.stages.search.targets import targets as searched_targets
 from text import paragraphs, table
 
 _PRESETS = ("float32", "float16", "dynamic", "weight_only", "int8", "uint8", "int8_float_io", "int16x8", "int8_w4")
@@ -141,7 +141,7 @@ def targets() -> str:
     """What each target tries."""
     islands = {"float": "float islands", "int16": "16-bit islands", "none": "no islands", "": "what costs nothing"}
     rows = []
-    for target in TARGETS.values():
+    for target in searched_targets().values():
         tried = ", ".join(f"`{name}`" for name in target.flavours)
         repaired = ", ".join(f"`{name}` ({islands[by]})" for name, by in target.repaired.items())
         rows.append([f"`{target.name}`", target.rule, tried, repaired])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tersor.formats import tflite
+from tersor.formats.tflite.schema import code_of
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Tensor
@@ -462,6 +463,12 @@ def compared(kind: str) -> Build:
     return build
 
 
+def truth(net: IntegerNet) -> str:
+    flags = net.builder.input("flags", [2, 3, 5], DType.BOOL)
+    code = code_of(net.dtype)
+    return net.op("CAST", [flags], [2, 3, 5], (1.0, 0), {"in_data_type": code_of(DType.BOOL), "out_data_type": code})
+
+
 def chosen(kind: str) -> Build:
     def build(net: IntegerNet) -> str:
         shape = [2, 3, 5]
@@ -564,6 +571,7 @@ BUILDS: Mapping[str, tuple[Build, ...]] = {
     "REDUCE_PROD": (product_of,),
     "TOPK_V2": (largest,),
     **{kind: (compared(kind),) for kind in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")},
+    "CAST": (truth,),
     "SELECT": (chosen("SELECT"),),
     "SELECT_V2": (chosen("SELECT_V2"),),
     "EMBEDDING_LOOKUP": (looked_up,),

@@ -266,7 +266,7 @@ def two_activations(net: Net) -> str:
 # Arithmetic
 
 
-@example("ADD", "SUB", "MUL", "DIV", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM")
+@example("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM")
 def two_inputs(net: Net, kind: str) -> str:
     return net.op(kind, [net.real([1, 4, 4, 3]), net.real([1, 4, 4, 3], 0.4, 2)], [1, 4, 4, 3])
 
@@ -279,6 +279,12 @@ def constant_operand(net: Net, kind: str) -> str:
 @example("ADD", "SUB", "MUL", "DIV", "SQUARED_DIFFERENCE", "MAXIMUM", "MINIMUM")
 def broadcast(net: Net, kind: str) -> str:
     return net.op(kind, [net.real([1, 4, 4, 3], -3, 1), net.real([1, 1, 1, 3], 0.5, 1)], [1, 4, 4, 3])
+
+
+@example("DIV")
+def away_from_zero(net: Net) -> str:
+    """Quotients near 0 are lost; see `tests/test_limits.py`."""
+    return net.op("DIV", [net.real([1, 4, 4, 3], 0.5, 1), net.real([1, 4, 4, 3], 0.4, 2)], [1, 4, 4, 3])
 
 
 @example("SUB", "DIV")
@@ -477,6 +483,28 @@ def with_a_constant(net: Net, kind: str) -> str:
 def different_ranges(net: Net, kind: str) -> list[str]:
     x, y = net.real([1, 60], -2, 2), net.real([1, 60], 0, 1.1)
     return [net.op(kind, [x, y], [1, 60], dtype=DType.BOOL), net.op("ABS", [y], [1, 60]), net.op("ABS", [x], [1, 60])]
+
+
+_TO_FLOAT = {"in_data_type": 6, "out_data_type": 0}
+"""Codes of BOOL and FLOAT32 (`TensorType` of the schema)."""
+
+
+@example("CAST")
+def mask(net: Net) -> str:
+    present = net.op("CAST", [net.flags([1, 4, 1])], [1, 4, 1], _TO_FLOAT)
+    return net.op("MUL", [net.real([1, 4, 6], -3, 1), present], [1, 4, 6])
+
+
+@example("CAST")
+def moved_with_others(net: Net) -> list[str]:
+    """Truth values have a scale of 1, in which nothing else is stored."""
+    present = net.op("CAST", [net.flags([1, 4, 4, 2])], [1, 4, 4, 2], _TO_FLOAT)
+    flat = net.op("RESHAPE", [present, net.constant("shape", [1, 32])], [1, 32], {"new_shape": (1, 32)})
+    pool = {**_STRIDE_2, "filter_width": 3, "filter_height": 3}
+    return [
+        net.op("CONCATENATION", [flat, net.real([1, 32], -0.3, 0.8)], [1, 64], {"axis": 1}),
+        net.op("AVERAGE_POOL_2D", [present], [1, 2, 2, 2], pool),
+    ]
 
 
 @example("SELECT", "SELECT_V2")

@@ -11,6 +11,7 @@ from conftest import Run
 from small_nets import classifier, images, random, through_file
 from tersor.data.feed import Sample
 from tersor.errors import DataError, RecipeError, RuntimeFailure
+from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
@@ -18,8 +19,10 @@ from tersor.observers._counted import Counted
 from tersor.observers._extremes import Extremes
 from tersor.observers.min_max import Observer
 from tersor.observers.percentile import Observer as Percentile
+from tersor.passes import expose_values
 from tersor.registry import names
 from tersor.runtimes.engine import Engine
+from tersor.runtimes.litert import Session
 from tersor.stages.calibrate import Statistics, calibrate
 
 
@@ -146,7 +149,7 @@ def test_neither_inputs_nor_vectors_are_clipped(observer: str, engine: Engine) -
 
 
 def test_large_activation_is_counted_in_part(engine: Engine) -> None:
-    """Of 40,000 values about 4,096 are counted, each for nine or ten, and the two extremes once more."""
+    """Of 40,000 values about 4,096 are counted, each for nine, and the two extremes once more."""
     builder = Builder()
     name = builder.op("ABS", [builder.input("x", [1, 100, 100, 4])], [1, 100, 100, 4])
     model = through_file(builder.model([builder.op("ADD", [name, name], [1, 100, 100, 4])]))
@@ -156,8 +159,8 @@ def test_large_activation_is_counted_in_part(engine: Engine) -> None:
     assert isinstance(observer, Counted)
     assert observer.extremes.bounds == (np.abs(data).min(), np.abs(data).max())
     counts = observer.histogram.bins(0.0, 1.0).total
-    assert counts == pytest.approx(data.size, rel=0.01)
-    assert len(observer.histogram.keys) < 12 * 4200
+    assert counts == pytest.approx(data.size, rel=0.03)
+    assert len(observer.histogram.keys) < 12 * 4400
     assert found.range(name)[1] == pytest.approx(1.0, abs=0.01)
 
 
@@ -210,3 +213,40 @@ def test_outputs_of_the_first_samples_are_kept_if_wanted(engine: Engine, run: Ru
         assert np.array_equal(own[0], wanted)
     assert not calibrate(classifier(), data, engine=engine).outputs
     assert len(calibrate(classifier(), data, engine=engine, keep_outputs=99).outputs) == 7
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 90, 80, 4), (1, 7, 200, 16), (1, 9000, 3), (1, 4, 30, 100, 2), (2, 70, 60, 4)], ids=str
+)
+def test_values_that_are_shown_are_those_of_the_activation(shape: tuple[int, ...]) -> None:
+    """All channels at some positions, each value standing for as many as were left out; small activations are whole."""
+    builder = Builder()
+    name = builder.op("ABS", [builder.input("x", shape)], shape)
+    model = through_file(builder.model([name]))
+    data = -np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    for wanted in (1000, 1 << 20):
+        graph, places = expose_values.apply(model.graph, [name], wanted)
+        place, weight = places[name]
+        session = Session(tflite.write_bytes(model.with_graph(graph)))
+        shown = session.run([data])[place].reshape(-1, shape[-1])
+        positions = shown[:, 0] / shape[-1]
+        np.testing.assert_array_equal(shown, positions[:, None] * shape[-1] + np.arange(shape[-1]))
+        assert len(set(positions)) == len(positions)
+        assert weight * shown.size == pytest.approx(data.size, rel=0.25)
+        assert shown.size <= max(wanted, 8 * shape[-1]) * shape[0] * 1.6
+    assert weight == 1
+    assert shown.size == data.size
+
+
+def test_upsampled_patterns_have_all_their_places_shown() -> None:
+    """Strides are odd, so that what repeats every other position is not seen at one place of it only."""
+    builder = Builder()
+    name = builder.op("ABS", [builder.input("x", [1, 64, 64, 2])], [1, 64, 64, 2])
+    model = through_file(builder.model([name]))
+    graph, places = expose_values.apply(model.graph, [name], 512)
+    data = np.zeros((1, 64, 64, 2), np.float32)
+    data[:, ::2, ::2], data[:, 1::2, ::2], data[:, ::2, 1::2], data[:, 1::2, 1::2] = 1, 2, 3, 4
+    shown = Session(tflite.write_bytes(model.with_graph(graph))).run([data])[places[name][0]]
+    _, counts = np.unique(shown, return_counts=True)
+    assert len(counts) == 4
+    assert counts.min() > 0.6 * counts.max()

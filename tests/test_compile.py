@@ -274,7 +274,7 @@ OPTIONS = {
     ("--multiple-subgraphs",): ["-s", "-a"],
     ("--min-runtime-version", "13"): ["-s", "--min_runtime_version", "13"],
     ("--time-limit", "2min"): ["-s", "--timeout_sec", "115"],
-    ("--time-limit", "3"): ["-s", "--timeout_sec", "1"],
+    ("--time-limit", "3s"): ["-s", "--timeout_sec", "1"],
     ("--time-limit", "1.5h", "--multiple-subgraphs"): ["-s", "-a", "--timeout_sec", "5395"],
 }
 
@@ -478,9 +478,9 @@ MISUSES = {
     ("--target", "toaster"): "unknown target 'toaster'",
     ("--compiler", "./absent"): "compiler ./absent: there is no such program, or it is not executable",
     ("--compiler", "net.tflite"): "compiler net.tflite: there is no such program, or it is not executable",
-    ("--compiler", "./good", "--time-limit", "10m"): "--time-limit '10m' is not a time: give seconds, or 90s, 10min",
-    ("--compiler", "./good", "--time-limit", "0"): "--time-limit '0' is not a time",
-    ("--compiler", "./good", "--time-limit", "-5"): "--time-limit '-5' is not a time",
+    ("--compiler", "./good", "--time-limit", "10"): "--time-limit '10': give it as 10ms, 90s or 10min",
+    ("--compiler", "./good", "--time-limit", "0s"): "--time-limit '0s': give it as 10ms, 90s or 10min",
+    ("--compiler", "./good", "--time-limit", "-5s"): "--time-limit '-5s': give it as 10ms, 90s or 10min",
     ("--compiler", "./good", "-o", "net.bin"): "output net.bin: a compiled model's name ends in .tflite",
     ("--compiler", "./good", "--min-runtime-version", "0"): "Invalid value for '--min-runtime-version'",
 }

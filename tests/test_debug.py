@@ -153,6 +153,19 @@ def probabilities(engine: Engine) -> tuple[Model, Model, list[Array]]:
     return by_plan(net, net.op("SOFTMAX", y, beta=1.0), engine)
 
 
+def quotients(engine: Engine) -> tuple[Model, Model, list[Array]]:
+    """As other tools do it: a division in integers, of which small numerators have large divisors."""
+    net = Net()
+    one = net.builder.constant("one", np.float32(1.05))
+    y = net.builder.op("SUB", [one, net.op("ABS", net.x, name="size")], SHAPE, name="under")
+    model = optimize(net.made(net.op("DIV", net.x, y)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tersor.stages.plan.beyond_kernels", lambda *_: {})
+        made = quantize(model, plan(model, load_recipe("int8_float_io"), calibrate(model, net.samples, engine=engine)))
+    assert "DIV" in [op.kind for op in made.graph.ops if made.graph.tensors[op.outputs[0]].dtype is DType.INT8]
+    return model, made, net.samples
+
+
 def unseen(_: Engine) -> tuple[Model, Model, list[Array]]:
     """As other tools do it: a range that covers what a hard swish takes for -3."""
     net = Net()
@@ -187,6 +200,7 @@ MADE: dict[str, Callable[[Engine], tuple[Model, Model, list[Array]]]] = {
     "unfolded_batch_norm": batch_norm,
     "overflowing_bias": overflow,
     "unbounded_product": product,
+    "lost_quotients": quotients,
     "small_probabilities": probabilities,
 }
 

@@ -19,18 +19,20 @@ from tersor.formats import tflite
 from tersor.ir.build import Builder
 from tersor.ir.graph import Graph, Model
 from tersor.ir.quant import PerTensor
+from tersor.ops import OPS
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
 from tersor.runtimes.engine import Engine
 from tersor.stages import fit as fitting
 from tersor.stages.evaluate import Change
 from tersor.stages.fit import fit, promise
 from tersor.stages.fitted import Cost
-from tersor.stages.optimize import PASSES
+from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.outcome import Options
 from tersor.stages.place import place as forecast
 from tersor.stages.produce import produce
 from tersor.stages.repair import repair
 from tersor.stages.repair.widening import widenings
+from tersor.stages.rough_quantize import rough_quantize
 from tersor.stages.search.targets import target_of
 from tersor.targets import edge_tpu
 
@@ -99,7 +101,8 @@ def test_nothing_is_done_where_all_maps() -> None:
     assert fitted.rewrites == ()
     assert len(fitted.models) == 1
     assert fitted.before is fitted.after or fitted.after == fitted.before
-    assert promise(model, "edge_tpu") == ()
+    simple = optimize(model)
+    assert promise(simple, "edge_tpu", forecast(model, "edge_tpu"), rough_quantize(simple, "int8").graph) == ()
 
 
 def test_nothing_is_done_behind_what_does_not_map() -> None:
@@ -189,11 +192,16 @@ def test_cost_in_words() -> None:
     assert str(Cost("p")).startswith("what it costs is not known")
 
 
-def test_cost_where_there_is_no_integer_file_without(tmp_path: Path, engine: Engine) -> None:
+def test_cost_where_there_is_no_integer_file_without(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = random([90, 6, 6, 3], seed=3)
-    with pytest.raises(PlanError, match="SQUARE"):
-        produce(activated("SQUARE"), {load_recipe("int8"): tmp_path / "no.tflite"}, x, options=FEW, engine=engine)
-    outcome = produce(activated("SQUARE"), {for_edge_tpu(): tmp_path / "a.tflite"}, x, options=FEW, engine=engine)
+    without = {kind: spec for kind, spec in OPS.items() if kind != "HARD_SWISH"}
+    monkeypatch.setattr("tersor.stages.plan.modes.OPS", without)
+    model = activated("HARD_SWISH")
+    with pytest.raises(PlanError, match="HARD_SWISH"):
+        produce(model, {load_recipe("int8"): tmp_path / "no.tflite"}, x, options=FEW, engine=engine)
+    outcome = produce(model, {for_edge_tpu(): tmp_path / "a.tflite"}, x, options=FEW, engine=engine)
     own = outcome.products[0].fitting
     assert own is not None
     assert own.placement.left == ()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from integer_nets import BUILDS, PADDED_BLOCKS, IntegerNet
 from micro_ops import KINDS, TYPES, Micro, converted, floats, quantized, retyped
 from recurrent_nets import VARIANTS, lstm_model, through_file
 from small_nets import DEMO, classifier, shared_file
@@ -23,11 +25,14 @@ from tersor.ir.quant import PerChannel, PerTensor, QuantParams
 from tersor.ops import LSTM_GATES, OPS
 from tersor.report.placement import headline
 from tersor.runtimes import tflite_micro
+from tersor.runtimes.engine import Engine
 from tersor.runtimes.made_up import samples_for
+from tersor.stages.export import export_c
+from tersor.stages.measure_arena import arena_bytes
 from tersor.stages.place import place
 from tersor.targets import micro
 from tersor.targets._rules import Rule, broken
-from tersor.targets.micro import every, kernels
+from tersor.targets.micro import answers, every, kernels
 
 needs_micro = pytest.mark.skipif(not tflite_micro.is_installed(), reason="tflite-micro is not installed")
 
@@ -44,7 +49,7 @@ def interpreter() -> Iterator[Micro]:
 def blame(model: Model) -> str | None:
     """The first rule that an operator of a model breaks, and what was seen."""
     for op in model.graph.ops:
-        found = broken(micro.RULES, op, model.graph)
+        found = broken(micro.REFUSING, op, model.graph)
         if found is not None:
             return f"{op.kind}: {found[0].name}: {found[1]}"
     return None
@@ -326,7 +331,7 @@ def test_large_models_are_allocated_and_not_run(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_models_of_no_microcontroller_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(micro, "_LARGEST", 100)
+    monkeypatch.setattr(micro, "WEIGHTS_MATTER", 100)
     monkeypatch.setattr(tflite_micro, "is_installed", lambda: True)
     found = place(classifier(), "micro")
     assert any("no microcontroller has flash" in note for note in found.notes)
@@ -340,3 +345,83 @@ def test_advice_names_what_to_do() -> None:
 
 def test_gates_are_those_of_the_table() -> None:
     assert {gate.peephole for gate in LSTM_GATES.values()} == {None, 9, 10, 11}
+
+
+# Operators that run, and answer nonsense
+
+
+def integers(build: Callable[[IntegerNet], Any], dtype: DType = DType.INT8) -> Model:
+    net = IntegerNet(1, dtype)
+    return tflite.read_bytes(net.file(build(net)))
+
+
+def greater(net: IntegerNet) -> str:
+    a = net.input([1, 60], (0.01, 0))
+    return net.builder.op("GREATER", [a, net.input([1, 60], (0.01, 0))], [1, 60], dtype=DType.BOOL)
+
+
+def relu6(*scaled: tuple[float, int]) -> Callable[[IntegerNet], str]:
+    return lambda net: net.op("RELU6", [net.input([1, 60], scaled[0])], [1, 60], scaled[-1])
+
+
+ANSWERS: dict[str, tuple[Model, Model]] = {
+    "numbers_that_are_set": (integers(greater), integers(greater, DType.INT16)),
+    "blocks_without_padding": (integers(BUILDS["SPACE_TO_BATCH_ND"][0]), integers(PADDED_BLOCKS)),
+    "clips_in_its_own_scale": (integers(relu6((0.1, -3))), integers(relu6((0.1, -3), (6 / 255, -128)))),
+}
+"""A model that keeps the rule, and one that breaks it."""
+
+
+def test_every_rule_of_answers_has_its_models() -> None:
+    assert set(ANSWERS) == {rule.name for rule in answers.RULES}
+
+
+@needs_micro
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_is_said_to_answer_nonsense_does(name: str, engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    for model, is_right in zip(ANSWERS[name], (True, False), strict=True):
+        tflite.write(model, path)
+        net = IntegerNet(2, DType.INT8)
+        ports = [model.graph.tensor(name) for name in model.graph.inputs]
+        samples = [[net.feed(port.shape, port.dtype) for port in ports] for _ in range(4)]
+        found = []
+        for kernel_set in ("builtin", "micro"):
+            handle = engine.open(str(path), kernel_set)
+            found.append(list(handle.run_all(samples)))
+            handle.close()
+        same = all(np.array_equal(a, b) for one, two in zip(*found, strict=True) for a, b in zip(one, two, strict=True))
+        assert same is is_right
+        placement = place(model, "micro")
+        assert (placement.refusal is None) is is_right
+        assert [item.status for item in placement.left] == ([] if is_right else [answers.NONSENSE])
+        if is_right:
+            export_c(path, tmp_path / "c")
+            continue
+        assert placement.left[0].rule == next(rule.statement for rule in answers.RULES if rule.name == name)
+        for refused in (lambda: arena_bytes(tflite.read(path), path), lambda: export_c(path, tmp_path / "wrong")):
+            with pytest.raises(UnsupportedError, match="TensorFlow Lite Micro answers nonsense for"):
+                refused()
+        assert not (tmp_path / "wrong").exists()
+
+
+def quotients(net: IntegerNet) -> str:
+    """With divisors far larger than the numerator's steps."""
+    a, b = net.input([1, 60], (0.01, 0)), net.input([1, 60], (0.02, -128))
+    return net.op("DIV", [a, b], [1, 60], (0.1, 0))
+
+
+@pytest.mark.parametrize("target", ["cpu", "micro"])
+def test_scales_that_kernels_cannot_do_with_are_noted(target: str) -> None:
+    notes = place(integers(quotients), target).notes
+    assert any("answers nonsense where its numerator is below 0.16 and not 0" in note for note in notes), notes
+    fine = integers(
+        lambda net: net.op("DIV", [net.input([1, 6], (0.01, 0)), net.input([1, 6], (0.02, 100))], [1, 6], (0.001, 0))
+    )
+    assert not any("nonsense" in note for note in place(fine, target).notes)
+
+
+@pytest.mark.parametrize(("target", "is_said"), [("cpu", False), ("micro", True)])
+def test_a_sigmoid_in_fixed_point_is_noted_where_it_is(target: str, is_said: bool) -> None:
+    model = integers(lambda net: net.op("LOGISTIC", [net.input([1, 60], (9.0, 0))], [1, 60], (1 / 256, -128)))
+    assert any("overflows for steps over 4" in note for note in place(model, target).notes) is is_said

@@ -21,6 +21,7 @@ from tersor.passes import (
     fold_pad,
     form_fully_connected,
     form_hard_swish,
+    form_products,
     form_spatial_mean,
     fuse_activation,
     merge_reshapes,
@@ -39,6 +40,7 @@ PLAIN = [
     fold_pad,
     form_fully_connected,
     form_hard_swish,
+    form_products,
     form_spatial_mean,
     fuse_activation,
     merge_reshapes,
@@ -454,3 +456,50 @@ def test_operands_transposed_differently_stay() -> None:
     graph = net.model(y).graph
     assert sink_transposes.apply(graph) is graph
     assert "transposed differently" in (sink_transposes.refusal(graph, graph.ops[2]) or "")
+
+
+@pytest.mark.parametrize(
+    ("build", "becomes"),
+    [
+        (lambda net: net.binary("DIV", net.x, net.values(4) + np.float32(2)), ["MUL"]),
+        (lambda net: net.builder.op("DIV", [net.x, row(net)], net.shape(net.x), {"fused_activation_function": 3}),
+         ["REDUCE_MAX", "DIV", "MUL"]),
+        (lambda net: net.unary("NEG", net.x), ["MUL"]),
+        (lambda net: net.unary("SQUARE", net.x), ["MUL"]),
+        (lambda net: net.binary("POW", net.x, np.float32(2)), ["MUL"]),
+        (lambda net: net.binary("POW", net.x, np.float32(3)), ["MUL", "MUL"]),
+    ],
+    ids=["constant", "row", "neg", "square", "second", "third"],
+)  # fmt: skip
+def test_quotients_and_powers_become_products(build: Callable[[Net], str], becomes: list[str], run: Run) -> None:
+    net = Net(3)
+    model = net.model(build(net))
+    changed = model.with_graph(form_products.apply(model.graph))
+    check_graph(changed.graph)
+    assert [op.kind for op in changed.graph.ops] == becomes
+    sample = [net.values(1, 6, 5, 4) + np.float32(1.5)]
+    np.testing.assert_allclose(run(changed, sample)[0], run(model, sample)[0], rtol=3e-7)
+    assert form_products.apply(changed.graph) is changed.graph
+
+
+def row(net: Net) -> str:
+    """The largest value of each row: one for many."""
+    axis = net.builder.constant("axis", np.array([-1], np.int32))
+    return net.builder.op("REDUCE_MAX", [net.x, axis], (1, 6, 5, 1), {"keep_dims": True})
+
+
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        (lambda net: net.binary("DIV", net.x, np.array([1, 2, 0, 3], np.float32)), "no reciprocal"),
+        (lambda net: net.builder.op("DIV", [net.x, net.unary("EXP", net.x)], net.shape(net.x)), "save too little"),
+        (lambda net: net.builder.op("DIV", [net.builder.constant("one", 1.0), net.x], net.shape(net.x)), "too little"),
+        (lambda net: net.binary("POW", net.x, np.float32(0.5)), "neither 2 nor 3"),
+        (lambda net: net.unary("ABS", net.x), "no DIV"),
+    ],
+)
+def test_other_quotients_and_powers_stay(build: Callable[[Net], str], why: str) -> None:
+    net = Net(3)
+    graph = net.model(build(net)).graph
+    assert form_products.apply(graph) is graph
+    assert why in (form_products.refusal(graph, graph.ops[-1]) or "")

@@ -39,6 +39,7 @@ from tersor.stages.export import export_c
 from tersor.stages.measure_arena import arena_bytes
 from tersor.stages.outcome import Options
 from tersor.stages.produce import produce
+from tersor.stages.quantities import milliseconds, parse_bytes, parse_seconds, size
 from tersor.stages.repair.figures import Figures, classes_of, compared
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search import PICK, RECIPE, Limits, Search, Standing, Wish, search
@@ -47,14 +48,14 @@ from tersor.stages.search.front import Judge, is_too_noisy
 from tersor.stages.search.gauge import Gauge
 from tersor.stages.search.held import Held
 from tersor.stages.search.journal import NAME, Journal, candidate_from, candidate_to
-from tersor.stages.search.quantities import milliseconds, parse_bytes, parse_seconds, size
 from tersor.stages.search.reasons import looks_better, missed, speed, why_out
 from tersor.stages.search.remarks import remarks
 from tersor.stages.search.result import Candidate, Left, Tried
-from tersor.stages.search.targets import TARGETS, target_of
+from tersor.stages.search.targets import target_of, targets
+from tersor.targets import ethos_u
 from test_repair import autoencoder, signals
 
-CPU, EDGE_TPU = TARGETS["cpu"], TARGETS["edge_tpu"]
+CPU, EDGE_TPU = target_of("cpu"), target_of("edge_tpu")
 
 
 def labelled(count: int, seed: int = 0) -> Dataset:
@@ -81,7 +82,7 @@ def candidate(name: str, size: int, ratio: float = 1.0, noise: float = 1e-4, cha
 
 
 def judge(limits: Limits | None = None, target: str = "cpu") -> Judge:
-    return Judge(TARGETS[target], limits or Limits(), Goal(0.01, "answers"))
+    return Judge(target_of(target), limits or Limits(), Goal(0.01, "answers"))
 
 
 # -- sizes and times
@@ -123,9 +124,9 @@ def test_target_that_is_not_there_yet_says_what_is() -> None:
         target_of("toaster")
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", targets())
 def test_recipes_of_a_target_keep_its_rule(name: str) -> None:
-    target = TARGETS[name]
+    target = target_of(name)
     recipes = target.recipes()
     assert set(target.repaired) <= set(recipes)
     if name == "cpu":
@@ -623,8 +624,8 @@ def test_integer_target_without_labels_is_judged_by_answers(engine: Engine, tmp_
 def test_repair_makes_a_candidate_of_what_loses_too_much(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = replace(TARGETS["ethos_u"], flavours=("int8",), adjust=lambda recipe: replace(recipe, algorithms=()))
-    monkeypatch.setitem(TARGETS, "ethos_u", replace(plain, repaired={"int8": "none"}))
+    plain = replace(ethos_u.TARGET, flavours=("int8",), adjust=lambda recipe: replace(recipe, algorithms=()))
+    monkeypatch.setattr(ethos_u, "TARGET", replace(plain, repaired={"int8": "none"}))
     wish = Wish("ethos_u", Limits(0.00001), Options(60), minutes=1)
     found = search(autoencoder(30), tmp_path, signals(200), wish=wish, engine=engine)
     repaired = [item for item in found.candidates if item.tried]

@@ -13,7 +13,6 @@ from small_nets import random, through_file
 from tersor.algorithms import staggered_copies
 from tersor.formats import tflite
 from tersor.ir.build import Builder
-from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Model
 from tersor.numerics.metrics import sqnr_db
 from tersor.recipe import load_recipe
@@ -78,15 +77,18 @@ def test_noise_of_doubled_channels_falls(clamp: int, engine: Engine, run: Run, m
     assert after > before + 1.5
 
 
-def test_biases_are_half_a_step_apart(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("observer", ["min_max", "percentile"])
+def test_biases_are_half_a_step_apart(observer: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the steps that the plan has, with that observer."""
     monkeypatch.setattr(staggered_copies, "_SHARE", 9.0)
     model = narrow(clamp=0)
-    found = rewrite(model, SAMPLES, NAMES, engine=engine)
-    seen = calibrate(model, SAMPLES, "min_max", engine=engine)
+    found = rewrite(model, SAMPLES, NAMES, observer=observer, engine=engine)
+    decided = plan(model, load_recipe("int8"), calibrate(model, SAMPLES, observer, engine=engine))
+    params = decided.tensors["first"].params
+    assert params is not None
     bias = found.graph.tensors["first/b"].data
     assert bias is not None
-    low, high = seen.range("first", DType.INT8)
-    assert np.allclose(bias[:4] - bias[4:], (high - low) / 255 / 2, rtol=1e-3)
+    assert np.allclose(bias[:4] - bias[4:], params.scales[0] / 2, rtol=1e-3)
 
 
 def test_only_what_adds_little_work_is_doubled(engine: Engine) -> None:

@@ -43,9 +43,9 @@ def norm_behind() -> Model:
 
 
 def norm_before() -> Model:
-    """Folded into each input channel, which has to be there."""
+    """Folded into the weights."""
     builder, x = started()
-    return builder.model([conv(builder, affine(builder, x), taps=1, padding=1)])
+    return builder.model([conv(builder, affine(builder, x), filters=4 * WIDE, taps=1, padding=1)])
 
 
 def norm_before_padding() -> Model:
@@ -92,9 +92,9 @@ def weights_read_elsewhere() -> Model:
 
 NETS: dict[Callable[[], Model], bool] = {
     norm_behind: True,
-    norm_before: False,
-    norm_before_padding: False,
-    groups: False,
+    norm_before: True,
+    norm_before_padding: True,
+    groups: True,
     dense_behind_reshape: True,
     shared_weights: True,
     weights_read_elsewhere: False,

@@ -3,8 +3,8 @@
     python accuracy_samples.py DATA FOLDER --samples 100 [--calibration DATA] [--rescale K] [--seed N]
 
 DATA is a folder of photographs (a zip with a CSV) or an `.npz` of x and y. Without a file of its own, the samples to
-calibrate on are drawn from DATA, and the others are measured on. Writes ``calibration.npy``, ``samples.npy`` (float32)
-and ``labels.npy``.
+calibrate on are drawn from DATA, and the others are measured on. Writes ``calibration.npy``, ``samples.npy`` (float32),
+``labels.npy``, and ``sources.npy``, the places of the samples in DATA.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def main() -> None:
     own = samples if arguments.calibration is None else read(arguments.calibration, arguments.rescale)[0]
     places = np.random.default_rng(arguments.seed).permutation(len(own))
     np.save(arguments.folder / "calibration.npy", own[places[: arguments.samples]])
-    rest = places[arguments.samples :] if arguments.calibration is None else slice(None)
+    rest = places[arguments.samples :] if arguments.calibration is None else np.arange(len(samples))
+    np.save(arguments.folder / "sources.npy", rest)
     np.save(arguments.folder / "samples.npy", samples[rest])
     np.save(arguments.folder / "labels.npy", labels[rest])
 

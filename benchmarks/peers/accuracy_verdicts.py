@@ -16,7 +16,7 @@ FLAVOURS = {
     "int16x8": "int16x8",
     "int8_w4": "int8, 4-bit weights",
 }
-METRICS = {"agreement": "agreement", "sqnr_db": "SQNR"}
+METRICS = {"views": "agreement on views", "agreement": "agreement", "sqnr_db": "SQNR"}
 LEVEL = 0.05
 """How often a table without any difference may show one."""
 
@@ -49,18 +49,24 @@ class Verdicts:
                     yield name, key, file
 
     def _comparisons(self, metric: str) -> Iterator[tuple[tuple[str, str], float]]:
-        for name, key, file in self._files():
-            if "tersor_less_this" in file:
-                yield (name, key), file["tersor_less_this"][metric]["p"]
+        for name, key, _ in self._files():
+            if (compared := self.compared(metric, name, key)) is not None:
+                yield (name, key), compared["p"]
+
+    def compared(self, metric: str, name: str, key: str) -> dict[str, Any] | None:
+        """By how much `tersor` is better than this file, and p; None where one of the two is not there."""
+        network = self._networks[name]
+        found = (network["views"] if metric == "views" else network)["files"].get(key, {}).get("tersor_less_this")
+        return found if found is None or metric == "views" else found[metric]
 
     def of(self, metric: str, name: str, key: str) -> str | None:
         """`tersor` is better than this file, worse, or equal; None where one of the two is not there."""
-        compared = self._networks[name]["files"].get(key, {}).get("tersor_less_this")
+        compared = self.compared(metric, name, key)
         if compared is None:
             return None
         if (name, key) not in self._different[metric]:
             return "equal"
-        return "better" if compared[metric]["difference"] > 0 else "worse"
+        return "better" if compared["difference"] > 0 else "worse"
 
     def dropped(self, name: str, key: str) -> bool:
         """Whether top-1 is below float's, and not by chance."""

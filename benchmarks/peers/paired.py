@@ -1,4 +1,4 @@
-"""Whether two files differ, when both answered the same samples: a test for shares, a bootstrap for noise."""
+"""Whether two files differ, when both answered the same samples: tests for shares, a bootstrap for noise."""
 
 from __future__ import annotations
 
@@ -21,10 +21,26 @@ def wilson(hits: Any, z: float = 1.959964) -> tuple[float, float]:
 
 def exact_mcnemar(ours: Any, theirs: Any) -> float:
     """Two-sided p of "both hit equally often" (McNemar 1947, exact): where only one of them hits, it is a coin flip."""
-    only_ours, only_theirs = int(np.sum(ours & ~theirs)), int(np.sum(theirs & ~ours))
-    flips = only_ours + only_theirs
-    tail = sum(math.comb(flips, k) for k in range(min(only_ours, only_theirs) + 1)) / 2**flips
-    return min(1.0, 2 * tail)
+    return exact_flips(ours.astype(np.int64) - theirs.astype(np.int64))
+
+
+def exact_flips(gained: Any) -> float:
+    """Two-sided p of "neither is better": each sample's difference might as well have the other sign (Fisher 1935).
+
+    Exact, over all signs, from the distribution of their sum.
+
+    Args:
+        gained: [samples], of int: by how many hits ours has more, over all that belongs to the sample.
+    """
+    sizes = np.abs(gained[gained != 0])
+    total = int(sizes.sum())
+    chances = np.zeros(total + 1)  # of the sum of the positive ones
+    chances[0] = 1.0
+    for size in sizes:
+        chances /= 2
+        chances[size:] += chances[: total + 1 - size].copy()
+    sums = 2 * np.arange(total + 1) - total
+    return min(1.0, float(chances[np.abs(sums) >= abs(int(gained.sum()))].sum()))
 
 
 @lru_cache(maxsize=1)
@@ -50,3 +66,9 @@ def bootstrap(ours: Any, theirs: Any) -> dict[str, Any]:
         "interval": [float(bound) for bound in np.quantile(differences, (0.025, 0.975))],
         "p": min(1.0, 2 * (smaller + 1) / (RESAMPLES + 1)),
     }
+
+
+def resampled_shares(gained: Any, judged: Any) -> list[float]:
+    """95 % interval of the sum of `gained` over that of `judged`, both [samples], from resampled samples."""
+    drawn = resampled(len(gained))
+    return [float(bound) for bound in np.quantile(drawn @ gained / (drawn @ judged), (0.025, 0.975))]

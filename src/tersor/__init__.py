@@ -65,8 +65,10 @@ _HOMES = {
     "repair": "tersor.stages.repair",
     "run": "tersor.stages.run",
     "save": "tersor.stages.save",
+    "save_split": "tersor.stages.save_split",
     "search": "tersor.stages.search",
     "sensitivity": "tersor.stages.sensitivity",
+    "split": "tersor.stages.split",
     "verify": "tersor.stages.verify",
     "write_report": "tersor.report.files",
 }
@@ -116,12 +118,14 @@ if TYPE_CHECKING:
     from tersor.stages.repair import repair as repair
     from tersor.stages.run import run as run
     from tersor.stages.save import save as save
+    from tersor.stages.save_split import save_split as save_split
     from tersor.stages.search import Wish as Wish
     from tersor.stages.search import search as search
     from tersor.stages.search.result import Candidate as Candidate
     from tersor.stages.search.result import Limits as Limits
     from tersor.stages.search.result import Search as Search
     from tersor.stages.sensitivity import sensitivity as sensitivity
+    from tersor.stages.split import split as split
     from tersor.stages.verify import verify as verify
 
 

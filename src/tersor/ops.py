@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tersor.ir.dtypes import DType
 
@@ -79,9 +79,18 @@ class OpSpec:
         fixed: for FIXED, (scale, zero point) per activation type.
         needs_bias: the kernel refuses to run without a bias.
         grid: the int8 kernel compares real values rounded to multiples of this.
-        multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take.
+        multiplier_limit: largest input scale (x weight scale) / output scale that all kernel sets take; nothing is lost
+            by a wider output, whose steps are small beside those of the input still.
+        int16_multiplier_limit: likewise of the int16 kernel.
+        width: bits that kernels keep of a result before they clip it; None where it never leaves the result's range.
+        int8_width: likewise of the int8 kernel, where those are fewer.
         rectified: the int8 kernel does ReLU by saturation, so the lowest integer of its result must stand for 0.
         zero_refused: the operand whose values must not round to zero, or the kernel fails while it runs.
+        quotient_bits: a quotient is shifted to the right by at most so many bits; beyond, the answer is nonsense.
+        reduces_several: over a single value the kernel does not rescale.
+        int16_table: the int16 kernel interpolates between 513 results, spread evenly over all that its operand can be.
+        clips_as_read: a kernel set clips in its operand's parameters, so the result must have the same.
+        scale_limit: largest scale of the operand per activation type: beyond, kernels overflow.
         int16_share: the int16 kernel counts each value, however small, as at least this share of the largest.
         int8_upscaling: operator version for int8 where the product of the input scales reaches the output scale.
         saturates: the operand's values beyond these bounds are to the operator as the bounds are, in float too.
@@ -105,7 +114,15 @@ class OpSpec:
     grid: float | None = None
     zero_refused: int | None = None
     multiplier_limit: float | None = None
+    int16_multiplier_limit: float | None = None
+    width: int | None = None
+    int8_width: int | None = None
     rectified: bool = False
+    quotient_bits: int | None = None
+    reduces_several: bool = False
+    int16_table: bool = False
+    clips_as_read: bool = False
+    scale_limit: Mapping[DType, float] = field(default_factory=dict)
     int16_share: float | None = None
     int8_upscaling: int | None = None
     saturates: Range = ALL
@@ -136,6 +153,14 @@ class OpSpec:
             if own.rstrip("*") == role:
                 return index
         return None
+
+    def multiplies_up_to(self, activations: DType) -> float | None:
+        """The largest input scale / output scale for an activation type; None if any is taken."""
+        return self.int16_multiplier_limit if activations is DType.INT16 else self.multiplier_limit
+
+    def keeps_bits(self, activations: DType) -> int | None:
+        """How many bits kernels keep of a result before they clip it, for an activation type."""
+        return self.int8_width if self.int8_width is not None and activations is DType.INT8 else self.width
 
     @property
     def is_recurrent(self) -> bool:
@@ -223,26 +248,43 @@ _TANH_ENDS = MappingProxyType(
 )
 """Likewise; int16 has no -1, and reaches it a little later."""
 
+_TRUTH = MappingProxyType({DType.INT8: (1.0, 0), DType.INT16: (1.0, 0)})
+"""0 and 1."""
+
 _LOG_UNIT = MappingProxyType({DType.INT8: (16 / 256, 127)})
 """[-16, 0]: logarithms of probabilities."""
 
-_SUM_LIMIT = 2.0**18
-"""The int8 ADD and SUB kernels abort when 2 x input scale / (2**20 x output scale) reaches 1."""
+_LAYER_LIMITS: dict[str, Any] = {"multiplier_limit": 255, "width": 32}
+
+_SUM_LIMITS: dict[str, Any] = {"multiplier_limit": 2.0**18, "int16_multiplier_limit": 2.0**13}
+"""ADD and SUB abort when 2 x input scale / (2**20 x output scale) reaches 1; the int16 kernels, of 2**15 instead."""
+
+_COMPARISON: dict[str, Any] = {
+    "results": "bool",
+    "scale": SAME_INPUTS,
+    "grid": 1 / 256,
+    "scale_limit": MappingProxyType({DType.INT8: 1 - 2**-20}),
+}
+"""Kernels of 8 bits take scales for smaller than one: of others, builtin answers nonsense, and micro aborts."""
+
+_UP_TO_4 = MappingProxyType({DType.INT8: 4.0, DType.INT16: 4.0})
+_INT16_UP_TO_4 = MappingProxyType({DType.INT16: 4.0})
+"""Beyond, micro's int8 kernels (from about 6 on) and all int16 kernels answer nonsense: their fixed point overflows."""
 
 OPS: Mapping[str, OpSpec] = MappingProxyType(
     {
         # Products with constant weights
         "CONV_2D": OpSpec(
-            "data weight bias", int8=3, int16=1, weight_axis=0, int4=7, dynamic=5, needs_bias=True, multiplier_limit=255
+            "data weight bias", int8=3, int16=1, weight_axis=0, int4=7, dynamic=5, needs_bias=True, **_LAYER_LIMITS
         ),
         "DEPTHWISE_CONV_2D": OpSpec(
-            "data weight bias", int8=3, int16=1, weight_axis=3, int4=7, dynamic=6, needs_bias=True, multiplier_limit=255
+            "data weight bias", int8=3, int16=1, weight_axis=3, int4=7, dynamic=6, needs_bias=True, **_LAYER_LIMITS
         ),
         "TRANSPOSE_CONV": OpSpec(
-            "integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, multiplier_limit=255
+            "integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, **_LAYER_LIMITS
         ),
         "FULLY_CONNECTED": OpSpec(
-            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, multiplier_limit=255
+            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, **_LAYER_LIMITS
         ),
         "EMBEDDING_LOOKUP": OpSpec("integer data", scale=SAME, int8=1, weight_axis=0, dynamic=4, dynamic_operand=1),
         "BATCH_MATMUL": OpSpec("data data", int8=2, int16=3, dynamic=4, dynamic_operand=1),
@@ -255,32 +297,39 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         ),
         "SVDF": OpSpec("data weight weight16 bias state", int8=3, dynamic=4, rectified=True),
         # Arithmetic
-        "ADD": OpSpec("data data", int8=2, int16=3, multiplier_limit=_SUM_LIMIT, signs=(1, 1)),
-        "SUB": OpSpec("data data", int8=2, int16=5, multiplier_limit=_SUM_LIMIT, signs=(1, -1)),
-        "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3),
-        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1),
+        "ADD": OpSpec("data data", int8=2, int16=3, signs=(1, 1), width=32, int8_width=16, **_SUM_LIMITS),
+        "SUB": OpSpec("data data", int8=2, int16=5, signs=(1, -1), width=32, **_SUM_LIMITS),
+        "MUL": OpSpec("data data", int8=2, int16=4, int8_upscaling=3, width=32, int8_width=16),
+        # quotients beyond 28 bits would have to be shifted to the left, which its kernel takes for the right
+        "DIV": OpSpec("data data", int8=1, int16=1, zero_refused=1, quotient_bits=31, width=28),
         "SQUARED_DIFFERENCE": OpSpec("data data", int8=2),
         "MAXIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=BELOW),
         "MINIMUM": OpSpec("data data", scale=SAME, int8=2, int16=4, limited=ABOVE),
         "ABS": OpSpec("data", int8=2, int16=3),
-        "EXP": OpSpec("data", int8=2, int16=2),
-        "LOG": OpSpec("data", int8=2, int16=2),
+        "EXP": OpSpec("data", int8=2, int16=2, int16_table=True),
+        "LOG": OpSpec("data", int8=2, int16=2, int16_table=True),
         "SQRT": OpSpec("data", int8=2, int16=2),
-        "RSQRT": OpSpec("data", int8=2, int16=3, zero_refused=0),
+        "RSQRT": OpSpec("data", int8=2, int16=3, zero_refused=0, int16_table=True),
         # Activations
-        "RELU": OpSpec("data", int8=2, int16=3, saturates=(0, math.inf)),
-        "RELU6": OpSpec("data", int8=2, int16=3, saturates=(0, 6)),
-        "RELU_N1_TO_1": OpSpec("data", int8=1, saturates=(-1, 1)),
-        "RELU_0_TO_1": OpSpec("data", int8=1, saturates=(0, 1)),
-        "LEAKY_RELU": OpSpec("data", int8=1, int16=2),
-        "PRELU": OpSpec("data data", int8=1),
+        "RELU": OpSpec("data", int8=2, int16=3, saturates=(0, math.inf), width=32),
+        "RELU6": OpSpec("data", int8=2, int16=3, saturates=(0, 6), clips_as_read=True, width=32),
+        "RELU_N1_TO_1": OpSpec("data", int8=1, saturates=(-1, 1), width=32),
+        "RELU_0_TO_1": OpSpec("data", int8=1, saturates=(0, 1), width=32),
+        "LEAKY_RELU": OpSpec("data", int8=1, int16=2, width=32),
+        "PRELU": OpSpec("data data", int8=1, width=32),
         "ELU": OpSpec("data", int8=1),
-        "GELU": OpSpec("data", int8=2, int16=1),
+        "GELU": OpSpec("data", int8=2, int16=1, int16_table=True),
         "HARD_SWISH": OpSpec("data", int8=1, multiplier_limit=127, saturates=(-3, math.inf)),
-        "LOGISTIC": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, saturates_rounded=_LOGISTIC_ENDS),
-        "TANH": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT, saturates_rounded=_TANH_ENDS),
+        "LOGISTIC": OpSpec(
+            "data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, saturates_rounded=_LOGISTIC_ENDS, scale_limit=_UP_TO_4
+        ),
+        "TANH": OpSpec(
+            "data", scale=FIXED, int8=2, int16=3, fixed=_SIGNED_UNIT, saturates_rounded=_TANH_ENDS, scale_limit=_UP_TO_4
+        ),
         # exp(-10) and all below it is 1 of 32767 in the table of `reference/softmax.h`
-        "SOFTMAX": OpSpec("data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, int16_share=1 / 32767),
+        "SOFTMAX": OpSpec(
+            "data", scale=FIXED, int8=2, int16=3, fixed=_UNIT, int16_share=1 / 32767, scale_limit=_INT16_UP_TO_4
+        ),
         "LOG_SOFTMAX": OpSpec("data", scale=FIXED, int8=2, fixed=_LOG_UNIT),
         "L2_NORMALIZATION": OpSpec("data", scale=FIXED, int8=2, fixed=_SIGNED_UNIT),
         # Pooling and reductions
@@ -288,7 +337,7 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "MAX_POOL_2D": OpSpec("data", scale=SAME, int8=2, int16=3),
         "MEAN": OpSpec("data integer", int8=2, int16=3),
         "SUM": OpSpec("data integer", int8=2, int16=1),
-        "REDUCE_PROD": OpSpec("data integer", int8=2, int16=2),
+        "REDUCE_PROD": OpSpec("data integer", int8=2, int16=2, reduces_several=True),
         "REDUCE_MAX": OpSpec("data integer", scale=SAME, int8=2, int16=3),
         "REDUCE_MIN": OpSpec("data integer", scale=SAME, int8=2, int16=3),
         "ARG_MAX": OpSpec("data integer", results="integer", int8=2),
@@ -296,12 +345,14 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
         "TOPK_V2": OpSpec("data integer", results="data integer", scale=SAME, int8=2, int16=3),
         # Comparisons and selection
         # EQUAL and NOT_EQUAL have int16 kernels too, but on the grid of 1/256, which is coarser than int16 values are
-        "EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256),
-        "NOT_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, grid=1 / 256),
-        "GREATER": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256),
-        "GREATER_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
-        "LESS": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=3, grid=1 / 256),
-        "LESS_EQUAL": OpSpec("data data", results="bool", scale=SAME_INPUTS, int8=2, int16=1, grid=1 / 256),
+        "EQUAL": OpSpec("data data", int8=2, **_COMPARISON),
+        "NOT_EQUAL": OpSpec("data data", int8=2, **_COMPARISON),
+        "GREATER": OpSpec("data data", int8=2, int16=1, **_COMPARISON),
+        "GREATER_EQUAL": OpSpec("data data", int8=2, int16=3, **_COMPARISON),
+        "LESS": OpSpec("data data", int8=2, int16=3, **_COMPARISON),
+        "LESS_EQUAL": OpSpec("data data", int8=2, int16=1, **_COMPARISON),
+        # of numbers, CAST has no integer kernel that looks at scales
+        "CAST": OpSpec("bool", scale=FIXED, int8=3, int16=1, fixed=_TRUTH),
         "SELECT": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         "SELECT_V2": OpSpec("bool data data", scale=SAME, int8=1, int16=1),
         # Moving values

@@ -103,6 +103,8 @@ class Recipe:
             of them, keep 8.
         target: whose accelerator is to run it, a file name of `targets`: what that does not take is rewritten first;
             empty for none.
+        split: cut the result in files for the target: what its accelerator runs, in integers, and what the CPU runs, in
+            float.
         rules: exceptions; the last that matches wins.
     """
 
@@ -120,6 +122,7 @@ class Recipe:
     minimum_elements: int = 1024
     small_layers_share: float = 0.0
     target: str = ""
+    split: bool = False
     rules: tuple[Rule, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -127,6 +130,8 @@ class Recipe:
         _one_of("weight_observer", self.weight_observer, WEIGHT_OBSERVERS)
         if not 0.0 <= self.small_layers_share <= 1.0:
             raise RecipeError(f"small_layers_share is {self.small_layers_share}: it must be a share, 0.0 to 1.0")
+        if self.split and not self.target:
+            raise RecipeError("split = true needs a target: it says for whose accelerator the network is cut")
 
     def scheme_of(self, kind: str, name: str) -> Scheme:
         """The numbers wanted for one operator."""
@@ -147,6 +152,11 @@ class Recipe:
 
 
 _FLOAT_FIELDS = {"activations": "float32", "weights": "float32", "compute": "float"}
+
+
+def left_in_float(names: tuple[str, ...]) -> Rule:
+    """The rule that operators with results of these names compute in float."""
+    return Rule(tuple(_FLOAT_FIELDS.items()), names=names)
 
 
 def presets() -> list[str]:
@@ -282,6 +292,7 @@ _TYPES = {
     "minimum_elements": int,
     "small_layers_share": float,
     "target": str,
+    "split": bool,
 }
 
 

@@ -9,7 +9,8 @@ Others rewrite the float network before it is planned, such that it quantizes be
 calibration data. Their files have a function ``rewrite(graph: Graph, ranges: ChannelRanges, scheme: Scheme) -> Graph``.
 They change constants, and the last axis of activations with them: operators and names stay, so that what is known by
 name stays true, but ranges change. They are told the numbers that most operators will compute with, and the ranges of
-what layers with weights compute, or of the names that their function ``watched(graph)`` returns.
+what layers with weights compute, or of the names that their function ``watched(graph)`` returns: all that was seen, or,
+with ``AS_PLANNED = True``, without what the plan will clip.
 
 A recipe lists algorithms in the order of their application; those that rewrite come first in any case.
 """

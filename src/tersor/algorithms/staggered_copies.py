@@ -37,6 +37,9 @@ _SHARE = 0.15
 _LINEAR = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "PAD")
 """Operators that let through what all values of a channel are larger by; `PAD` but for its border."""
 
+AS_PLANNED = True
+"""The steps are those that the integers will have."""
+
 
 def watched(graph: Graph) -> list[str]:
     """The activations whose ranges are asked for."""

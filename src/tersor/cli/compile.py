@@ -35,7 +35,7 @@ def command(
     time_limit: Annotated[
         str | None,
         typer.Option(
-            metavar="10min", help="Stop the compiler after this (s, min, h). Default: 10min.", show_default=False
+            metavar="10min", help="Stop the compiler after this, as 90s or 2h. Default: 10min.", show_default=False
         ),
     ] = None,
     as_json: options.Json = False,
@@ -51,10 +51,10 @@ def command(
     from tersor.report import compilation, placement
     from tersor.stages.compile_for import compile_for, load_finished
     from tersor.stages.place import place
-    from tersor.stages.search.quantities import size
+    from tersor.stages.quantities import parse_seconds, size
 
     loaded = load_finished(model, target)
-    seconds = None if time_limit is None else options.duration("--time-limit", time_limit)
+    seconds = None if time_limit is None else parse_seconds("--time-limit", time_limit)
     wanted = ethos_u.asked
     if multiple_subgraphs:
         wanted["multiple_subgraphs"] = True

@@ -32,7 +32,7 @@ class Opening:
     select_tf_ops: options.SelectTfOps = False
     trust_code: options.TrustCode = False
 
-    def load(self, path: Path, batch: int = 1) -> Model:
+    def load(self, path: Path, batch: int = 1, *, outlines: bool = False) -> Model:
         """The model, for so many samples at once. Raises what `stages.load.load` does, and RecipeError."""
         from tersor.stages.load import load
 
@@ -46,7 +46,7 @@ class Opening:
             trust_code=self.trust_code,
         )
         shapes = options.input_shapes(self.input_shape)
-        return load(path, shapes, batch=batch, architecture=self.architecture, conversion=asked)
+        return load(path, shapes, batch=batch, architecture=self.architecture, conversion=asked, outlines=outlines)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from tersor.cli import (
     report,
     run,
     sensitivity,
+    split,
 )
 from tersor.cli.groups import expanded
 
@@ -51,6 +52,7 @@ for command in (
     run,
     inspect,
     place,
+    split,
     compile,
     params,
     export,

@@ -34,6 +34,7 @@ def command(
         str | None, typer.Option("--data", "-d", metavar="DATA", help=options.DATA_HELP, show_default=False)
     ] = None,
     target: Annotated[str, typer.Option(metavar="cpu|edge_tpu|ethos_u|micro", help="What it is to run on.")] = "cpu",
+    split: options.Split = False,
     max_drop: Annotated[
         str | None,
         typer.Option(
@@ -86,7 +87,7 @@ def command(
         from tersor.stages.search import REPORT, search
 
         wish = _wish(
-            target, max_drop, max_size, max_latency, time_budget, samples, eval_samples, metric, threads, fresh
+            target, max_drop, max_size, max_latency, time_budget, samples, eval_samples, metric, threads, fresh, split
         )
         loaded = normalization.annotate(opening.load(model), labels)
         dataset = None if data is None else normalization.load(data, loaded)
@@ -183,12 +184,13 @@ def _wish(
     metric: str | None,
     threads: int,
     fresh: bool,
+    split: bool,
 ) -> Wish:
     """What the options ask for. Raises RecipeError for what is no size, time or share."""
     from tersor.stages.outcome import Options
+    from tersor.stages.quantities import parse_bytes, parse_seconds
     from tersor.stages.repair import parse_drop
     from tersor.stages.search import Limits, Wish
-    from tersor.stages.search.quantities import parse_bytes, parse_seconds
 
     limits = Limits(
         max_drop=0.01 if max_drop is None else parse_drop(max_drop),
@@ -204,4 +206,5 @@ def _wish(
         threads=threads,
         fresh=fresh,
         scarce=samples is None,
+        split=split,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +69,13 @@ Features = Annotated[
 Labels = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write these labels into the result, one per line.", show_default=False),
+]
+Split = Annotated[
+    bool,
+    typer.Option(
+        "--split",
+        help="For --target edge_tpu: cut what the device does not run off, into files that the CPU runs in float.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -228,15 +234,6 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise RecipeError(f"--input-shape {text!r} is not a shape: give positive integers, as 224,224,3")
         shapes[name] = tuple(int(part) for part in parts)
     return shapes
-
-
-def duration(option: str, text: str) -> float:
-    """Seconds, of "90", "90s", "10min" or "2h". Raises RecipeError for what is no time."""
-    units = {"": 1, "s": 1, "min": 60, "h": 3600}
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|)", text.strip())
-    if not found or float(found[1]) == 0:
-        raise RecipeError(f"{option} {text!r} is not a time: give seconds, or 90s, 10min, 2h")
-    return float(found[1]) * units[found[2]]
 
 
 def stored_bytes(model: Path) -> int:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from tersor.cli import groups, options, several
 from tersor.cli.ethos_u import EthosU
 from tersor.errors import RecipeError
-
-if TYPE_CHECKING:
-    from tersor.ir.graph import Model
 
 
 def command(
@@ -43,7 +41,7 @@ def command(
     """
     from tersor.cli import console
     from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
-    from tersor.stages.place import place
+    from tersor.stages.place import outlines_suffice, place
 
     asked = ethos_u.asked
     if multiple_subgraphs:
@@ -52,11 +50,10 @@ def command(
         loaded = [opening.load(model) for model in models]
         several.command(loaded, target or "edge_tpu", segments, asked, everything=everything, as_json=as_json)
         return
-    model = opening.load(models[0])
     if target is None:
-        _everywhere(model, asked, everything=everything, as_json=as_json)
+        _everywhere(opening, models[0], asked, everything=everything, as_json=as_json)
         return
-    placement = place(model, target, **asked)
+    placement = place(opening.load(models[0], outlines=outlines_suffice(models[0], [target])), target, **asked)
     if as_json:
         console.print_json(placement_to_dict(placement))
         return
@@ -68,13 +65,17 @@ def command(
     console.say(notes(placement))
 
 
-def _everywhere(model: Model, asked: dict[str, object], *, everything: bool, as_json: bool) -> None:
+def _everywhere(
+    opening: groups.Opening, path: Path, asked: dict[str, object], *, everything: bool, as_json: bool
+) -> None:
     from tersor.cli import console
     from tersor.report.targets import judged_to_dict, targets_notes, targets_table
-    from tersor.stages.place_everywhere import place_everywhere
+    from tersor.stages.place import outlines_suffice
+    from tersor.stages.place_everywhere import place_everywhere, quick_targets
 
     if everything:
         raise RecipeError("--all prints every operator on one target: say which with --target")
+    model = opening.load(path, outlines=outlines_suffice(path, quick_targets(asked)))
     judged = place_everywhere(model, **asked)
     if as_json:
         console.print_json({"targets": [judged_to_dict(item) for item in judged]})

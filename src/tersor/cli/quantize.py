@@ -45,6 +45,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    split: options.Split = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write, or a folder for several flavours.", show_default=False),
@@ -116,12 +117,13 @@ def command(
         from tersor.cli import console
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.door import door_notes, reader_notes
-        from tersor.report.fitting import fitting_notes, fitting_to_dict
         from tersor.report.outcome import outcome_to_dict
+        from tersor.report.split import outcome_split_notes, split_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
         from tersor.stages.outcome import Options, warnings
         from tersor.stages.produce import produce
+        from tersor.stages.split import to_be_split
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
             from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
@@ -129,6 +131,7 @@ def command(
         repairing.require_sense()
         device = None
         if target is not None:
+            from tersor.report.fitting import fitting_notes, fitting_to_dict
             from tersor.stages.search.targets import target_of
 
             device = target_of(target)
@@ -149,6 +152,8 @@ def command(
         ]
         if device is not None:
             recipes = [device.fitted(recipe) for recipe in recipes]
+        if split:
+            recipes = [to_be_split(recipe, target) for recipe in recipes]
         loaded = normalization.annotate(opening.load(model), labels, write=metadata)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
@@ -181,6 +186,8 @@ def command(
     if as_json:
         found: dict[str, Any] = {"repairs": [repair_to_dict(item) for item in repairs]} if repairs else {}
         found |= {"fitting": fitting_to_dict(outcome)} if target is not None else {}
+        parts = {item.recipe: split_to_dict(item.split) for item in outcome.products if item.split is not None}
+        found |= {"split": parts} if parts else {}
         console.print_json(outcome_to_dict(outcome) | found)
         raise typer.Exit(_MISSED if missed else 0)
     if explain:
@@ -195,7 +202,8 @@ def command(
     if labels is not None:  # for programs that read them
         doors += reader_notes(outcome, loaded.graph.inputs)
     notes = footnotes(outcome, lossy_without_data=dataset is None and any(recipe.algorithms for recipe in recipes))
-    console.say((*fitting_notes(outcome), *doors, *notes, *(f"wrote {path}" for path in reports)))
+    fittings = [*fitting_notes(outcome), *outcome_split_notes(outcome)] if target is not None else []
+    console.say((*fittings, *doors, *notes, *(f"wrote {path}" for path in reports)))
     for item in repairs:
         console.say(repair_notes(item))
     console.say(

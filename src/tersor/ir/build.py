@@ -18,6 +18,7 @@ from tersor.ir.check import check_model
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Record, Tensor
 from tersor.ir.normal import Normal
+from tersor.ir.outline import is_outline
 
 _WITHOUT_OPTIONS = frozenset(
     {
@@ -111,7 +112,7 @@ class Builder:
 
     def constant(self, name: str, values: Any) -> str:
         """Add a constant of the type and shape of `values` (Python floats: float32, ints: int32). Returns its name."""
-        array = np.array(values)
+        array = values if isinstance(values, np.ndarray) and is_outline(values) else np.array(values)
         if not isinstance(values, np.ndarray | np.generic):
             array = array.astype({"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype))
         return self._add(Tensor(self._fresh(name), array.shape, _DTYPES[array.dtype]).with_data(array))

@@ -11,6 +11,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array
+from tersor.ir.outline import is_outline, outline
 from tersor.ir.quant import PerChannel, PerTensor, QuantParams
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
@@ -69,6 +70,7 @@ def weight_params(weights: Array, dtype: DType, axis: int | None, observer: str 
     q_high = dtype.integer_range[1]
     count = 1 if axis is None else weights.shape[axis]
     rows = np.moveaxis(weights, axis or 0, 0).reshape(count, weights.size // max(count, 1))
+    rows = rows[:, :1] if is_outline(weights) else rows
     bounds = np.max(np.abs(rows), axis=1, initial=0.0).astype(np.float64)
     if observer == "mse":
         bounds = bounds * _least_error_shares(rows, bounds / q_high, q_high)
@@ -100,6 +102,8 @@ def quantize(values: Array, params: QuantParams, *, narrow: bool = False) -> Arr
     Returns:
         Integers of the NumPy type that holds `params.dtype` (int8 for packed types), same shape.
     """
+    if is_outline(values):
+        return outline(values.shape, params.dtype.numpy)
     low, high = params.dtype.integer_range
     scales, zero_points = _broadcast(params, values.ndim)
     scaled = np.array(values, np.float64)  # worked on in place: weights are large

@@ -6,6 +6,7 @@ value wide, whatever the value. Counts are integers, so adding in any order give
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +15,11 @@ from tersor.ir.graph import Array
 
 _BINS = 1 << 16
 
-_BATCH = 1 << 17
+_BATCH = 1 << 16
 """Keys that wait to be counted together: counting has a price per bin too."""
+
+_UPPER = 1 if sys.byteorder == "little" else 0
+"""Which half of a float32 in memory is the upper one."""
 
 
 @dataclass(slots=True)
@@ -34,8 +38,8 @@ class Histogram:
 
     def add(self, values: Array, weight: int = 1) -> None:
         """Count values, float32 of any shape, each `weight` times."""
-        keys = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32) >> np.uint32(16)
-        self._waiting.setdefault(weight, []).append(keys.astype(np.uint16))
+        keys = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint16)[_UPPER::2].copy()
+        self._waiting.setdefault(weight, []).append(keys)
         self._size += keys.size
         if self._size >= _BATCH:
             self._settle()
@@ -63,10 +67,13 @@ class Histogram:
     def _settle(self, keys: Array | None = None, counts: Array | None = None) -> None:
         if keys is None and not self._size:
             return
-        total = np.zeros(_BINS, np.int64)
-        total[self.keys] = self.counts
-        for weight, waiting in self._waiting.items():
-            total += weight * np.bincount(np.concatenate(waiting), minlength=_BINS)
+        together = {weight: np.concatenate(waiting) for weight, waiting in self._waiting.items()}
+        most = max(together, key=lambda weight: together[weight].size, default=0)
+        total = np.bincount(together.pop(most, self.keys[:0]), minlength=_BINS)
+        total *= most
+        for weight, few in together.items():  # the extremes, mostly
+            np.add.at(total, few, weight)
+        total[self.keys] += self.counts
         if keys is not None and counts is not None:
             total[keys] += counts
         found = np.flatnonzero(total)

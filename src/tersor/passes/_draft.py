@@ -11,6 +11,7 @@ import numpy as np
 from tersor.ir.build import options_type
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Record, Tensor
+from tersor.ir.outline import in_order
 
 _DTYPES = {np.dtype(np.float32): DType.FLOAT32, np.dtype(np.int32): DType.INT32}
 
@@ -36,7 +37,7 @@ class Draft:
     def constant(self, wish: str, values: Any) -> str:
         """Add a constant, float32 or int32, and return its name."""
         data = np.asarray(values)
-        data = np.ascontiguousarray(data.astype(np.int32 if data.dtype.kind == "i" else np.float32))
+        data = in_order(data, np.int32 if data.dtype.kind == "i" else np.float32)
         return self._add(Tensor(self._fresh(wish), data.shape, _DTYPES[data.dtype]).with_data(data))
 
     def op(

@@ -9,6 +9,7 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op, Tensor
+from tersor.ir.outline import in_order
 
 
 def until_unchanged(graph: Graph, once: Callable[[Graph], Graph]) -> Graph:
@@ -52,7 +53,7 @@ def renewed(graph: Graph, op: Op, index: int, data: Array, wish: str) -> Tensor:
     name = op.inputs[index] if index < len(op.inputs) else None
     alone = name is not None and graph.sole_reader(name) is op
     chosen = name if alone and name is not None else graph.fresh_name(wish)
-    dense = np.ascontiguousarray(data.astype(np.float32))
+    dense = in_order(data)
     return Tensor(chosen, dense.shape, DType.FLOAT32).with_data(dense)
 
 

@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 
 from tersor.ir.graph import Array, Graph, Op, Tensor
+from tersor.ir.outline import is_outline
 from tersor.ops import BIAS_VERSION, layer_operands
 from tersor.passes._match import (
     activation,
@@ -121,7 +122,9 @@ def _fold_behind(graph: Graph, op: Op) -> _Fold | None:
     if options is not None and activation(op):
         options = options.with_fields(fused_activation_function=activation(op))
     changed = replace(layer, name=op.name, outputs=op.outputs, options=options)
-    new = _rebuilt(graph, layer, changed, weights * scale.reshape(spread), _bias(graph, layer) * scale + offset)
+    new = _rebuilt(
+        graph, layer, changed, _product(weights, scale.reshape(spread)), _bias(graph, layer) * scale + offset
+    )
     return {layer.name: (new[0],), op.name: ()}, new[1]
 
 
@@ -138,10 +141,15 @@ def _fold_before(graph: Graph, op: Op) -> _Fold | None:
     if in_axis is None:
         multiplier = weights.shape[3] // len(scale)
         scale, offset = np.repeat(scale, multiplier), np.repeat(offset, multiplier)
-    shifts = (weights.astype(np.float64) * offset).sum(axis=tuple(a for a in range(weights.ndim) if a != out_axis))
+    others = tuple(axis for axis in range(weights.ndim) if axis != out_axis)
+    shifts = 0.0 if is_outline(weights) else (weights.astype(np.float64) * offset).sum(axis=others)
     changed = with_input(layer, place.data, op.inputs[0])
-    new = _rebuilt(graph, layer, changed, weights * scale, _bias(graph, layer) + shifts)
+    new = _rebuilt(graph, layer, changed, _product(weights, scale), _bias(graph, layer) + shifts)
     return {op.name: (), layer.name: (new[0],)}, new[1]
+
+
+def _product(weights: Array, factors: Array) -> Array:
+    return weights if is_outline(weights) else weights * factors
 
 
 def _rebuilt(graph: Graph, layer: Op, changed: Op, weights: Array, bias: Array) -> tuple[Op, list[Tensor]]:

@@ -1,8 +1,9 @@
-"""``x / c`` -> ``x (1 / c)``, ``-x`` -> ``-1 x``, ``x^2`` -> ``x x``, ``x^3`` -> ``x x x``, ``|x|`` -> ``max(x, -x)``.
+"""``x / c`` -> ``x (1 / c)``, ``x / y`` -> ``x (1 / y)``, ``-x`` -> ``-1 x``, ``x^2`` -> ``x x``, ``x^3`` -> ``x x x``.
 
-For devices that multiply and compare, and have none of DIV, NEG, SQUARE, POW, ABS. Quotients and powers differ by
-roundings of float32, the others not at all. Refused for a divisor that is computed, or 0, or too small for its
-reciprocal, and for other powers than 2 and 3.
+Integer kernels multiply well. There are none for powers; that of NEG takes no scales; that of DIV is lost on small
+quotients, and so fit for reciprocals only, which are not small. A computed divisor becomes a reciprocal where that
+makes half as many divisions or fewer: one number for a row. Quotients and powers differ by roundings of float32, the
+others not at all. Refused for a constant divisor that is 0, or too small for its reciprocal, and for other powers.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from tersor.passes._match import activation, is_float, values
 
 def refusal(graph: Graph, op: Op) -> str | None:
     """Why an operator is left as it is; None if it is formed anew."""
-    if op.kind not in ("ABS", "DIV", "NEG", "POW", "SQUARE"):
-        return "it is no DIV, NEG, SQUARE, POW or ABS"
+    if op.kind not in ("DIV", "NEG", "POW", "SQUARE"):
+        return "it is no DIV, NEG, SQUARE or POW"
     if not is_float(graph, op.outputs[0]):
         return "its shape is open, or it is quantized"
-    if op.kind == "DIV" and _reciprocal(graph, op) is None:
-        return "the divisor is computed, or has no reciprocal"
+    if op.kind == "DIV":
+        return _why_no_factor(graph, op)
     if op.kind == "POW" and _exponent(graph, op) not in (2, 3):
         return "its exponent is computed, or neither 2 nor 3"
     return None
@@ -32,6 +33,17 @@ def refusal(graph: Graph, op: Op) -> str | None:
 def apply(graph: Graph, only: Container[str] | None = None) -> Graph:
     """The graph with such operators formed anew, those named in `only` or all; the same object if there are none."""
     return rewritten(graph, only, refusal, _form)
+
+
+def _why_no_factor(graph: Graph, op: Op) -> str | None:
+    over, under = graph.operand(op, 0), graph.operand(op, 1)
+    if over is None or under is None:
+        return "it has no two operands"
+    if under.is_constant:
+        return "the divisor has no reciprocal" if _reciprocal(graph, op) is None else None
+    if not is_float(graph, under.name) or over.elements < 2 * under.elements:
+        return "the divisor is computed, and a reciprocal would save too little"
+    return None
 
 
 def _reciprocal(graph: Graph, op: Op) -> Array | None:
@@ -52,7 +64,8 @@ def _form(draft: Draft, op: Op) -> None:
     source = op.inputs[0]
     match op.kind:
         case "DIV":
-            factor = draft.constant("reciprocal", _reciprocal(draft.graph, op))
+            found = _reciprocal(draft.graph, op)
+            factor = _reciprocals(draft, op) if found is None else draft.constant("reciprocal", found)
             draft.end("MUL", [source, factor], {"fused_activation_function": activation(op)})
         case "NEG":
             draft.end("MUL", [source, draft.constant("minus_one", full(-1))])
@@ -62,6 +75,10 @@ def _form(draft: Draft, op: Op) -> None:
             is_square = _exponent(draft.graph, op) == 2
             square = source if is_square else draft.op("MUL", [source, source], shape_of(draft.graph, op), "square")
             draft.end("MUL", [square, source])
-        case "ABS":
-            factor = draft.constant("minus_one", full(-1))
-            draft.end("MAXIMUM", [source, draft.op("MUL", [source, factor], shape_of(draft.graph, op), "negated")])
+
+
+def _reciprocals(draft: Draft, op: Op) -> str:
+    options = {"fused_activation_function": 0}
+    return draft.op(
+        "DIV", [draft.constant("one", full(1)), op.inputs[1]], shape_of(draft.graph, op, 1), "reciprocal", options
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tersor.stages.evaluate import Change, Score
-from tersor.stages.search.quantities import size
+from tersor.stages.quantities import size
 
 
 def size_beside(count: int, reference: int) -> str:

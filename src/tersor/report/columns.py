@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tersor.report import words
 from tersor.report.document import Candidate, Document
-from tersor.stages.search.quantities import milliseconds, size
+from tersor.stages.quantities import milliseconds, size
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ def _fitting(own: Fitting) -> dict[str, Any]:
         "operators_before": None if before is None else len(before.operators),
         "mapped_before": None if before is None else len(before.mapped),
         "rewrites": [_rewrite(item, cost) for item, cost in zip(own.fitted.rewrites, costs, strict=True)],
+        "split": None if own.split_cost is None else _cost(own.split_cost),
     }
 
 
 def _rewrite(item: Rewrite, cost: Cost | None) -> dict[str, Any]:
-    measured = cost is not None and cost.change is not None
     return {
         "pass": item.name,
         "kind": item.kind,
@@ -48,6 +48,13 @@ def _rewrite(item: Rewrite, cost: Cost | None) -> dict[str, Any]:
         "into": list(item.into),
         "rule": item.rule,
         "seen": item.seen,
+        **_cost(cost),
+    }
+
+
+def _cost(cost: Cost | None) -> dict[str, Any]:
+    measured = cost is not None and cost.change is not None
+    return {
         "samples": cost.samples if cost is not None else 0,
         "sqnr_db_without": finite(cost.sqnr_db[0]) if cost is not None and measured else None,
         "sqnr_db_with": finite(cost.sqnr_db[1]) if cost is not None and measured else None,

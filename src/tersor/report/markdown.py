@@ -9,8 +9,8 @@ from pathlib import Path
 from tersor.report import summary, words
 from tersor.report.document import Candidate, Diagnosis, Document
 from tersor.report.places import place_rows
+from tersor.stages.quantities import milliseconds, size
 from tersor.stages.search.output_folder import PICK
-from tersor.stages.search.quantities import milliseconds, size
 
 _TOP = 8
 """Layers that are named; the page and layers.csv have all."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tersor.ir.placement import OpPlacement, Placement, Resource
 from tersor.ir.text import short
-from tersor.stages.search.quantities import milliseconds, size
+from tersor.stages.quantities import milliseconds, size
 
 
 def headline(placement: Placement) -> str:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tersor.report import cells
-from tersor.stages.search.quantities import size
+from tersor.stages.quantities import size
 from tersor.stages.search.result import Candidate, Search
 from tersor.stages.search.targets import target_of
 

@@ -14,7 +14,7 @@ from tersor.ir.sharing import Segment, Share, Value
 from tersor.ir.text import short
 from tersor.report.placement import headline, placement_to_dict
 from tersor.stages.place_several import Pipeline, Together
-from tersor.stages.search.quantities import size
+from tersor.stages.quantities import size
 
 _SHOWN = 2
 """Values that are named where several cross a cut."""

@@ -13,9 +13,9 @@ from tersor.report import words
 from tersor.report.outcome import change_to_dict, finite, score_to_dict, timing_to_dict
 from tersor.runtimes.profile import Profile
 from tersor.stages.evaluate import METRICS
+from tersor.stages.quantities import size
 from tersor.stages.repair.goal import Goal
 from tersor.stages.search.front import is_too_noisy
-from tersor.stages.search.quantities import size
 from tersor.stages.search.reasons import loss
 from tersor.stages.side_by_side import Pair, Side
 

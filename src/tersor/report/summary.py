@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from tersor.report import words
 from tersor.report.document import Accuracy, Candidate, Document
 from tersor.stages.evaluate import SHARES
+from tersor.stages.quantities import milliseconds, size
 from tersor.stages.search.front import is_too_noisy
-from tersor.stages.search.quantities import milliseconds, size
 from tersor.stages.search.reasons import NOT_COUNTED
 
 HERE = "cpu"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tersor.report import cells
 from tersor.stages.outcome import Outcome, Product
-from tersor.stages.search.quantities import size
+from tersor.stages.quantities import size
 
 
 def outcome_table(outcome: Outcome) -> Table:

@@ -40,7 +40,7 @@ def targets_row(judged: Judged) -> tuple[str, str, str, str, str]:
     placement = judged.placement
     target = judged.target if judged.flavour is None else f"{judged.target} (as {judged.flavour})"
     if placement is None:
-        return target, "", "", "", f"not judged: {' '.join(judged.why.split())}"
+        return target, "", "", "", _unjudged(judged)
     takes = "\n".join(resource_line(item) for item in placement.resources if item.amount)
     if placement.refusal is not None:
         return target, "none", "", takes, f"{placement.refuser} refuses it: {placement.refusal}"
@@ -48,18 +48,23 @@ def targets_row(judged: Judged) -> tuple[str, str, str, str, str]:
     return target, f"{len(placement.mapped)} of {len(placement.operators)}", share, takes, first_cause(placement)
 
 
+def _unjudged(judged: Judged) -> str:
+    return f"{'not judged' if judged.is_asked else 'not asked'}: {' '.join(judged.why.split())}"
+
+
 def targets_notes(judged: Iterable[Judged]) -> Iterable[str]:
     """What was left out of the table, and how to get it."""
     for item in judged:
         for note in () if item.placement is None else item.placement.notes:
-            if "pip install" in note or note.startswith("by rules alone"):
+            if "pip install" in note or note.startswith(("by rules alone", "tersor quantize")):
                 yield f"{item.target}: {note}"
 
 
 def judged_to_dict(judged: Judged) -> dict[str, Any]:
     """Likewise, for a target of several; `error` says why it could not be judged, and is null where it was."""
     if judged.placement is None:
-        return {"target": judged.target, "error": judged.why, "operators": []}
+        why = judged.why if judged.is_asked else _unjudged(judged)
+        return {"target": judged.target, "error": why, "operators": []}
     return placement_to_dict(judged.placement) | {"error": None}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tersor.report.document import Accuracy, Candidate
 from tersor.stages.evaluate import SHARES
-from tersor.stages.search.quantities import milliseconds, size
+from tersor.stages.quantities import milliseconds, size
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 """Stays on the line of its figure."""

@@ -56,15 +56,15 @@ class Watch:
 
     Attributes:
         extremes: by activation, the places of its smallest and its largest value among the model's outputs.
-        strides: of which activations with `extremes` values are looked at too: every how many-th; the model must be
-            loaded with `keep_all`.
+        values: by activation with `extremes`, the place of some of its values among the model's outputs, and how many
+            values each of them stands for.
         outputs: by activation, its own place among the model's outputs.
-        derived: what is computed from outputs, and from other activations where the model is loaded with `keep_all`.
+        derived: what is computed from outputs.
         kept: for places among the outputs, of how many runs, from the first, they are kept.
     """
 
     extremes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    strides: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     outputs: Mapping[str, int] = field(default_factory=dict)
     derived: tuple[Derived, ...] = ()
     kept: Mapping[int, int] = field(default_factory=dict)

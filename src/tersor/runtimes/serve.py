@@ -6,7 +6,6 @@ None) from here, so that both sides are in step again after any error.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import sys
@@ -51,7 +50,7 @@ def serve(channel: Channel, *, with_tensorflow: bool = False) -> None:
                 key, sample, seconds = arguments
                 channel.send(("ok", models[key][0].times(sample, seconds)))
             elif command == "close":
-                models[arguments[0]] = []
+                models[arguments[0]].clear()
                 return_freed_memory()
             elif command == "store":
                 key, method, given = arguments
@@ -86,7 +85,7 @@ class _Inbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._values: queue.Queue[Any] = queue.Queue(maxsize=2 * AHEAD)
+        self._values: queue.Queue[Any] = queue.Queue(maxsize=AHEAD + 1)
         threading.Thread(target=self._read, daemon=True).start()
 
     def receive(self) -> Any:
@@ -161,11 +160,10 @@ def _observe(
                 for place, runs in watch.kept.items():
                     if number < runs:
                         kept[place][number] = outputs[place]
-                for name, values, *known in _values(session, outputs, watch):
+                for name, values, *known in _values(outputs, watch):
                     if name not in part:
                         part[name] = new_observer(name)
                     part[name].observe(values, *known)
-                    del values  # the runtime refuses the next run while a view of it is held
             except Exception as error:
                 failures.append(error)
 
@@ -194,29 +192,17 @@ def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _values(session: Session, outputs: list[Array], watch: Watch) -> Iterator[tuple[Any, ...]]:
+def _values(outputs: list[Array], watch: Watch) -> Iterator[tuple[Any, ...]]:
     """Names with what observers are given of each."""
     for name, (low, high) in watch.extremes.items():
         pair = np.concatenate([outputs[low].ravel(), outputs[high].ravel()])
-        stride = watch.strides.get(name)
-        if stride is None:
+        if name not in watch.values:
             yield name, pair
             continue
-        values = _view(session, name)
-        part = pair[:0] if values is None else values.reshape(-1)[stride // 2 :: stride]
-        yield name, part, (float(pair[0]), float(pair[1])), stride
-        del values, part
+        place, weight = watch.values[name]
+        yield name, outputs[place], (float(pair[0]), float(pair[1])), weight
     for item in watch.derived:
-        sources = [outputs[watch.outputs[n]] if n in watch.outputs else _view(session, n) for n in item.sources]
-        if all(source is not None for source in sources):
-            yield from item.compute(*sources).items()
-        del sources
-
-
-def _view(session: Session, name: str) -> Array | None:
-    with contextlib.suppress(ValueError, KeyError):  # a tensor without memory of its own
-        return session.view(name)
-    return None
+        yield from item.compute(*(outputs[watch.outputs[name]] for name in item.sources)).items()
 
 
 def _sendable(error: Exception) -> TersorError:

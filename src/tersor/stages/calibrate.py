@@ -23,7 +23,7 @@ from tersor.observers._choice import Choice
 from tersor.observers._contract import Observer
 from tersor.observers._extremes import Extremes
 from tersor.ops import DATA, FIXED, OPS, SAME
-from tersor.passes import expose_extremes, expose_means
+from tersor.passes import expose_extremes, expose_means, expose_values
 from tersor.runtimes.engine import Engine, Handle, Watch, available_threads
 from tersor.stages.derive import derive
 from tersor.stages.load import admit_tensorflow_ops
@@ -58,6 +58,10 @@ class Statistics:
     def range(self, name: str, dtype: DType = DType.INT8) -> tuple[float, float]:
         """The range to represent for one activation by an integer type. Raises KeyError if it was not observed."""
         return self.range_of([name], dtype)
+
+    def seen(self, name: str) -> tuple[float, float]:
+        """The smallest and the largest value of one activation, whether 0 lies between or not. Raises KeyError."""
+        return self.observers[name].extremes.bounds
 
     def range_of(self, names: Iterable[str], dtype: DType = DType.INT8) -> tuple[float, float]:
         """The range to represent for activations that share a scale. Raises KeyError if one was not observed.
@@ -125,9 +129,9 @@ def calibrate(
             kept = dict.fromkeys(range(len(model.graph.outputs)), keep_outputs)
             watch = replace(watch, kept=kept | dict.fromkeys(means.values(), keep_means))
         tflite.write(model.with_graph(graph), path)
-        handle = runner.open(str(path), copies=threads or available_threads(), keep_all=bool(watch.strides))
+        handle = runner.open(str(path), copies=threads or available_threads())
         feed = _Feed(handle, samples, size, progress)
-        observers, firsts = handle.observe(feed, watch, Choice(new_observer, frozenset(watch.strides)))
+        observers, firsts = handle.observe(feed, watch, Choice(new_observer, frozenset(watch.values)))
         handle.close()
     if not feed.count:
         raise DataError("the calibration data has no samples")
@@ -177,12 +181,12 @@ def _watched(graph: Graph, shown: Graph, *, extremes_suffice: bool) -> tuple[Gra
     names = observable(graph)
     sources = dict.fromkeys(name for item in derived for name in item.sources if name not in graph.outputs)
     shown = shown.edit(outputs=(*shown.outputs, *sources)) if sources else shown
-    exposed, extremes = expose_extremes.apply(shown, names)
     outputs = {name: place for place, name in enumerate(shown.outputs)}
     whole = {*graph.inputs, *_answers(graph)}
     may_clip = [name for name in names if name not in whole and not is_vector(graph.tensors[name])]
-    strides = {} if extremes_suffice else {name: _stride(graph, name) for name in may_clip}
-    return exposed, Watch(extremes=extremes, strides=strides, outputs=outputs, derived=derived)
+    shown, values = expose_values.apply(shown, [] if extremes_suffice else may_clip, _COUNTED)
+    exposed, extremes = expose_extremes.apply(shown, names)
+    return exposed, Watch(extremes=extremes, values=values, outputs=outputs, derived=derived)
 
 
 def _answers(graph: Graph) -> set[str]:
@@ -211,15 +215,6 @@ def is_vector(tensor: Tensor) -> bool:
     its answer.
     """
     return math.prod(tensor.shape[1:-1]) == 1
-
-
-def _stride(graph: Graph, name: str) -> int:
-    """Every how many-th value of an activation is counted; prime to its size, so that all channels have their turn."""
-    elements = graph.tensors[name].elements
-    stride = max(elements // _COUNTED, 1)
-    while math.gcd(stride, elements) > 1:
-        stride += 1
-    return stride
 
 
 class _Feed:

@@ -23,7 +23,7 @@ from tersor.ir.quant import PerTensor
 from tersor.numerics.affine import offset_of
 from tersor.stages.annotate import declared, labels_of
 from tersor.stages.load import runs_as_it_is
-from tersor.stages.measure_arena import measure_arena
+from tersor.stages.measure_arena import measure_arena, refuse_nonsense
 from tersor.stages.save import atomic, require_writable
 
 _FEW_BYTES = 128
@@ -60,7 +60,7 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
         name: of the array and the files; by default made of the file's name.
 
     Raises:
-        UnsupportedError: operators without a kernel in TensorFlow Lite Micro, named.
+        UnsupportedError: operators without a kernel in TensorFlow Lite Micro, or with one that answers nonsense, named.
         RuntimeFailure: it refuses the model, or crashes.
         RecipeError: the name is no C identifier.
         FormatError, OutputError.
@@ -74,6 +74,7 @@ def export_c(path: Path, folder: Path, name: str | None = None) -> Exported:
     used = operators(op for graph in model.graphs for op in graph.ops)
     if used.missing:
         raise UnsupportedError(f"{path}: TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
+    refuse_nonsense(model)
     stated = declared(model)
     require_writable(folder / f"{name}.h")
     arena = measure_arena(model, content, path, custom=used.custom)

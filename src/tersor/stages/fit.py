@@ -14,10 +14,13 @@ from tersor import registry
 from tersor.ir.check import check_graph
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import OpPlacement, Placement
+from tersor.ir.work import macs
 from tersor.passes import deduplicate_constants, merge_reshapes, remove_identity, remove_unused
+from tersor.stages.best_cut import best_cut
 from tersor.stages.fitted import Fitted, Rewrite
 from tersor.stages.optimize import optimize
 from tersor.stages.rough_quantize import rough_quantize
+from tersor.stages.thin import thinned
 
 _CLEANING = (merge_reshapes.apply, remove_identity.apply, remove_unused.apply)
 """Run behind each rewrite, which may leave reshapes that undo each other."""
@@ -36,11 +39,13 @@ def fit(model: Model, target: str) -> Fitted:
     Raises RecipeError for an unknown target, ModelError, and PlanError for a model that cannot be planned.
     """
     given = optimize(model)
-    passes = _passes(target)
-    if not passes:
+    if not _passes(target):
         return Fitted(target, (given,), (), None, None)
-    module = registry.plugin("targets", target)
-    before = _forecast(module, given)
+    return _fitted(given, target, _forecast(registry.plugin("targets", target), given))
+
+
+def _fitted(given: Model, target: str, before: Placement) -> Fitted:
+    module, passes = registry.plugin("targets", target), _passes(target)
     useless: set[str] = set()
     while True:
         models, rewrites, after = _gone_through(module, passes, given, before, useless)
@@ -82,14 +87,56 @@ def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
     return {name for item in rewrites for name in item.operators if name in left}
 
 
-def promise(model: Model, target: str) -> tuple[str, ...]:
-    """A sentence on how many operators would map after rewriting; none where none is. Raises what `fit` does."""
-    fitted = fit(model, target)
-    if not fitted.rewrites or fitted.after is None:
+def promise(given: Model, target: str, before: Placement, quantized: Graph) -> tuple[str, ...]:
+    """Sentences on what would map after rewriting, and after splitting; none where nothing is won.
+
+    Args:
+        given: a float model, simplified; outlines suffice.
+        target: as of `fit`.
+        before: where its operators run without.
+        quantized: its quantized form.
+
+    Raises what `fit` does.
+    """
+    fitted = _fitted(given, target, before)
+    if fitted.after is None:
         return ()
+    module = registry.plugin("targets", target)
+    quantized = rough_quantize(fitted.model, module.FLAVOUR).graph if fitted.rewrites else quantized
+    split = promise_of_split(
+        quantized, module, f"tersor quantize --target {target} --split", 0, "on the CPU and in float"
+    )
+    if not fitted.rewrites:
+        return split
     done = ", ".join(map(str, fitted.rewrites))
     share = f"{len(fitted.after.mapped)} of {len(fitted.after.operators)}"
-    return (f"tersor quantize --target {target} rewrites what does not map ({done}): {share} operators run there then",)
+    return (
+        f"tersor quantize --target {target} rewrites what does not map ({done}): {share} operators run there then",
+        *split,
+    )
+
+
+def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int, rest: str) -> tuple[str, ...]:
+    """A sentence on what runs on the accelerator once a network is cut in files, if that multiplies enough.
+
+    Args:
+        graph: quantized.
+        module: the target; nothing is said of one that networks are not split for.
+        command: what cuts it.
+        least: multiply-accumulates from which that is worth a word.
+        rest: where the other operators run then.
+    """
+    if not hasattr(module, "obstacles"):
+        return ()
+    cut = best_cut(graph, [reason is None for reason in module.obstacles(graph)])
+    work = [macs(graph, op) for op in graph.ops]
+    on_device = 0 if cut is None else sum(work[place] for place in cut.taken)
+    if cut is None or cut.is_whole or on_device < least:
+        return ()
+    share = f" and {100 * on_device / sum(work):.1f} % of MACs" if any(work) else ""
+    return (
+        f"with {command}, {len(cut.taken)} of {len(work)} operators{share} run on the {module.DEVICE}, the rest {rest}",
+    )
 
 
 def _passes(target: str) -> dict[str, ModuleType]:
@@ -99,7 +146,7 @@ def _passes(target: str) -> dict[str, ModuleType]:
 
 def _forecast(module: ModuleType, model: Model) -> Placement:
     """Where operators would run as integers."""
-    placement: Placement = module.place(rough_quantize(model, module.FLAVOUR))
+    placement: Placement = module.place(rough_quantize(thinned(model), module.FLAVOUR))
     return placement
 
 

@@ -30,8 +30,12 @@ def fit_costs(
     samples: Sequence[Sample],
     engine: Engine,
     folder: Path,
+    *,
+    is_split: bool = False,
 ) -> tuple[Cost, ...]:
     """Make the file by the same recipe without any rewrite, with the first, the first two, and so on.
+
+    Where the network is split, a last cost is what that does.
 
     Args:
         fitted: what was done.
@@ -41,25 +45,27 @@ def fit_costs(
         samples: to measure on.
         engine: the process to run in.
         folder: for files that are not kept.
+        is_split: whether the recipe splits the network, and there is something to split off.
 
     Raises RuntimeFailure for a float model that does not run.
     """
     reference = Reference(preparation.written, samples, None, engine)
-    plain = replace(recipe, target="", float_fallback=True)
+    plain = replace(recipe, target="", split=False, float_fallback=True)
     seen: list[tuple[Figures, int] | None] = []
-    for number, model in enumerate(fitted.models):
-        own, asked = preparation, recipe
-        if number < len(fitted.rewrites):
-            path, asked = folder / f"step{number}.tflite", plain
+    trials = [(model, plain) for model in fitted.models[:-1]]
+    whole = [(fitted.model, replace(recipe, split=False, float_fallback=True))] if is_split else []
+    for number, (model, asked) in enumerate([*trials, *whole, (fitted.model, recipe)]):
+        own = preparation
+        if number < len(trials):
+            path = folder / f"step{number}.tflite"
             tflite.write(model, path)
             own = Preparation(model, path, calibration, engine)
         seen.append(None)
         with suppress(TersorError):  # a step between that cannot be made is not what the user asked for
             figures = Bench(own, reference, folder).trial(asked).figures
             seen[-1] = figures, len(own.corrected(asked).plan.left_in_float())
-    return tuple(
-        _cost(rewrite.name, *pair) for rewrite, *pair in zip(fitted.rewrites, seen[:-1], seen[1:], strict=True)
-    )
+    names = [*(rewrite.name for rewrite in fitted.rewrites), *(["split"] if is_split else [])]
+    return tuple(_cost(name, *pair) for name, *pair in zip(names, seen[:-1], seen[1:], strict=True))
 
 
 def _cost(name: str, before: tuple[Figures, int] | None, after: tuple[Figures, int] | None) -> Cost:

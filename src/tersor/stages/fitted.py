@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -111,11 +112,20 @@ class Fitting:
         fitted: the rewrites.
         costs: what each of them costs; empty where there was nothing to measure on.
         placement: where the file's operators would run.
+        split_cost: what it costs that the CPU computes its part of a split network in float; None where that was not
+            measured.
     """
 
     fitted: Fitted
     costs: tuple[Cost, ...]
     placement: Placement
+    split_cost: Cost | None = None
+
+
+def fitting_of(fitted: Fitted, costs: Sequence[Cost], placement: Placement) -> Fitting:
+    """Of the costs that `fit_costs` gives: of each rewrite, and last of splitting, where they were measured."""
+    count = len(fitted.rewrites)
+    return Fitting(fitted, tuple(costs[:count]), placement, next(iter(costs[count:]), None))
 
 
 def sentences(fitting: Fitting) -> list[str]:
@@ -128,10 +138,14 @@ def sentences(fitting: Fitting) -> list[str]:
     left = Counter(item.op for item in now.left if item.rule is not None)
     stays = f"; {', '.join(f'{count} {op}' for op, count in left.most_common())} cannot run there" if left else ""
     costs = [f"; {item}" for item in fitting.costs] or [""] * len(own.rewrites)
+    apart = fitting.split_cost
+    beside = "beside one file that computes in integers where it can"
+    split = [] if apart is None else [f"float on the CPU: {beside}, {apart}"]
     return [
         f"forecast: {share} operators run on the {now.device}{instead}{stays}",
         *(
             f"rewritten: {item}, since {item.reason} ({item.name}){cost}"
             for item, cost in zip(own.rewrites, costs, strict=True)
         ),
+        *split,
     ]

@@ -37,6 +37,7 @@ def load(
     batch: int = 1,
     architecture: str | Path | None = None,
     conversion: Conversion | None = None,
+    outlines: bool = False,
 ) -> Model:
     """Read a model file, or a Keras model of this process.
 
@@ -48,6 +49,8 @@ def load(
         architecture: for a Keras file with nothing but weights: a JSON file that `model.to_json()` wrote, or a network
             of `keras.applications`, as "MobileNetV2" or "MobileNet(alpha=0.25)"; the latter needs Keras.
         conversion: for what TensorFlow has to read (extra `tersor[tensorflow]`), and whether it is to read Keras files.
+        outlines: whether large weights of a Keras file need not be read: of these the model has types and shapes only,
+            and cannot be written.
 
     Raises:
         FormatError: says what the file is if it is not a model tersor reads.
@@ -80,7 +83,7 @@ def load(
     if suffix in _KERAS:
         from tersor.formats import keras  # h5py is loaded only where it is needed
 
-        return keras.read(path, input_shapes, batch, architecture)
+        return keras.read(path, input_shapes, batch, architecture, outlines=outlines)
     for given, option, fixed in (
         (input_shapes, "--input-shape", "the shapes of a .tflite file are fixed"),
         (batch != 1, "--batch-size", "the batch of a .tflite file is fixed; make it from the Keras model"),

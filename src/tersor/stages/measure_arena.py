@@ -14,6 +14,8 @@ from tersor.ir.graph import Array, Model
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.made_up import samples_for
+from tersor.targets._rules import broken
+from tersor.targets.micro import answers
 
 _SAMPLES = 4
 """Random samples on which the microcontroller's kernels are compared with LiteRT's."""
@@ -70,15 +72,26 @@ def measure_arena(model: Model, content: bytes, path: Path, *, custom: tuple[str
 def arena_bytes(model: Model, path: Path) -> int | None:
     """The least arena that a file needs; None where that cannot be measured here.
 
-    Raises UnsupportedError for operators that TensorFlow Lite Micro has no kernel for, RuntimeFailure if it refuses the
-    file.
+    Raises UnsupportedError for operators that TensorFlow Lite Micro has no kernel for, or one that answers nonsense,
+    RuntimeFailure if it refuses the file.
     """
+    refuse_nonsense(model)
     used = operators(op for graph in model.graphs for op in graph.ops)
     if used.missing:
         raise UnsupportedError(f"TensorFlow Lite Micro has no kernel for {', '.join(used.missing)}")
     if used.custom or not tflite_micro.is_installed():
         return None
     return tflite_micro.measure(path.read_bytes(), samples_for(model.graph, 1)).arena_bytes
+
+
+def refuse_nonsense(model: Model) -> None:
+    """Raise UnsupportedError for an operator that TensorFlow Lite Micro runs, and answers nonsense for."""
+    for graph in model.graphs:
+        for op in graph.ops:
+            found = broken(answers.RULES, op, graph)
+            if found is not None:
+                what = f"TensorFlow Lite Micro answers nonsense for {op.label} {op.name!r}"
+                raise UnsupportedError(f"{what}, which {found[1]}; {found[0].remedy}")
 
 
 def _compared(wanted: list[list[Array]], found: tuple[tuple[Array, ...], ...]) -> str:

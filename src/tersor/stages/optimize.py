@@ -15,6 +15,7 @@ from tersor.passes import (
     fold_pad,
     form_fully_connected,
     form_hard_swish,
+    form_products,
     form_spatial_mean,
     fuse_activation,
     merge_reshapes,
@@ -33,6 +34,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     merge_reshapes.apply,
     remove_identity.apply,
     form_hard_swish.apply,
+    form_products.apply,
     form_fully_connected.apply,
     form_spatial_mean.apply,
     move_affine_behind_pad.apply,
@@ -42,7 +44,8 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     remove_unused.apply,
     deduplicate_constants.apply,
 )
-"""In this order: hard swishes are seen before activations are fused, batch norms are folded before that, too."""
+"""In this order: hard swishes are seen before quotients become products and activations are fused; batch norms are
+folded before that, too."""
 
 
 def optimize(model: Model, passes: Sequence[Callable[[Graph], Graph]] = PASSES) -> Model:

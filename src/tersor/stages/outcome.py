@@ -11,6 +11,7 @@ from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import OutputDistance
 from tersor.stages.evaluate import METRICS, SHARES, Change, Score, doubt
 from tersor.stages.fitted import Fitting
+from tersor.stages.save_split import SplitFiles
 from tersor.stages.verify import Verified
 
 _SLOWER = 1.15
@@ -49,6 +50,7 @@ class Product:
         distances: of each output from the float model's, on the evaluation samples.
         timing: on this machine, where asked for.
         fitting: what was done for the recipe's target; None without one.
+        split: the parts that it was cut in; None where that was not asked for.
     """
 
     recipe: str
@@ -61,6 +63,7 @@ class Product:
     timing: Timing | None = None
     change: Change | None = None
     fitting: Fitting | None = None
+    split: SplitFiles | None = None
 
     @property
     def agreement(self) -> float | None:

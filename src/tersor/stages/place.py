@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +15,12 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
 from tersor.ir.placement import Placement, Resource
 from tersor.passes import deduplicate_constants
-from tersor.stages.fit import promise
+from tersor.stages.fit import promise, promise_of_split
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan.refusals import COMPILERS
 from tersor.stages.rough_quantize import rough_quantize
-from tersor.stages.thin import restored, thinned
+from tersor.stages.thin import thinned
 from tersor.targets.edge_tpu.memory import resources
 
 _AS = (
@@ -51,22 +53,42 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     model, notes = judged_form(given, module)
     placement: Placement = module.place(model, **options)
     found = compiled_resources(model) or placement.resources
-    if notes and hasattr(module, "REWRITES") and any(item.rule is not None for item in placement.left):
-        notes += promise(given, target)
+    left = any(item.rule is not None for item in placement.left) or placement.refusal is not None
+    if notes and hasattr(module, "REWRITES") and left:
+        before = placement if not options else module.place(model)
+        notes += promise(optimize(thinned(given), QUICK), target, before, model.graph)
+    elif left:
+        more = 1 + sum(item.macs for item in placement.mapped)
+        said = promise_of_split(model.graph, module, f"tersor split --target {target}", more, "on the CPU")
+        placement = replace(placement, notes=(*placement.notes, *said))
     if notes:  # of weights whose scales are not yet known
         found = tuple(replace(item, is_estimate=True) for item in found)
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
 
 
+def outlines_suffice(path: Path, targets: Sequence[str]) -> bool:
+    """Whether placing a file looks at no value of its large weights, so that they need not be read.
+
+    Raises RecipeError for an unknown target.
+    """
+    if not path.is_file():
+        return False
+    return path.stat().st_size > max(_weights_matter(registry.plugin("targets", target)) for target in targets)
+
+
+def _weights_matter(module: ModuleType) -> float:
+    return float(getattr(module, "WEIGHTS_MATTER", math.inf))
+
+
 def judged_form(model: Model, module: ModuleType) -> tuple[Model, tuple[str, ...]]:
     """The model that a target judges, and what is to be said where that is not the given one."""
+    weights = bool(_weights_matter(module))
     if module.FLAVOUR is not None and is_float(model):
-        weights = not getattr(module, "SHAPES_SUFFICE", False)
         made = as_flavour(model, module.FLAVOUR, weights=weights)
         return replace(made, source=""), (_AS.format(module.FLAVOUR),)
-    if model.source and runs_as_it_is(Path(model.source)):
+    if is_finished(model):
         return model, ()
-    return replace(optimize(model), source=""), ()
+    return replace(optimize(model if weights else thinned(model)), source=""), ()
 
 
 def _refuse_compiled(model: Model, target: str) -> None:
@@ -83,6 +105,11 @@ def compiled_resources(model: Model) -> tuple[Resource, ...]:
     packages = [read_package(op.custom_options or b"") for op in model.graph.ops if op.custom_code == OPERATOR]
     cached, streamed = sum(item.cached for item in packages), sum(item.streamed for item in packages)
     return resources(cached, streamed, is_estimate=False)
+
+
+def is_finished(model: Model) -> bool:
+    """Whether a model is the content of a file that a device takes."""
+    return bool(model.source) and runs_as_it_is(Path(model.source))
 
 
 def is_float(model: Model) -> bool:
@@ -103,10 +130,9 @@ def as_flavour(model: Model, flavour: str, *, weights: bool = True) -> Model:
     Args:
         model: a float model.
         flavour: the preset.
-        weights: whether the weights' values matter; without, those of large layers are zero, which is quicker.
+        weights: whether the weights' values matter; without, those of large layers are outlines, which is quicker.
     """
-    made = rough_quantize(optimize(model if weights else thinned(model), _QUICK), flavour)
-    return made if weights else restored(made)
+    return rough_quantize(optimize(model if weights else thinned(model), QUICK), flavour)
 
 
-_QUICK = [apply for apply in PASSES if apply is not deduplicate_constants.apply]
+QUICK = [apply for apply in PASSES if apply is not deduplicate_constants.apply]

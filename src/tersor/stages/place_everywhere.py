@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from tersor import registry
-from tersor.errors import RecipeError, TersorError
+from tersor.errors import RecipeError, TersorError, UnsupportedError
 from tersor.ir.graph import Model
+from tersor.ir.outline import has_outlines
 from tersor.ir.placement import Placement
 from tersor.stages.load import load
-from tersor.stages.place import is_float, place
-from tersor.stages.search.result import Search
+from tersor.stages.optimize import optimize
+from tersor.stages.place import QUICK, is_finished, is_float, place
+
+if TYPE_CHECKING:
+    from tersor.stages.search.result import Search
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Judged:
         device: what it is called in a sentence.
         placement: where the operators would run; None where that cannot be told here.
         error: why not.
+        is_asked: whether it was asked at all.
         flavour: what a float model was first quantized to, where the target runs integers only.
         source: the model's file.
     """
@@ -34,6 +41,7 @@ class Judged:
     error: TersorError | None = None
     flavour: str | None = None
     source: str = ""
+    is_asked: bool = True
 
     @property
     def why(self) -> str:
@@ -44,18 +52,59 @@ class Judged:
 def place_everywhere(model: Model, **options: object) -> list[Judged]:
     """The placement on every target that there is; what one of them cannot judge does not keep the others from it.
 
+    Targets that take long for such a network (`QUICK_BELOW`) are not asked, except with options of their own.
+
     Args:
         model: as for `place`.
         options: each target gets those that it has.
 
     Raises RecipeError for an option that no target has.
     """
-    modules = {name: registry.plugin("targets", name) for name in registry.names("targets")}
+    modules = _modules()
     known = sorted({option for module in modules.values() for option in module.OPTIONS})
     unknown = sorted(options.keys() - set(known))
     if unknown:
         raise RecipeError(f"no target has an option {unknown[0]}; there are {', '.join(known) or 'none'}")
-    return [_judged(model, name, module, options) for name, module in modules.items()]
+    if not is_finished(model):
+        model = optimize(model, QUICK)  # once for all, and not by each
+    with ThreadPoolExecutor(len(modules)) as pool:  # much of it is waiting for child processes
+        found = {
+            name: pool.submit(_judged, model, name, module, options)
+            for name, module in modules.items()
+            if not _is_slow(module)
+        }
+        here = {
+            name: _judged(model, name, module, options)
+            if _is_quick(model, module) or options.keys() & module.OPTIONS
+            else _left_out(model, name, module)
+            for name, module in modules.items()
+            if name not in found  # and not in a thread: an interrupt ends them
+        }
+        return [here[name] if name in here else found[name].result() for name in modules]
+
+
+def quick_targets(options: Collection[str]) -> list[str]:
+    """The targets that are asked about any network, where these options are given."""
+    return [name for name, module in _modules().items() if not _is_slow(module) or module.OPTIONS & set(options)]
+
+
+def _modules() -> dict[str, ModuleType]:
+    return {name: registry.plugin("targets", name) for name in registry.names("targets")}
+
+
+def _is_slow(module: ModuleType) -> bool:
+    return hasattr(module, "QUICK_BELOW")
+
+
+def _is_quick(model: Model, module: ModuleType) -> bool:
+    constants = (tensor for graph in model.graphs for tensor in graph.tensors.values() if tensor.is_constant)
+    return sum(tensor.elements for tensor in constants) <= module.QUICK_BELOW and not has_outlines(model)
+
+
+def _left_out(model: Model, target: str, module: ModuleType) -> Judged:
+    asking = f"tersor place {model.source or 'MODEL'} --target {target}"
+    error = UnsupportedError(f"takes long for a network of this size; ask for it: {asking}")
+    return Judged(target, module.DEVICE, None, error, module.FLAVOUR if is_float(model) else None, is_asked=False)
 
 
 def place_candidates(found: Search) -> dict[str, Judged]:

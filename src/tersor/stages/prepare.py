@@ -14,7 +14,7 @@ from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
-from tersor.recipe import Recipe, Scheme
+from tersor.recipe import Recipe, Scheme, left_in_float
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
@@ -22,6 +22,7 @@ from tersor.stages.correct import Corrected, averaged, correct, float_means, mos
 from tersor.stages.fit import fit
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
+from tersor.stages.split import run_by_cpu
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
 Progress = Callable[[str, int, int | None], None]
@@ -63,7 +64,8 @@ class Preparation:
         self._engine = engine
         self._progress = progress
         self._fitted: dict[str, Fitted] = {}
-        self._rewritten: dict[tuple[str, tuple[str, ...], Scheme], Model] = {}
+        self._run_by_cpu: dict[str, tuple[str, ...]] = {}
+        self._rewritten: dict[tuple[str, tuple[str, ...], Scheme, str], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
         self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
@@ -91,6 +93,15 @@ class Preparation:
         """The model, as the recipe's target can have it."""
         return self.fitted(recipe.target).model if recipe.target else self.model
 
+    def _with_cpu_in_float(self, recipe: Recipe) -> Recipe:
+        """The recipe with a rule for what the CPU runs of a network that is split."""
+        if not recipe.split:
+            return recipe
+        if recipe.target not in self._run_by_cpu:
+            self._run_by_cpu[recipe.target] = run_by_cpu(self._fitting(recipe), recipe.target)
+        names = self._run_by_cpu[recipe.target]
+        return replace(recipe, rules=(*recipe.rules, left_in_float(names))) if names else recipe
+
     def drafted(self, recipe: Recipe) -> tuple[Model, Statistics | None, Corrected]:
         """The float model as the recipe's algorithms rewrite it, its ranges, and its plan without corrections.
 
@@ -111,7 +122,8 @@ class Preparation:
         except RuntimeFailure as error:
             refused = f"not rewritten by {', '.join(names)}: {error}"
         statistics = self._calibrate(model, recipe)
-        draft = Corrected(model, _with_copies(given, model, plan(model, recipe, statistics)))
+        decided = plan(model, self._with_cpu_in_float(recipe), statistics)
+        draft = Corrected(model, _with_copies(given, model, decided))
         return model, statistics, draft if refused is None else _warned(draft, refused)
 
     def corrected(self, recipe: Recipe) -> Corrected:
@@ -140,9 +152,11 @@ class Preparation:
         model = self._fitting(recipe)
         if not names or self._calibration is None:
             return model
-        key = recipe.target, names, recipe.scheme
+        key = recipe.target, names, recipe.scheme, recipe.observer
         if key not in self._rewritten:
-            self._rewritten[key] = rewrite(model, self._calibration, names, scheme=recipe.scheme, engine=self._engine)
+            self._rewritten[key] = rewrite(
+                model, self._calibration, names, scheme=recipe.scheme, observer=recipe.observer, engine=self._engine
+            )
         return self._rewritten[key]
 
     def _calibrate(self, model: Model, recipe: Recipe) -> Statistics:

@@ -15,20 +15,22 @@ from tersor.ir.graph import Model
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.memory import return_freed_memory
+from tersor.stages.chain import SAMPLES as CHAIN_SAMPLES
 from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import Scorer, as_sample
 from tersor.stages.examine import examine
-from tersor.stages.fitted import Cost, Fitting
+from tersor.stages.fitted import Cost, fitting_of
 from tersor.stages.load import admit_tensorflow_ops, runs_as_it_is
 from tersor.stages.load_data import dataset_of
 from tersor.stages.measure import Measurement, first_samples
 from tersor.stages.optimize import optimize
 from tersor.stages.outcome import Options, Outcome, Product
-from tersor.stages.place import place
 from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
+from tersor.stages.save_split import SplitFiles, split_files
+from tersor.stages.split import split
 from tersor.stages.widen import Wide
 
 
@@ -83,17 +85,26 @@ def produce(
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
         measurement = Measurement(float_model, float_path, outputs, options, progress, runner, wide)
-        with _written(drafts, outputs, wide) as temporary:
+        with _written(drafts, outputs, wide) as temporary, ExitStack() as parts:
             known = () if disjoint else preparation.outputs
             reference, products, count = measurement.products(
                 drafts, temporary, measured_on, disjoint=disjoint, known=known
             )
+            cut = {
+                recipe: parts.enter_context(
+                    _in_parts(temporary[recipe], path, model.source, recipe, measured_on, runner)
+                )
+                for recipe, path in outputs.items()
+                if recipe.split
+            }
         calibrated = preparation.samples
         remarks: tuple[str, ...] = ()
         if calibrated and calibration is not None:
             remarks = examine(calibration, measured_on if disjoint else None, model, options.evaluation_samples)
         products = tuple(
-            _with_fitting(product, recipe, preparation, calibration, measured_on, runner, folder)
+            _with_fitting(
+                replace(product, split=cut.get(recipe)), recipe, preparation, calibration, measured_on, runner, folder
+            )
             for recipe, product in zip(outputs, products, strict=True)
         )
         batch = 1 if wide is None else wide.batch
@@ -113,13 +124,26 @@ def _with_fitting(
     if not recipe.target or product.path is None:
         return product
     from tersor.stages.fit_costs import SAMPLES, fit_costs  # it stands on repair, which stands on this module
+    from tersor.stages.place import place  # imports all targets
 
     fitted = preparation.fitted(recipe.target)
     costs: tuple[Cost, ...] = ()
-    if fitted.rewrites and calibration is not None and data is not None:
+    is_split = product.split is not None and bool(product.split.paths)
+    if (fitted.rewrites or is_split) and calibration is not None and data is not None:
         samples = [as_sample(item) for item in data.spread(SAMPLES)]
-        costs = fit_costs(fitted, recipe, preparation, calibration, samples, engine, folder)
-    return replace(product, fitting=Fitting(fitted, costs, place(tflite.read(product.path), recipe.target)))
+        costs = fit_costs(fitted, recipe, preparation, calibration, samples, engine, folder, is_split=is_split)
+    return replace(product, fitting=fitting_of(fitted, costs, place(tflite.read(product.path), recipe.target)))
+
+
+@contextmanager
+def _in_parts(
+    written: Path, path: Path, source: str, recipe: Recipe, data: Dataset | None, engine: Engine
+) -> Iterator[SplitFiles]:
+    """The parts of a file that lies under a temporary name; they get theirs only if all goes well."""
+    samples = [] if data is None else first_samples(data, CHAIN_SAMPLES)
+    whole = replace(tflite.read(written), source=source)  # what the user knows it by, and what no part may replace
+    with split_files(split(whole, recipe.target), path, samples, engine, written) as found:
+        yield found
 
 
 def prepared(model: Model, folder: Path) -> tuple[Model, Path]:

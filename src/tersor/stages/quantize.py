@@ -8,6 +8,7 @@ from typing import Protocol, overload
 
 import numpy as np
 
+from tersor.formats.tflite.schema import code_of
 from tersor.ir.check import check_graph, check_quantization
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
@@ -162,7 +163,7 @@ class _Rewriter:
                 op,
                 inputs=tuple(inputs),
                 version=version,
-                options=_options(op, mode),
+                options=_options(op, mode, self._plan.computes(op)),
                 intermediates=self._intermediates(op),
             )
         )
@@ -299,7 +300,7 @@ def _renamed(op: Op, names: Mapping[str, str]) -> Op:
     )
 
 
-def _options(op: Op, mode: OpPlan) -> Record | None:
+def _options(op: Op, mode: OpPlan, dtype: DType) -> Record | None:
     """The operator's options, with those set that tell a kernel how its numbers are meant."""
     if op.options is None:
         return None
@@ -308,4 +309,6 @@ def _options(op: Op, mode: OpPlan) -> Record | None:
     # True is the schema's default: a record that a pass made need not name it.
     if mode.compute == INTEGER and op.options.get("pot_scale_int16", op.kind in ("ADD", "SUB")):
         return op.options.with_fields(pot_scale_int16=False)
+    if mode.compute == INTEGER and op.kind == "CAST":
+        return op.options.with_fields(out_data_type=code_of(dtype))
     return op.options

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tersor.formats import tflite
 from tersor.ir.graph import Graph, Model
+from tersor.ir.outline import filled
 from tersor.ir.placement import OpPlacement
 from tersor.ir.work import macs
 
@@ -31,19 +32,26 @@ def placed(
 
 @contextmanager
 def file_of(model: Model) -> Iterator[Path]:
-    """The model's file: its own, or a temporary one as it would be written."""
+    """The model's file: its own, or a temporary one as it would be written, with a hole for what is an outline."""
     if model.source:
         yield Path(model.source)
         return
     with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
         path = Path(folder) / "model.tflite"
-        tflite.write(model, path)
+        tflite.write_hollow(model, path)
         yield path
 
 
+def size_of(model: Model) -> int:
+    """Bytes of the model's file; of one that there is not yet, about."""
+    if model.source:
+        return Path(model.source).stat().st_size
+    return sum(tensor.byte_size for graph in model.graphs for tensor in graph.tensors.values() if tensor.is_constant)
+
+
 def content_of(model: Model) -> bytes:
-    """The bytes of `file_of`."""
-    return Path(model.source).read_bytes() if model.source else tflite.write_bytes(model)
+    """The bytes of the model's file; where an outline is, zeros."""
+    return Path(model.source).read_bytes() if model.source else tflite.write_bytes(filled(model))
 
 
 def open_inputs(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 
@@ -42,12 +43,15 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path, architecture: Mapping[str, Any] | None = None) -> Iterator[Archive]:
+def open_archive(
+    path: Path, architecture: Mapping[str, Any] | None = None, *, outlines: bool = False
+) -> Iterator[Archive]:
     """Open a file for as long as it is read from.
 
     Args:
         path: the file.
         architecture: the configuration that belongs to a file with nothing but weights.
+        outlines: whether large arrays are outlines, and not read.
 
     Raises FormatError if it is not a whole Keras model, RecipeError if it is one and has an architecture of its own.
     """
@@ -58,30 +62,77 @@ def open_archive(path: Path, architecture: Mapping[str, Any] | None = None) -> I
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if head.startswith(b"PK\x03\x04"):
         _refuse_second(path, architecture)
-        config, content, generation = _read_zip(path)
-        with _hdf5(path, io.BytesIO(content)) as file:
-            yield Archive(config, ByPosition(file), generation)
+        config, content, generation = _read_zip(path, outlines=outlines)
+        with content, _hdf5(path, content) as file:
+            yield Archive(config, ByPosition(file, outlines=outlines), generation)
     elif head == b"\x89HDF\r\n\x1a\n":
         with _hdf5(path, path) as file:
-            yield _legacy(path, file, architecture)
+            yield _legacy(path, file, architecture, outlines=outlines)
     else:
         raise FormatError(f"{path}: neither a .keras file (a zip archive) nor an HDF5 file; is it truncated?")
 
 
-def _read_zip(path: Path) -> tuple[dict[str, Any], bytes, int]:
+def _read_zip(path: Path, *, outlines: bool) -> tuple[dict[str, Any], IO[bytes], int]:
     try:
         with zipfile.ZipFile(path) as archive:
             config = parse_json(path, _member(path, archive, "config.json", CONFIG_LIMIT))
             metadata = {}
             if "metadata.json" in archive.namelist():
                 metadata = parse_json(path, _member(path, archive, "metadata.json", CONFIG_LIMIT))
-            content = _member(path, archive, "model.weights.h5", _WEIGHTS_LIMIT)
+            content = _weights(path, archive, outlines=outlines)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise FormatError(f"{path}: the .keras file is truncated or corrupted ({error})") from error
     return config, content, _generation(metadata.get("keras_version"), default=3)
 
 
+def _weights(path: Path, archive: zipfile.ZipFile, *, outlines: bool) -> IO[bytes]:
+    """The HDF5 file: in memory, where its checksum is tested, or as it lies in the archive if most is not read."""
+    info = _info(path, archive, "model.weights.h5", _WEIGHTS_LIMIT)
+    if outlines and info.compress_type == zipfile.ZIP_STORED:
+        archive.open(info).close()  # tests the member's own header
+        return io.BufferedReader(_Part(path, info.header_offset, info.file_size))
+    return io.BytesIO(archive.read(info))
+
+
+class _Part(io.RawIOBase):
+    """A member of a zip archive that is stored as it is."""
+
+    _HEADER, _LENGTHS = 30, struct.Struct("<HH")
+
+    def __init__(self, path: Path, header: int, size: int) -> None:
+        self._file: io.BufferedReader = path.open("rb")
+        self._file.seek(header + self._HEADER - self._LENGTHS.size)
+        self._start: int = header + self._HEADER + sum(self._LENGTHS.unpack(self._file.read(self._LENGTHS.size)))
+        self._size = size
+        self.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
+        return self._file.seek(self._start + begin + offset) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+    def readinto(self, buffer: Any) -> int:
+        left = max(self._size - self.tell(), 0)
+        return self._file.readinto(memoryview(buffer)[:left])
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    return archive.read(_info(path, archive, name, limit))
+
+
+def _info(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
     try:
         info = archive.getinfo(name)
     except KeyError:
@@ -92,7 +143,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> byte
         raise FormatError(
             f"{path}: {name} claims {info.file_size:,} bytes from {info.compress_size:,}: not unpacked (zip bomb?)"
         )
-    return archive.read(info)
+    return info
 
 
 def parse_json(path: Path, content: bytes | str) -> dict[str, Any]:
@@ -116,9 +167,9 @@ def _hdf5(path: Path, source: Any) -> Iterator[Any]:
         yield file
 
 
-def _legacy(path: Path, file: Any, architecture: Mapping[str, Any] | None) -> Archive:
+def _legacy(path: Path, file: Any, architecture: Mapping[str, Any] | None, *, outlines: bool) -> Archive:
     if architecture is not None and is_weights_only(file):
-        return Archive(architecture, weights_for(file, architecture), generation_of(architecture))
+        return Archive(architecture, weights_for(file, architecture, outlines=outlines), generation_of(architecture))
     _refuse_second(path, architecture)
     try:
         text = file.attrs.get("model_config")
@@ -135,7 +186,7 @@ def _legacy(path: Path, file: Any, architecture: Mapping[str, Any] | None) -> Ar
         raise FormatError(f"{path}: an HDF5 file, but not a Keras model (the attribute model_config is missing)")
     if group is None:
         raise FormatError(f"{path}: the file has an architecture, but no weights (the group model_weights is missing)")
-    return Archive(parse_json(path, text), ByName([group]), _generation(version, default=2))
+    return Archive(parse_json(path, text), ByName([group], outlines=outlines), _generation(version, default=2))
 
 
 def _refuse_second(path: Path, architecture: Mapping[str, Any] | None) -> None:

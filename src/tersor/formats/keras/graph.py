@@ -40,6 +40,8 @@ def read(
     input_shapes: InputShapes | None = None,
     batch: int = 1,
     architecture: str | Path | None = None,
+    *,
+    outlines: bool = False,
 ) -> Model:
     """Read a `.keras` or `.h5` file as a float model with a fixed batch.
 
@@ -48,6 +50,7 @@ def read(
         input_shapes: for an input's name (or "" for any), its sizes without the batch, where the file leaves some open.
         batch: samples that the model takes at once.
         architecture: of a file with nothing but weights; see `architecture.find`.
+        outlines: whether large weights are outlines (`ir.outline`), and not read.
 
     Returns:
         The model; its tensors are named after the layers that compute them.
@@ -60,7 +63,7 @@ def read(
     path = Path(path)
     config = None if architecture is None else find(architecture)
     try:
-        with open_archive(path, config) as archive:
+        with open_archive(path, config, outlines=outlines) as archive:
             return model_of(archive, str(path), input_shapes or {}, batch)
     except ModelError as error:
         text = str(error)

@@ -25,16 +25,16 @@ def is_weights_only(file: Any) -> bool:
     )
 
 
-def weights_for(file: Any, architecture: Mapping[str, Any]) -> Weights:
+def weights_for(file: Any, architecture: Mapping[str, Any], *, outlines: bool) -> Weights:
     """The weights, found by the architecture's layers. Raises FormatError if the file has layers that it lacks."""
     layers = [(layer.kind, layer.name) for layer in network_of(architecture).layers]
     if "layer_names" in file.attrs:
         held = _layers_with_arrays(file)
         _refuse_unknown(held, [_places([name for _, name in layers], held).get(name, name) for _, name in layers])
-        return _ByNumber([file], in_order=True)
+        return _ByNumber([file], in_order=True, outlines=outlines)
     inner = next(found for name in _BY_POSITION if (found := member(file, name)) is not None)
     _refuse_unknown([name for name in inner if _has_arrays(member(inner, name))], positions(layers))
-    return ByPosition(file)
+    return ByPosition(file, outlines=outlines)
 
 
 class _ByNumber(ByName):

@@ -5,6 +5,6 @@ which the file refers to tensors, buffers and operator codes, exist in this pack
 """
 
 from tersor.formats.tflite.read import EXTENSIONS, read, read_bytes
-from tersor.formats.tflite.write import chunks, write, write_bytes
+from tersor.formats.tflite.write import chunks, write, write_bytes, write_hollow
 
-__all__ = ["EXTENSIONS", "chunks", "read", "read_bytes", "write", "write_bytes"]
+__all__ = ["EXTENSIONS", "chunks", "read", "read_bytes", "write", "write_bytes", "write_hollow"]

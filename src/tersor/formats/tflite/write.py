@@ -10,11 +10,12 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tersor.errors import OutputError
+from tersor.errors import ModelError, OutputError
 from tersor.formats.tflite.attachments import attachments_bytes
 from tersor.formats.tflite.schema import IDENTIFIER, code_of, codes_of, raw, thaw
 from tersor.ir.check import check_model
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
+from tersor.ir.outline import has_outlines, is_outline, outline
 from tersor.ir.quant import PerGroup
 
 ALIGNMENT = 16
@@ -38,14 +39,34 @@ def write(model: Model, path: str | Path) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
+def write_hollow(model: Model, path: Path) -> None:
+    """Write a file whose outlines are one hole that takes no disk: for whoever looks at operators, types and shapes."""
+    check_model(model)
+    packer = _Packer(model)
+    start = _aligned(packer.room)
+    while len(flatbuffer := packer.flatbuffer(external_from=start)) > start:
+        start *= 2
+    with path.open("wb") as file:
+        file.write(flatbuffer)
+        file.seek(start)
+        for chunk in packer.external_chunks():
+            file.write(chunk)
+        file.truncate(file.tell() + max((data.nbytes for data in packer.outlines), default=0))
+
+
 def write_bytes(model: Model) -> bytes:
     """The whole file in memory."""
     return b"".join(bytes(chunk) for chunk in chunks(model))
 
 
 def chunks(model: Model, external_above: int = EXTERNAL_ABOVE) -> Iterator[bytes | bytearray | memoryview]:
-    """The file piece by piece: the flatbuffer, the constants that do not fit in it, the attached files."""
+    """The file piece by piece: the flatbuffer, the constants that do not fit in it, the attached files.
+
+    Raises ModelError for a model of which some weights were not read.
+    """
     check_model(model)
+    if has_outlines(model):
+        raise ModelError(f"{model.source or 'the model'}: large weights were not read: it is for forecasts only")
     position = 0
     for chunk in _model_chunks(_Packer(model), external_above):
         yield chunk
@@ -62,9 +83,7 @@ def _model_chunks(packer: _Packer, external_above: int) -> Iterator[bytes | byte
     start = _aligned(size)
     yield packer.flatbuffer(external_from=start)
     yield bytes(start - size)
-    for data in packer.external_data():
-        yield data.data.cast("B")
-        yield bytes(_aligned(data.nbytes) - data.nbytes)
+    yield from packer.external_chunks()
 
 
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]
@@ -105,6 +124,15 @@ class _Packer:
     def constant_bytes(self) -> int:
         return sum(data.nbytes for data in self._buffers if data is not None)
 
+    @property
+    def room(self) -> int:
+        """Bytes that suffice for all but the constants."""
+        return (1 << 16) + _PER_TENSOR * sum(len(graph.tensors) for graph in self._model.graphs)
+
+    @property
+    def outlines(self) -> list[Array]:
+        return [data for data in self._buffers if data is not None and is_outline(data)]
+
     def flatbuffer(self, external_from: int | None = None) -> memoryview:
         """The flatbuffer; with `external_from`, constants are references to the bytes from there on."""
         table = schema.ModelT()
@@ -120,32 +148,40 @@ class _Packer:
             table.metadata.append(entry)
         table.signatureDefs = [self._signature(signature) for signature in self._model.signatures]
         _apply_leftovers(table, self._model.extra)
-        tensors = sum(len(graph.tensors) for graph in self._model.graphs)
-        room = (1 << 16) + _PER_TENSOR * tensors  # a builder that runs out of room doubles it, constants and all
-        builder = _Builder(room if external_from is not None else self.constant_bytes + room)
+        # a builder that runs out of room doubles it, constants and all
+        builder = _Builder(self.room + (self.constant_bytes if external_from is None else 0))
         builder.Finish(table.Pack(builder), IDENTIFIER)
         return memoryview(builder.Bytes)[builder.Head() :]  # `Output` would copy it
 
-    def external_data(self) -> Iterator[Array]:
+    def external_chunks(self) -> Iterator[memoryview | bytes]:
+        """What lies behind the flatbuffer, but for outlines."""
         for data in self._buffers:
-            if data is not None and data.nbytes:
-                yield np.ascontiguousarray(data)
+            if data is not None and data.nbytes and not is_outline(data):
+                yield np.ascontiguousarray(data).data.cast("B")
+                yield bytes(_aligned(data.nbytes) - data.nbytes)
 
     def _buffer_tables(self, external_from: int | None) -> list[Any]:
         tables = []
         position = external_from or 0
+        hole = position + sum(
+            _aligned(data.nbytes) for data in self._buffers if data is not None and not is_outline(data)
+        )
         for data in self._buffers:
             table = schema.BufferT()
             if data is not None and data.nbytes and external_from is not None:
-                table.offset, table.size = position, data.nbytes
-                position += _aligned(data.nbytes)
+                table.offset, table.size = hole if is_outline(data) else position, data.nbytes
+                position += 0 if is_outline(data) else _aligned(data.nbytes)
             elif data is not None:
                 table.data = data
             tables.append(table)
         return tables
 
     def _add_buffer(self, data: Array) -> int:
-        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        flat = (
+            outline((data.nbytes,), np.uint8)
+            if is_outline(data)
+            else np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        )
         key = (flat.__array_interface__["data"][0], flat.nbytes)
         if flat.nbytes == 0 or key not in self._buffer_of:
             self._buffer_of[key] = len(self._buffers)

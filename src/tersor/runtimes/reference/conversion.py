@@ -1,4 +1,4 @@
-"""QUANTIZE and DEQUANTIZE."""
+"""QUANTIZE, DEQUANTIZE and CAST."""
 
 from __future__ import annotations
 
@@ -52,3 +52,8 @@ def dequantize(call: Call) -> list[Array]:
     joined = flat * scale + np.float32(-zero * np.float64(scale))
     whole = flat.size // 8 * 8
     return [np.concatenate([joined[:whole], exact.ravel()[whole:]]).reshape(exact.shape)]
+
+
+def cast(call: Call) -> list[Array]:
+    """CAST of truth values to the integers 0 and 1."""
+    return [call.value(0).astype(call.results[0].dtype.numpy)]

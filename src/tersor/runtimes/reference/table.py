@@ -115,5 +115,6 @@ TABLE: Mapping[str, Callable[[Call], list[Array]]] = MappingProxyType(
         "RESIZE_NEAREST_NEIGHBOR": resizing.nearest,
         "QUANTIZE": conversion.quantize,
         "DEQUANTIZE": conversion.dequantize,
+        "CAST": conversion.cast,
     }
 )

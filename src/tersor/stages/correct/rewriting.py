@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
 from tersor.ops import LAYERS
 from tersor.recipe import Scheme
 from tersor.runtimes.engine import Engine, available_threads
+from tersor.stages.calibrate import Statistics, calibrate
 
 
 def split_kinds(algorithms: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -39,17 +39,19 @@ def rewrite(
     algorithms: Sequence[str],
     *,
     scheme: Scheme = _INT8,
+    observer: str = "percentile",
     engine: Engine | None = None,
 ) -> Model:
-    """Apply algorithms that rewrite the float network; one pass over the samples for each.
+    """Apply algorithms that rewrite the float network; a pass or two over the samples for each.
 
     Models with control flow are returned as they are, and names of other algorithms are passed over.
 
     Args:
         model: a float model.
-        samples: the calibration data; iterable as often as there are algorithms.
+        samples: the calibration data; iterable as often as there are algorithms, twice each.
         algorithms: names from `algorithms`.
         scheme: the numbers that most operators will compute with.
+        observer: what the ranges will be chosen by.
         engine: the process to run in; by default one of its own.
 
     Returns:
@@ -67,15 +69,25 @@ def rewrite(
     with ExitStack() as stack:
         runner = engine or stack.enter_context(Engine())
         for name in names:
-            model = _rewritten(model, samples, registry.plugin("algorithms", name), scheme, runner)
+            algorithm = registry.plugin("algorithms", name)
+            watched = algorithm.watched(model.graph) if hasattr(algorithm, "watched") else None
+            if watched == []:
+                continue
+            ranges = channel_ranges(model, samples, runner, watched)
+            if getattr(algorithm, "AS_PLANNED", False):
+                ranges = _clipped(ranges, calibrate(model, samples, observer, engine=runner), scheme)
+            model = _rewritten(model, algorithm.rewrite(model.graph, ranges, scheme))
     return model
 
 
-def _rewritten(model: Model, samples: Iterable[object], algorithm: ModuleType, scheme: Scheme, engine: Engine) -> Model:
-    names = algorithm.watched(model.graph) if hasattr(algorithm, "watched") else None
-    if names == []:
-        return model
-    graph = algorithm.rewrite(model.graph, channel_ranges(model, samples, engine, names), scheme)
+def _clipped(ranges: ChannelRanges, statistics: Statistics, scheme: Scheme) -> ChannelRanges:
+    """Ranges within what integers will represent."""
+    dtype = scheme.activations if scheme.compute == "integer" else DType.INT8
+    bounds = {name: statistics.range(name, dtype) for name in ranges}
+    return {name: (low.clip(*bounds[name]), high.clip(*bounds[name])) for name, (low, high) in ranges.items()}
+
+
+def _rewritten(model: Model, graph: Graph) -> Model:
     if graph is model.graph:
         return model
     check_graph(graph)

@@ -17,6 +17,7 @@ from tersor.ir.quant import PerTensor, QuantParams
 from tersor.ops import ALL, BIAS, FIXED, OPS, WEIGHT, Range
 from tersor.stages.debug.errors import Errors, ValueSums
 from tersor.stages.debug.match import real_values
+from tersor.targets._doubtful import lost_below
 
 GOOD_DB = 25.0
 """An error this far below the signal's variance needs no cause."""
@@ -251,6 +252,15 @@ def unbounded_product(case: Case) -> Seen:
     return seen, "a bounded activation (hard swish, ReLU6) at training; 16-bit activations for it"
 
 
+def lost_quotients(case: Case) -> Seen:
+    """A division in integers answers its largest or smallest number where the quotient is small: its kernel's fault."""
+    least, (low, high) = lost_below(case.graph, case.op), case.params.real_range
+    if least is None or 4 * case.error.max_abs < high - low:
+        return None
+    seen = f"numerators below {least:.2g} come out as {low:.3g} or {high:.3g}: its integer kernel cannot do with them"
+    return seen, "leave it in float (tersor does it by itself), or divide by a constant, which is a product"
+
+
 def small_probabilities(case: Case) -> Seen:
     """Results of a fixed scale of 1/256 or 1/128: smaller ones become 0."""
     if case.is_good or case.op.kind not in ("SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION"):
@@ -279,6 +289,7 @@ CAUSES: tuple[Callable[[Case], Seen], ...] = (
     unfolded_batch_norm,
     overflowing_bias,
     unbounded_product,
+    lost_quotients,
     small_probabilities,
 )
 

@@ -1,8 +1,8 @@
 """Recipe + statistics -> `Plan`: what every tensor becomes, and why.
 
-Five steps, a module each: which operators compute in integers (`modes`), which values share a scale (`groups`), what
-the constants become (`constants`), what layers with state need besides (`recurrent`), and what the model's door looks
-like (`interface`).
+Six steps, a module each: which operators compute in integers (`modes`), which values share a scale (`groups`), which
+kernels cannot do with these scales (`limits`; then the first two again), what the constants become (`constants`), what
+layers with state need besides (`recurrent`), and what the model's door looks like (`interface`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.constants import plan_constants
 from tersor.stages.plan.groups import plan_activations
 from tersor.stages.plan.interface import plan_interface
-from tersor.stages.plan.modes import long_sums, plan_modes
+from tersor.stages.plan.limits import beyond_kernels
+from tersor.stages.plan.modes import long_sums, plan_modes, without
 from tersor.stages.plan.recurrent import plan_recurrent
 from tersor.stages.plan.refusals import refuse_finished, refuse_float, refuse_nothing
 from tersor.stages.plan.remarks import float_warnings, gain_warnings, rule_warnings, sum_warnings
@@ -49,10 +50,9 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
         raise PlanError(f"{recipe.name} quantizes activations: it needs representative data (--data)")
     statistics = statistics or Statistics({}, 0)
     recipe = with_small_layers(graph, recipe)
-    modes = plan_modes(graph, recipe, statistics)
+    modes, activations = _settled(graph, recipe, statistics)
     refuse_float(recipe, modes)
     refuse_nothing(recipe, modes)
-    activations = plan_activations(graph, recipe, modes, statistics)
     constants = plan_constants(graph, recipe, modes, activations)
     recurrent = plan_recurrent(graph, modes, activations, statistics)
     interface, warnings = plan_interface(graph, recipe, activations.tensors, statistics)
@@ -74,6 +74,17 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
             *gain_warnings(recipe, constants),
         ),
     )
+
+
+def _settled(graph: Graph, recipe: Recipe, statistics: Statistics) -> tuple[dict[str, OpPlan], Activations]:
+    """Modes and scales that fit each other: an operator left in float may change the scales of others."""
+    modes = plan_modes(graph, recipe, statistics)
+    while True:
+        activations = plan_activations(graph, recipe, modes, statistics)
+        beyond = beyond_kernels(graph, modes, activations, statistics)
+        if not beyond:
+            return modes, activations
+        modes = without(graph, recipe, statistics, modes, beyond)
 
 
 def _upscaling(graph: Graph, modes: dict[str, OpPlan], activations: Activations) -> dict[str, OpPlan]:

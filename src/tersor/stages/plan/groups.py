@@ -8,6 +8,7 @@ requantized instead.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from tersor.ir.plan import INTEGER, OpPlan, TensorPlan
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, symmetric_params, weight_params
 from tersor.numerics.packing import values_of
-from tersor.ops import ALL, DATA, FIXED, OPS, SAME, SAME_INPUTS, WEIGHT, Range
+from tersor.ops import ALL, CLAMPS, DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, WEIGHT, Range, layer_operands
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
@@ -32,6 +33,15 @@ from tersor.stages.visible import Visibility
 _NARROWER = 2.0
 """An operand that others read too is requantized if the shared range is more than this many times its own: above, the
 others lose a whole bit by the tie."""
+
+_FEWEST_STEPS = 16
+"""Fewer steps in a range are too few for values that others than the kernel of a fixed scale compute: truth values."""
+
+_ROOM = 0.98
+"""Of the bits that a kernel keeps of a result: the rest is for the zero point."""
+
+_LARGEST_CLAMP = 2.0**30
+"""Steps of a result at which a kernel may clip: it counts them, and adds a zero point, in 32 bits."""
 
 _LOOKUPS = frozenset({"EMBEDDING_LOOKUP", "GATHER", "GATHER_ND"})
 """Operators that take values out of an operand by index: of a table, samples show only the part that they look up."""
@@ -117,7 +127,7 @@ class _Planner:
         if len(operands) > 1 and None in fixed:
             operands = [n for n in operands if not self._loses_by_tie(op, n, [*operands, *results])]
         operands = self._without_lifted(operands, results)
-        operands = [n for n in operands if self._holds(op, self._fixed.get(self._sets.find(n)), results)]
+        operands = [n for n in operands if self._holds(op, self._fixed.get(self._sets.find(n)), operands, results)]
         tied = [*operands, *results]
         value = self._fixed.get(self._sets.find(operands[0])) if operands else None
         if tied:
@@ -125,15 +135,18 @@ class _Planner:
             if value is not None:
                 self._fixed[self._sets.find(tied[0])] = value
 
-    def _holds(self, op: Op, fixed: tuple[float, int] | None, results: list[str]) -> bool:
-        """Whether a kernel's fixed scale has room for an operator's results and constants."""
+    def _holds(self, op: Op, fixed: tuple[float, int] | None, operands: list[str], results: list[str]) -> bool:
+        """Whether a kernel's fixed scale has room for an operator's results and constants, and steps fine enough."""
         if fixed is None or not results:
             return True
-        operands = [self._graph.tensors[name] for name in self._data_operands(op).values()]
-        constants = [values_of(tensor) for tensor in operands if tensor.is_constant]
+        tensors = [self._graph.tensors[name] for name in self._data_operands(op).values()]
+        constants = [values_of(tensor) for tensor in tensors if tensor.is_constant]
         bounds = [(float(values.min()), float(values.max())) for values in constants]
         seen = self._seen(results)
         bounds += [seen] if seen is not None else []
+        others = constants or any(self._fixed.get(self._sets.find(name)) != fixed for name in operands)
+        if (others or OPS[op.kind].averages) and any(fixed[0] > _width(own) / _FEWEST_STEPS for own in bounds):
+            return False
         low, high = QuantParams((fixed[0],), (fixed[1],), self._dtype[results[0]]).real_range
         return all(low - fixed[0] <= least and most <= high + fixed[0] for least, most in bounds)
 
@@ -219,15 +232,64 @@ class _Planner:
     def _widen_result(self, op: Op, params: dict[str, tuple[QuantParams, str]]) -> None:
         """Widen a result whose scale is too fine for the kernel to bring its sums down to it."""
         root = self._sets.find(op.outputs[0]) if op.outputs[0] in self._sets else None
-        limit = OPS[op.kind].multiplier_limit
-        if root is None or limit is None:
+        if root is None or root in self._fixed:
             return
-        scales = [params[self._sets.find(n)][0].scale for n in self._data_operands(op).values() if n in self._sets]
-        smallest = max(scales, default=0.0) * self._largest_weight_scale(op) / limit
         own, why = params[root]
-        if own.scale < smallest:
-            wider = replace(own, scales=(float(np.float32(smallest)),))
-            params[root] = wider, f"{why}; widened {smallest / own.scale:.3g} times, to what the kernel can scale to"
+        least = max(self._least_by_factor(op, params), self._least_by_width(op, params), _least_by_clamp(op))
+        if own.scale < least:
+            wider = replace(own, scales=(float(np.float32(least)),))
+            params[root] = wider, f"{why}; widened {least / own.scale:.3g} times, to what the kernel can scale to"
+
+    def _least_by_factor(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> float:
+        """The finest scale of a result whose kernel takes factors up to a limit."""
+        limit = OPS[op.kind].multiplies_up_to(self._dtype[op.outputs[0]])
+        if limit is None:
+            return 0.0
+        scales = [params[self._sets.find(n)][0].scale for n in self._data_operands(op).values() if n in self._sets]
+        return max(scales, default=0.0) * self._largest_weight_scale(op) / limit
+
+    def _least_by_width(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> float:
+        """The finest scale in which what is clipped to the result still fits the bits that the kernel keeps of it."""
+        bits = OPS[op.kind].keeps_bits(self._dtype[op.outputs[0]])
+        if bits is None:
+            return 0.0
+        reach = [self._farthest(name, params) for name in self._data_operands(op).values()]
+        if op.kind in LAYERS:
+            farthest = self._farthest_sum(op, reach[0])
+        elif OPS[op.kind].signs:
+            farthest = sum(reach)
+        elif op.kind == "MUL":
+            farthest = math.prod(reach)
+        elif op.kind == "DIV":
+            farthest = reach[0] / self._nearest(op.inputs[1])
+        else:  # an activation, which may have a slope
+            farthest = reach[0] * max(1.0, abs(op.option("alpha", 0.0)), *reach[1:])
+        return float(farthest / (_ROOM * 2.0 ** (bits - 1)))
+
+    def _farthest_sum(self, op: Op, reach: float) -> float:
+        """The largest magnitude that a layer's sums of products may have, for data up to `reach`."""
+        places = layer_operands(op.kind)
+        weights, bias = self._graph.operand(op, places.weights), self._graph.operand(op, places.bias)
+        assert weights is not None
+        axes = tuple(axis for axis in range(len(weights.shape)) if axis != OPS[op.kind].weight_axis)
+        sums = np.abs(values_of(weights)).sum(axis=axes) * reach
+        return float(np.max(sums if bias is None else sums + np.abs(values_of(bias)), initial=0.0))
+
+    def _nearest(self, name: str | None) -> float:
+        """The smallest magnitude of a divisor."""
+        assert name is not None
+        tensor = self._graph.tensors[name]
+        if tensor.is_constant:
+            return float(np.abs(values_of(tensor)).min(initial=math.inf))
+        low, high = self._statistics.seen(name)
+        return max(low, -high)
+
+    def _farthest(self, name: str, params: Mapping[str, tuple[QuantParams, str]]) -> float:
+        """The largest magnitude that an operand is read as."""
+        data = self._graph.tensors[name].data
+        if data is not None:
+            return float(np.abs(values_of(self._graph.tensors[name])).max(initial=0.0))
+        return max(map(abs, params[self._sets.find(name)][0].real_range))
 
     def _largest_weight_scale(self, op: Op) -> float:
         index = OPS[op.kind].operand_index(WEIGHT)
@@ -265,7 +327,9 @@ class _Planner:
                 continue
             own, why = params[self._sets.find(name)]
             needed = (own, why) if shared is None or spec.scale == FIXED else shared
-            if needed[0].dtype is not dtype:
+            if spec.clips_as_read:
+                needed = params[self._sets.find(op.outputs[0])]
+            elif needed[0].dtype is not dtype or _overflows(op, own):
                 needed = self._retyped([name], dtype, self._visible.by(op, name))
             if needed[0] != own or name in self._read_only:
                 found[op.name, index] = TensorPlan(dtype, *needed)
@@ -293,6 +357,19 @@ class _Planner:
         seen, note = with_margin(self._graph, self._statistics, known, seen, dtype)
         seen = narrowed_to(as_seen(seen, visible), seen, dtype)
         return _chosen(seen, dtype), f"converted to {dtype} for this operator{note}"
+
+
+def _overflows(op: Op, own: QuantParams) -> bool:
+    """Whether the steps of an operand are too large for a kernel that sees only a part of its range."""
+    spec = OPS[op.kind]
+    return bool(spec.saturates_rounded) and own.scale > spec.scale_limit.get(own.dtype, math.inf)
+
+
+def _least_by_clamp(op: Op) -> float:
+    """The finest scale in which 32 bits hold the numbers that an operator clips to."""
+    clamp = CLAMPS.get(op.option("fused_activation_function", 0), ALL)
+    bounds = [abs(bound) for bound in (*clamp, *OPS[op.kind].saturates) if math.isfinite(bound)]
+    return max(bounds, default=0.0) / _LARGEST_CLAMP
 
 
 def _chosen(bounds: Range, dtype: DType) -> QuantParams:

@@ -32,6 +32,9 @@ def plan_interface(
         if wanted is DType.FLOAT32:
             doors[name] = TensorPlan(DType.FLOAT32, None, f"float32 by recipe {recipe.name}")
             continue
+        if recipe.split and tensors.get(name) is None:
+            doors[name] = TensorPlan(DType.FLOAT32, None, "float32: the CPU computes with it, in float")
+            continue
         params = _inner_params(graph, name, recipe, tensors, statistics)
         if params is None:
             warnings.append(f"{name!r} stays float32 at the model's door: calibration saw no values of it")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from tersor.formats.tflite.flex import is_tensorflow_op
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op, Tensor
+from tersor.ir.outline import distinct
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
-from tersor.ops import ANY, BIAS, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
+from tersor.numerics.packing import values_of
+from tersor.ops import ANY, BIAS, BOOL, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
 from tersor.recipe import Recipe, Scheme
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.disjoint_sets import DisjointSets
@@ -32,9 +35,23 @@ def plan_modes(graph: Graph, recipe: Recipe, statistics: Statistics) -> dict[str
     modes = {op.name: _mode(graph, op, recipe, statistics) for op in graph.ops}
     if recipe.float_fallback:
         _leave_long_sums(graph, modes, statistics)
-        _leave_divisors(graph, recipe, modes, statistics)
-        _leave_islands_of_moves(graph, recipe, modes)
+        _leave_neighbours(graph, recipe, modes, statistics)
     return modes
+
+
+def without(
+    graph: Graph, recipe: Recipe, statistics: Statistics, modes: dict[str, OpPlan], reasons: Mapping[str, str]
+) -> dict[str, OpPlan]:
+    """The modes with some operators left in float, and others on account of them; `reasons` by operator name."""
+    left = modes | {name: OpPlan(modes[name].kind, FLOAT, None, why, wanted=False) for name, why in reasons.items()}
+    if recipe.float_fallback:
+        _leave_neighbours(graph, recipe, left, statistics)
+    return left
+
+
+def _leave_neighbours(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], statistics: Statistics) -> None:
+    _leave_divisors(graph, recipe, modes, statistics)
+    _leave_islands_of_moves(graph, recipe, modes)
 
 
 def _mode(graph: Graph, op: Op, recipe: Recipe, statistics: Statistics) -> OpPlan:
@@ -81,7 +98,7 @@ def weight_operands(graph: Graph, op: Op, spec: OpSpec) -> dict[int, Tensor]:
 def _is_dense(tensor: Tensor) -> bool:
     if tensor.data is None or tensor.dtype is not DType.FLOAT32 or tensor.sparsity is not None:
         return False
-    return bool(np.isfinite(tensor.data).all())
+    return bool(np.isfinite(distinct(tensor.data)).all())
 
 
 def weight_type(spec: OpSpec, scheme: Scheme) -> DType:
@@ -124,7 +141,7 @@ def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, 
                 return f"calibration saw no values of {name!r}"
     reason = (
         _why_not_shared(graph, op, spec, statistics)
-        or _why_not_range(op, spec, scheme, statistics)
+        or _why_not_range(graph, op, spec, scheme, statistics)
         or _why_not_compared(graph, op, spec, statistics)
     )
     if reason is None and spec.is_recurrent:
@@ -132,9 +149,13 @@ def _why_not_integer(graph: Graph, op: Op, spec: OpSpec | None, scheme: Scheme, 
     return reason
 
 
-def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics) -> str | None:
+def _why_not_range(graph: Graph, op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics) -> str | None:
     """What a kernel cannot do for the ranges at hand."""
     for index, name in enumerate(op.inputs):
+        if index == spec.zero_refused and name is not None and graph.tensors[name].is_constant:
+            sizes = np.abs(values_of(graph.tensors[name]))
+            if sizes.min() <= sizes.max() / scheme.activations.integer_range[1]:
+                return f"its kernel fails on a value that rounds to 0, and {name!r} holds {sizes.min():.3g}"
         if name is None or name not in statistics.observers:
             continue
         low, high = statistics.range(name, scheme.activations)
@@ -142,8 +163,9 @@ def _why_not_range(op: Op, spec: OpSpec, scheme: Scheme, statistics: Statistics)
         scale = max(high, 0.0, -low) / steps
         if spec.grid is not None and scheme.activations is DType.INT8 and scale < spec.grid:
             return f"its kernel compares on a grid of 1/{1 / spec.grid:.0f}, coarser than the values of {name!r}"
-        if index == spec.zero_refused and low < 2 * scale:
-            return f"its kernel fails on a value that rounds to 0, and {name!r} starts at {low:.3g}"
+        least = statistics.seen(name)[0]
+        if index == spec.zero_refused and least < 2 * scale:
+            return f"its kernel fails on a value that rounds to 0, and {name!r} starts at {least:.3g}"
     return None
 
 
@@ -161,6 +183,8 @@ def _why_not_compared(graph: Graph, op: Op, spec: OpSpec, statistics: Statistics
 
 
 def _why_not_operand(tensor: Tensor, role: str) -> str | None:
+    if role == BOOL and tensor.dtype is not DType.BOOL:
+        return f"its operand {tensor.name!r} is {tensor.dtype}, and its kernel looks at no scales"
     if role not in (DATA, BIAS, *_CONSTANT_WEIGHTS):
         return None
     if tensor.dtype is not DType.FLOAT32:
@@ -173,7 +197,7 @@ def _why_not_operand(tensor: Tensor, role: str) -> str | None:
         return f"its operand {tensor.name!r} is sparse"
     if tensor.elements == 0:
         return f"its operand {tensor.name!r} is empty"
-    if tensor.data is not None and not np.isfinite(tensor.data).all():
+    if tensor.data is not None and not np.isfinite(distinct(tensor.data)).all():
         return f"its operand {tensor.name!r} contains NaN or infinity"
     return None
 
@@ -224,9 +248,8 @@ def _leave_divisors(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], stat
         name = op.inputs[place]
         while name is not None and name in statistics.observers and (producer := graph.producers.get(name)) is not None:
             scheme = recipe.scheme_of(producer.kind, producer.name)
-            if modes[producer.name].compute != INTEGER or not _rounds_to_zero(
-                statistics.range(name, scheme.activations), scheme.activations
-            ):
+            bounds = statistics.seen(name)[0], statistics.range(name, scheme.activations)[1]
+            if modes[producer.name].compute != INTEGER or not _rounds_to_zero(bounds, scheme.activations):
                 break
             why = f"{op.kind} {op.name!r} divides by its result, which would round to 0"
             modes[producer.name] = OpPlan(producer.label, FLOAT, None, why, wanted=False)

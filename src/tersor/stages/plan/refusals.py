@@ -54,13 +54,14 @@ def refuse_float(recipe: Recipe, modes: dict[str, OpPlan]) -> None:
     """Raise PlanError, which names every operator and reason, if a recipe forbids float and some stay in it."""
     if recipe.float_fallback:
         return
-    blamed = {name: op for name, op in modes.items() if op.compute == FLOAT}
+    blamed = {name: op for name, op in modes.items() if op.compute == FLOAT and not (recipe.split and op.wanted)}
     if blamed:
         lines = [f"  {kind}: {why}: {', '.join(names)}" for (kind, why), names in alike(blamed).items()]
         raise PlanError(
             f"{recipe.name} is integer only, and {len(blamed)} operator{'s' if len(blamed) > 1 else ''} cannot be:\n"
             + "\n".join(lines)
-            + "\nAllow float for them with --allow-float, or change the model."
+            + ("\nCut them off for the CPU with --split, allow" if recipe.target else "\nAllow")
+            + " float for them with --allow-float, or change the model."
         )
 
 

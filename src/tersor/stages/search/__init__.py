@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tersor import registry
 from tersor.cache import digest
 from tersor.data.dataset import Dataset
 from tersor.errors import OutputError, PlanError, RecipeError
@@ -36,7 +37,9 @@ from tersor.stages.search.output_folder import PICK, RECIPE, REPORT, OutputFolde
 from tersor.stages.search.reasons import missed, reasons_for, why_out
 from tersor.stages.search.remarks import doubts, fitting_remarks, remarks
 from tersor.stages.search.result import Candidate, Conditions, Limits, Search
-from tersor.stages.search.targets import Target, target_of
+from tersor.stages.search.targets import target_of
+from tersor.stages.split import to_be_split
+from tersor.targets._target import Target
 
 __all__ = [
     "PICK",
@@ -57,13 +60,14 @@ class Wish:
     """What is searched for, and how.
 
     Attributes:
-        target: a name of `targets.TARGETS`.
+        target: a name of `targets.targets`.
         limits: what the pick has to keep.
         options: numbers of samples and the metric; `latency` is always measured.
         minutes: after so many nothing further is begun.
         threads: of one run that is timed.
         fresh: whether to make everything anew that an earlier run in the same folder made.
         scarce: whether fewer samples may be calibrated on than `options` say, where there are few.
+        split: whether the pick is cut in files, of which the target's accelerator runs one and the CPU the others.
     """
 
     target: str = "cpu"
@@ -73,6 +77,7 @@ class Wish:
     threads: int = 1
     fresh: bool = False
     scarce: bool = True
+    split: bool = False
 
 
 def search(
@@ -114,6 +119,8 @@ def search(
     wish, folder, started = wish or Wish(), Path(folder), time.monotonic()
     target = target_of(wish.target)
     recipes = {name: own for name, own in target.recipes().items() if data is not None or not own.needs_calibration}
+    if wish.split:
+        recipes = {name: to_be_split(recipe, wish.target) for name, recipe in recipes.items()}
     with ExitStack() as stack:
         output = OutputFolder(model, folder)
         _refuse(model, wish, target, recipes, has_data=data is not None)
@@ -140,7 +147,7 @@ def search(
         try:
             course.flavours(recipes)
             if not course.candidates:
-                raise PlanError(_forbidden(target, course.not_tried))
+                raise PlanError(_forbidden(target, course.not_tried, is_split=wish.split))
             if evidence is not None:
                 left = deadline, wish.minutes
                 improvement = Improvement(preparation, evidence, runner, temporary, *left, journal, told)
@@ -154,7 +161,8 @@ def search(
         assert pick is not None
         output.write_recipes(course.candidates, evidence)
         output.write_pick(pick, evidence)
-        fitted = fitting_remarks(pick, preparation, evidence, journal, runner, temporary, deadline)
+        parts = output.write_parts(wish.target, evidence, runner) if wish.split else None
+        fitted = fitting_remarks(pick, preparation, evidence, journal, runner, temporary, deadline, parts)
     found = _Found(wish, output, judge, evidence, course, reference, pick, doubted, fitted)
     return found.search(time.monotonic() - started)
 
@@ -256,6 +264,8 @@ def _reference(journal: Journal, gauge: Gauge) -> Candidate:
     return replace(found, path=gauge.float_source)
 
 
-def _forbidden(target: Target, reasons: Mapping[str, str]) -> str:
+def _forbidden(target: Target, reasons: Mapping[str, str], *, is_split: bool) -> str:
+    can_be = not is_split and hasattr(registry.plugin("targets", target.name), "obstacles")
+    hint = "\n--split cuts off what the device does not run, for the CPU" if can_be else ""
     lines = "".join(f"\n  {name}: {why}" for name, why in reasons.items())
-    return f"target {target.name} {target.rule}, and this model has no candidate for it:{lines}"
+    return f"target {target.name} {target.rule}, and this model has no candidate for it:{lines}{hint}"

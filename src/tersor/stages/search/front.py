@@ -10,7 +10,7 @@ from tersor.ir.dtypes import DType
 from tersor.stages.repair.figures import Figures, gain_db
 from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.search.result import Candidate, Limits
-from tersor.stages.search.targets import Target
+from tersor.targets._target import Target
 
 AS_FAST = 1.1
 """Times that differ by less than a tenth are taken for the same: file sizes decide then."""

@@ -8,15 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tersor.errors import OutputError
+from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.recipe import Recipe, to_toml
+from tersor.runtimes.engine import Engine
+from tersor.stages.chain import SAMPLES
+from tersor.stages.measure import first_samples
 from tersor.stages.produce import refuse_outputs
 from tersor.stages.save import atomic, require_writable
+from tersor.stages.save_split import SplitFiles, save_split
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.result import Candidate
+from tersor.stages.split import split
 
 PICK, RECIPE, REPORT = "pick.tflite", "recipe.toml", "report.json"
 """What lies in the output folder besides the candidates."""
+
+_PARTS, _MANIFEST = "pick.[123]-*.tflite", "pick.split.json"
+"""The pick in parts, where that is asked for: see `save_split`."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,21 @@ class OutputFolder:
             require_writable(folder / name)
 
     def write_pick(self, pick: Candidate, evidence: Evidence | None) -> None:
-        """The pick under a name of its own, and the recipe that makes it again. Raises OutputError."""
+        """The pick under a name of its own, and the recipe that makes it again. Raises OutputError.
+
+        Parts of an earlier pick are removed.
+        """
+        for stale in (*self.folder.glob(_PARTS), self.folder / _MANIFEST):
+            stale.unlink(missing_ok=True)
         with atomic(self.folder / PICK) as temporary:
             shutil.copyfile(pick.path, temporary)
         _write_recipe(self.folder / RECIPE, pick, f"{pick.name}, the pick of tersor optimize", evidence)
+
+    def write_parts(self, target: str, evidence: Evidence | None, engine: Engine) -> SplitFiles:
+        """The pick in files for the accelerator and for the CPU. Raises what `split` and `save_split` do."""
+        samples = [] if evidence is None else first_samples(evidence.samples.calibration, SAMPLES)
+        pick = self.folder / PICK
+        return save_split(split(tflite.read(pick), target), pick, samples, engine=engine)
 
     def write_recipes(self, candidates: Iterable[Candidate], evidence: Evidence | None) -> None:
         """Beside each candidate the recipe that makes it again. Raises OutputError."""

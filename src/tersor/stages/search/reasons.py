@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tersor.stages.evaluate import METRICS, POINTS
+from tersor.stages.quantities import milliseconds, size
 from tersor.stages.repair.figures import Figures, gain_db
 from tersor.stages.repair.goal import Goal, Verdict
 from tersor.stages.search.front import Judge, is_slower, is_too_noisy
-from tersor.stages.search.quantities import milliseconds, size
 from tersor.stages.search.result import Candidate
 
 _SMALLER = 1 / 1.05

@@ -13,9 +13,10 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import doubt
 from tersor.stages.examine import examine
 from tersor.stages.fit_costs import SAMPLES, fit_costs
-from tersor.stages.fitted import Cost, Fitting, sentences
+from tersor.stages.fitted import Cost, fitting_of, sentences
 from tersor.stages.place import place
 from tersor.stages.prepare import Preparation
+from tersor.stages.save_split import SplitFiles
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.front import AS_FAST, Judge
 from tersor.stages.search.journal import Journal
@@ -68,8 +69,19 @@ def fitting_remarks(
     engine: Engine,
     folder: Path,
     deadline: float,
+    parts: SplitFiles | None = None,
 ) -> tuple[str, ...]:
     """Where the pick would run, and what was rewritten for that, with what it costs if there is time to measure it.
+
+    Args:
+        pick: the candidate.
+        preparation: of the float model.
+        evidence: samples to measure on.
+        journal: what is known from an earlier run.
+        engine: the process to run in.
+        folder: for files that are not kept.
+        deadline: by `time.monotonic`.
+        parts: the files that the pick was cut in.
 
     Raises OutputError.
     """
@@ -78,17 +90,34 @@ def fitting_remarks(
         return ()
     name = f"fitting {to_toml(recipe)}"
     if (known := journal.get(name)) is not None:
-        return tuple(known)
+        return (*known, *_of_parts(parts))
     fitted = preparation.fitted(recipe.target)
     costs: tuple[Cost, ...] = ()
-    is_measured = not fitted.rewrites or (evidence is not None and time.monotonic() < deadline)
-    if fitted.rewrites and evidence is not None and is_measured:
+    is_split = parts is not None and bool(parts.paths)
+    has_costs = bool(fitted.rewrites) or is_split
+    is_measured = not has_costs or (evidence is not None and time.monotonic() < deadline)
+    if has_costs and evidence is not None and is_measured:
         own = evidence.samples
-        costs = fit_costs(fitted, recipe, preparation, own.calibration, own.tuning[:SAMPLES], engine, folder)
-    found = sentences(Fitting(fitted, costs, place(tflite.read(pick.path), recipe.target)))
+        samples = own.tuning[:SAMPLES]
+        costs = fit_costs(fitted, recipe, preparation, own.calibration, samples, engine, folder, is_split=is_split)
+    found = sentences(fitting_of(fitted, costs, place(tflite.read(pick.path), recipe.target)))
     if is_measured:
         journal.put(name, found)
-    return tuple(found)
+    return (*found, *_of_parts(parts))
+
+
+def _of_parts(parts: SplitFiles | None) -> tuple[str, ...]:
+    """What the pick was cut in; nothing where that was not asked for."""
+    if parts is None:
+        return ()
+    device = parts.split.placement.device
+    if not parts.paths:
+        return (f"the {device} runs all operators of the pick: there is nothing to split off",)
+    names = ", ".join(path.name for path in parts.paths)
+    equal = " and ".join(item.kernels for item in parts.chained if item.is_equal)
+    count = len(parts.split.on_device.model.graph.ops)
+    said = f"the pick in parts: {names}, chained by {parts.manifest.name if parts.manifest else ''}"
+    return (f"{said}; {count} operators run on the {device}, and all answer bit for bit as the pick on {equal}",)
 
 
 def doubts(evidence: Evidence | None, model: Model) -> tuple[str, ...]:

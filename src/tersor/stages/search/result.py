@@ -153,7 +153,7 @@ class Search:
 
     Attributes:
         model: the float model's file, as it was named; "" for one of this process.
-        target: what it is made for, a name of `targets.TARGETS`.
+        target: what it is made for, a name of `targets.targets`.
         limits: what was asked for.
         goal: what may be lost, by what the data allows to measure; None without data.
         reference: the float model.

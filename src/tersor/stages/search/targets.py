@@ -1,112 +1,24 @@
-"""What each target runs: the recipes that are tried for it, and the rule that they follow from."""
+"""The targets that a search knows: plugins of the rib `targets` that say what they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-
+from tersor import registry
 from tersor.errors import RecipeError
-from tersor.ir.dtypes import DType
-from tersor.recipe import Recipe, Rule, load_recipe, presets
-
-
-@dataclass(frozen=True)
-class Target:
-    """A kind of device.
-
-    Attributes:
-        name: what it is called.
-        rule: what it runs, in words.
-        flavours: presets to try, the quickest to make first.
-        repaired: of which of them repair is tried where they lose too much, and what it may widen operators to; ""
-            for those that have a twin which is repaired instead, and only get what costs the device nothing.
-        adjust: what the target changes in a preset.
-        is_this_machine: whether time on this machine says something about the target.
-        is_micro: whether its runtime is TensorFlow Lite Micro, in which a file can be run here.
-        also: presets that it runs, too, but that are not worth a try of their own.
-    """
-
-    name: str
-    rule: str
-    flavours: tuple[str, ...]
-    repaired: Mapping[str, str] = field(default_factory=dict)
-    adjust: Callable[[Recipe], Recipe] = lambda recipe: recipe
-    is_this_machine: bool = False
-    is_micro: bool = False
-    also: tuple[str, ...] = ()
-
-    def recipes(self) -> dict[str, Recipe]:
-        """The recipes to try, by their names."""
-        return {name: self.adjust(load_recipe(name)) for name in self.flavours}
-
-    def fitted(self, recipe: Recipe) -> Recipe:
-        """A recipe as the target has it. Raises RecipeError for a preset that it does not run."""
-        if recipe.name in presets() and recipe.name not in (*self.flavours, *self.also):
-            raise RecipeError(
-                f"--target {self.name} {self.rule}, and not {recipe.name}: there are {', '.join(self.flavours)}"
-            )
-        return self.adjust(recipe)
-
-
-def _integers_only(recipe: Recipe) -> Recipe:
-    """16-bit integers at the door, too, and no operator in float."""
-    if recipe.scheme.activations is DType.INT16:
-        return replace(recipe, interface=DType.INT16, float_fallback=False)
-    return recipe
-
-
-def _for_edge_tpu(recipe: Recipe) -> Recipe:
-    """Rewritten to what the compiler takes; it is older than the kernel for dense layers with a scale per channel."""
-    if recipe.target == "edge_tpu":
-        return recipe
-    dense = Rule((("granularity", "per_tensor"),), operators=("FULLY_CONNECTED",))
-    return replace(recipe, target="edge_tpu", rules=(*recipe.rules, dense))
-
-
-TARGETS = {
-    target.name: target
-    for target in (
-        Target(
-            "cpu",
-            "runs every flavour",
-            ("float32", "float16", "weight_only", "dynamic", "int8_float_io", "int8", "int8_w4", "int16x8"),
-            {"int8_float_io": "float", "int8": "", "int8_w4": "float"},
-            is_this_machine=True,
-            also=("uint8",),
-        ),
-        Target(
-            "edge_tpu",
-            "runs 8-bit integers only",
-            ("int8", "uint8"),
-            {"int8": "none"},
-            _for_edge_tpu,
-            also=("int8_float_io",),
-        ),
-        Target(
-            "ethos_u",
-            "runs integers only, with activations of 8 or 16 bits",
-            ("int8", "int16x8"),
-            {"int8": "none", "int16x8": "none"},
-            _integers_only,
-        ),
-        Target(
-            "micro",
-            "runs integers (activations of 8 or 16 bits), or float32",
-            ("float32", "int8", "int16x8"),
-            {"int8": "none", "int16x8": "none"},
-            _integers_only,
-            is_micro=True,
-        ),
-    )
-}
-"""By name. What a device makes of single operators is not forecast here: see the reasons of a plan."""
+from tersor.targets._target import Target
 
 _LATER = {"tensorrt": "is not built yet"}
 
 
+def targets() -> dict[str, Target]:
+    """All of them, by name."""
+    modules = {name: registry.plugin("targets", name) for name in registry.names("targets")}
+    return {name: module.TARGET for name, module in modules.items() if hasattr(module, "TARGET")}
+
+
 def target_of(name: str) -> Target:
     """A target by its name. Raises RecipeError that says what there is."""
-    if name in TARGETS:
-        return TARGETS[name]
-    known = ", ".join(TARGETS)
-    raise RecipeError(f"--target {name}: {_LATER.get(name, 'there is no such target')}; there are {known}")
+    known = targets()
+    if name not in known:
+        there_are = f"there are {', '.join(known)}"
+        raise RecipeError(f"--target {name}: {_LATER.get(name, 'there is no such target')}; {there_are}")
+    return known[name]

@@ -11,14 +11,26 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
 from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.runtimes.delegation import delegation
+from tersor.targets._doubtful import doubtful
 from tersor.targets._placing import file_of, open_inputs, placed
 from tersor.targets._rules import Rule, broken
+from tersor.targets._target import Target
 from tersor.targets.cpu import rules
 
 NAME = "cpu"
 DEVICE = "CPU's fast kernels (XNNPACK)"
 FLAVOUR = None
 OPTIONS: frozenset[str] = frozenset()
+WEIGHTS_MATTER = 0
+
+TARGET = Target(
+    NAME,
+    "runs every flavour",
+    ("float32", "float16", "weight_only", "dynamic", "int8_float_io", "int8", "int8_w4", "int16x8"),
+    {"int8_float_io": "float", "int8": "", "int8_w4": "float"},
+    is_this_machine=True,
+    also=("uint8",),
+)
 
 RULES: tuple[Rule, ...] = rules.RULES
 
@@ -35,7 +47,7 @@ def place(model: Model) -> Placement:
         seen = delegation(path)
     taken = {place for piece in seen.pieces for place in piece}
     refusal = None if seen.runs_without else seen.refusal
-    notes = [*open_inputs(graph)]
+    notes = [*open_inputs(graph), *doubtful(graph, fixed_point=False)]
     if seen.runs_without:
         notes.append(f"{seen.refusal}: nothing runs on XNNPACK, and a program has to load the file without it")
     if len(model.graphs) > 1:

@@ -15,20 +15,41 @@ from tersor.errors import UnsupportedError
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.placement import CPU, OpPlacement, Placement
 from tersor.ir.sharing import Segment, Share
+from tersor.recipe import Recipe
+from tersor.recipe import Rule as RecipeRule
 from tersor.targets._partition import pieces
 from tersor.targets._placing import open_inputs, placed
 from tersor.targets._rules import Rule, broken
+from tersor.targets._target import Target
 from tersor.targets.edge_tpu import every, layers, memory, shapes, statuses
 from tersor.targets.edge_tpu.compiler import SUFFIX as SUFFIX
 from tersor.targets.edge_tpu.compiler import compile as compile  # noqa: A004
-from tersor.targets.edge_tpu.refusals import refusal
+from tersor.targets.edge_tpu.refusals import refusal, refused
 from tersor.targets.edge_tpu.segments import cut
 from tersor.targets.edge_tpu.sharing import shares
 
 NAME = "edge_tpu"
 DEVICE = "Edge TPU"
 FLAVOUR = "int8"
-SHAPES_SUFFICE = True
+WEIGHTS_MATTER = 0
+
+
+def _fitted(recipe: Recipe) -> Recipe:
+    """Rewritten to what the compiler takes; it is older than the kernel for dense layers with a scale per channel."""
+    if recipe.target == NAME:
+        return recipe
+    dense = RecipeRule((("granularity", "per_tensor"),), operators=("FULLY_CONNECTED",))
+    return replace(recipe, target=NAME, rules=(*recipe.rules, dense))
+
+
+TARGET = Target(
+    NAME,
+    "runs 8-bit integers only",
+    ("int8", "uint8"),
+    {"int8": "none"},
+    _fitted,
+    also=("int8_float_io",),
+)
 OPTIONS = frozenset({"multiple_subgraphs"})
 COMPILED = "edgetpu-custom-op"
 """The custom operator that holds what was compiled."""
@@ -38,7 +59,7 @@ REWRITES = (
     "split_hard_swish",
     "split_gelu",
     "form_prelu",
-    "form_products",
+    "split_abs",
     "split_activation",
     "form_slices",
     "split_mirror_pad",
@@ -65,10 +86,10 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
     graph = model.graph
     if any(op.custom_code == COMPILED for op in graph.ops):
         return _compiled(graph)
-    refused = refusal(model)
-    if refused is not None:
-        operators = tuple(placed(graph, place, CPU, statuses.NOT_COMPILED, refused) for place in range(len(graph.ops)))
-        return Placement(NAME, DEVICE, operators, refusal=refused)
+    whole = refusal(model)
+    if whole is not None:
+        operators = tuple(placed(graph, place, CPU, statuses.NOT_COMPILED, whole) for place in range(len(graph.ops)))
+        return Placement(NAME, DEVICE, operators, refusal=whole)
     found = [broken(RULES, op, graph) for op in graph.ops]
     cut = pieces(graph, [item is None for item in found])
     taken = [piece for piece in cut if piece.taken][: None if multiple_subgraphs else 1]
@@ -84,6 +105,19 @@ def place(model: Model, *, multiple_subgraphs: bool = False) -> Placement:
     return Placement(NAME, DEVICE, operators, parts=len(taken), resources=estimate, notes=_notes(model))
 
 
+def obstacles(graph: Graph) -> list[str | None]:
+    """For each operator why the device runs it nowhere, whatever stands before it; None for those that it can run."""
+    return [refused(op, graph) or _obstacle(op, graph) for op in graph.ops]
+
+
+def _obstacle(op: Op, graph: Graph) -> str | None:
+    found = broken(RULES[::-1], op, graph)  # that there is no such operator says more than that its values are float
+    if found is None:
+        return None
+    rule, seen = found
+    return seen if op.label in seen else f'{seen} breaks the rule "{rule.statement.partition(". ")[0]}"'
+
+
 def share(models: Sequence[Model], placements: Sequence[Placement]) -> tuple[Share, ...]:
     """What each of several models gets of the memory, compiled together in this order: see `sharing`."""
     _refuse_compiled(models)
@@ -97,9 +131,9 @@ def segments(model: Model, count: int) -> tuple[Segment, ...]:
     Raises RecipeError if it cannot be cut in so many, UnsupportedError for a model that the compiler does not take.
     """
     _refuse_compiled([model])
-    refused = refusal(model)
-    if refused is not None:
-        raise UnsupportedError(f"{model.source or 'the model'}: the compiler refuses it: {refused}")
+    whole = refusal(model)
+    if whole is not None:
+        raise UnsupportedError(f"{model.source or 'the model'}: the compiler refuses it: {whole}")
     takes = [broken(RULES, op, model.graph) is None for op in model.graph.ops]
 
     def mapped(part: Graph) -> list[int]:

@@ -70,7 +70,7 @@ _INSTEAD = {
     "LEAKY_RELU": f"{_REWRITTEN}PRELU; or use ReLU",
     "HARD_SWISH": f"{_REWRITTEN}ADD and two MUL; or use ReLU6",
     "GELU": f"{_REWRITTEN}MUL, ADD and LOGISTIC; or use ReLU6",
-    "DIV": f"divide by a constant, and {_REWRITTEN}MUL",
+    "DIV": "divide by a constant: tersor quantize makes of it MUL",
     "MIRROR_PAD": f"{_REWRITTEN}SLICE and CONCATENATION; or pad with zeros",
     "PADV2": f"pad with zeros, and {_REWRITTEN}PAD",
     "SPLIT_V": f"{_REWRITTEN}SLICE; or split into equal parts",

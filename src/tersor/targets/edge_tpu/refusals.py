@@ -29,10 +29,15 @@ def refusal(model: Model) -> str | None:
     """Why the compiler takes no part of a file; None where it takes it."""
     graph = model.graph
     for place, op in enumerate(graph.ops):
-        found = _unreadable(op) or _open_size(op, graph)
+        found = refused(op, graph)
         if found is not None:
             return f"operator {place} ({op.label}): {found}"
     return None
+
+
+def refused(op: Op, graph: Graph) -> str | None:
+    """Why the compiler takes no file with this operator; None where it does."""
+    return _unreadable(op) or _open_size(op, graph)
 
 
 def _unreadable(op: Op) -> str | None:

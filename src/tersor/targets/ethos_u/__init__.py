@@ -17,6 +17,7 @@ from tersor.ir.placement import CPU, OpPlacement, Placement, Resource
 from tersor.targets._compiler import Compiled
 from tersor.targets._placing import open_inputs, placed
 from tersor.targets._rules import Rule
+from tersor.targets._target import Target, integers_only
 from tersor.targets.ethos_u import vela
 from tersor.targets.ethos_u.remedies import remedy
 from tersor.targets.ethos_u.said import Reason, Said, read_said
@@ -27,6 +28,18 @@ NAME = "ethos_u"
 DEVICE = "Ethos-U"
 FLAVOUR = "int8"
 OPTIONS = frozenset({"accelerator", "system_config", "memory_mode", "vela_config"})
+NOT_SPLIT = "Vela leaves what the NPU does not run to the CPU, in one file and in as many pieces as there are"
+QUICK_BELOW = 2_000_000
+"""Vela takes a quarter of a second for networks of microcontrollers, and up to a minute for large ones."""
+
+TARGET = Target(
+    NAME,
+    "runs integers only, with activations of 8 or 16 bits",
+    ("int8", "int16x8"),
+    {"int8": "none", "int16x8": "none"},
+    integers_only,
+)
+
 COMPILED = "ethos-u"
 """The custom operator that holds what was compiled."""
 

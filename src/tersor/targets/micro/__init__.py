@@ -20,16 +20,32 @@ from tersor.ir.placement import NOWHERE, OpPlacement, Placement, Resource
 from tersor.ir.work import macs
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.made_up import samples_for
-from tersor.targets._placing import content_of, open_inputs, placed
+from tersor.targets._doubtful import doubtful
+from tersor.targets._placing import content_of, open_inputs, placed, size_of
 from tersor.targets._rules import Rule, broken
-from tersor.targets.micro import every, layers
+from tersor.targets._target import Target, integers_only
+from tersor.targets.micro import answers, every, layers
 
 NAME = "micro"
 DEVICE = "microcontroller"
 FLAVOUR = None
 OPTIONS: frozenset[str] = frozenset()
+WEIGHTS_MATTER = 64 << 20
+"""No microcontroller has flash for more: what is larger is not run."""
 
-RULES: tuple[Rule, ...] = (*every.RULES, *layers.RULES)
+TARGET = Target(
+    NAME,
+    "runs integers (activations of 8 or 16 bits), or float32",
+    ("float32", "int8", "int16x8"),
+    {"int8": "none", "int16x8": "none"},
+    integers_only,
+    is_micro=True,
+)
+
+REFUSING: tuple[Rule, ...] = (*every.RULES, *layers.RULES)
+"""What the interpreter demands; it runs what keeps these."""
+
+RULES: tuple[Rule, ...] = (*REFUSING, *answers.RULES)
 
 ARENA, FLASH = "arena", "model in flash"
 """What a network takes of a microcontroller."""
@@ -38,11 +54,8 @@ RUNS = "runs"
 REFUSED = "refused by the interpreter"
 """Statuses beside those of the rules."""
 
-_LARGEST = 64 << 20
-"""Bytes of a model that is not worth trying: no microcontroller has that much flash."""
-
-_MOST_MACS = 200_000_000
-"""Multiply-accumulates of a model that is run here, and not only allocated: they take reference kernels a second."""
+_MOST_MACS = 50_000_000
+"""Multiply-accumulates of a model that is run here, and not only allocated: they take reference kernels 0.2 s."""
 
 _NODE = re.compile(r"Node \w+ \(number (\d+)\) failed to (\w+)")
 _OF_VALUES = re.compile(r"positive|zero|out of (range|bounds)|negative", re.IGNORECASE)
@@ -53,8 +66,9 @@ def place(model: Model) -> Placement:
     """Whether the model runs, operator by operator, and what it takes."""
     graph = model.graph
     operators = tuple(_judged(graph, place) for place in range(len(graph.ops)))
-    content = content_of(model)
-    flash = Resource(FLASH, len(content), "bytes", is_estimate=False)
+    size = size_of(model)
+    content = content_of(model) if size <= WEIGHTS_MATTER else b""
+    flash = Resource(FLASH, len(content) or size, "bytes", is_estimate=not content and not model.source)
     refusal = _refusal(model, operators)
     found = _Tried() if refusal is not None else _tried(model, content)
     if found.refusal is not None:
@@ -65,7 +79,7 @@ def place(model: Model) -> Placement:
         operators,
         parts=int(refusal is None),
         refusal=refusal,
-        notes=(*open_inputs(graph), *_notes(model), *found.notes),
+        notes=(*open_inputs(graph), *doubtful(graph, fixed_point=True), *_notes(model), *found.notes),
         resources=(*found.resources, flash),
         elsewhere="without a kernel",
         refuser="TensorFlow Lite Micro",
@@ -107,7 +121,7 @@ class _Tried:
 def _tried(model: Model, content: bytes) -> _Tried:
     if not tflite_micro.is_installed():
         return _Tried(notes=(f"by rules alone; to run it here and to measure its arena: {tflite_micro.MISSING}",))
-    if len(content) > _LARGEST:
+    if not content:
         return _Tried(notes=("by rules alone: no microcontroller has flash for a model of this size",))
     is_run = sum(macs(graph, op) for graph in model.graphs for op in graph.ops) <= _MOST_MACS
     try:

@@ -9,6 +9,7 @@ import numpy as np
 from tersor.formats.keras.call import Call
 from tersor.formats.keras.layers.activation import activated, is_linear
 from tersor.ir.graph import Array
+from tersor.ir.outline import in_order
 
 PADDING = {"same": 0, "valid": 1}
 
@@ -60,7 +61,7 @@ def emit(
     if kind == "DEPTHWISE_CONV_2D":
         options["depth_multiplier"] = out // channels
     inside = f"{part}/" if part not in ("", "linear") else ""
-    inputs = [tensor, call.constant(f"{inside}kernel", np.ascontiguousarray(kernel))]
+    inputs = [tensor, call.constant(f"{inside}kernel", in_order(kernel))]
     inputs.append(call.constant(f"{inside}bias", np.zeros(out, np.float32) if bias is None else bias))
     return call.op(kind, inputs, shape, options, part)
 

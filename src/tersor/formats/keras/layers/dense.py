@@ -10,6 +10,7 @@ from tersor.formats.keras.call import Call
 from tersor.formats.keras.layers.activation import activated, is_linear
 from tersor.formats.keras.layers.einsum import einsum_with, spread
 from tersor.ir.dtypes import DType
+from tersor.ir.outline import in_order
 
 
 def dense(call: Call) -> str:
@@ -22,7 +23,7 @@ def dense(call: Call) -> str:
     if call.option("use_bias", True):
         shapes["bias"] = (units,)
     arrays = call.take(shapes)
-    kernel = call.constant("kernel", np.ascontiguousarray(arrays["kernel"].T))
+    kernel = call.constant("kernel", in_order(arrays["kernel"].T))
     bias = call.constant("bias", arrays.get("bias", np.zeros(units, np.float32)))
     return activated(call, product(call, tensor, kernel, bias, "" if is_linear(call) else "linear"))
 
