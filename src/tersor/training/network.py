@@ -142,13 +142,16 @@ class _Builder:
                 self._quantizers[name].share([self._quantizers[other] for other in names])
 
     def run(self) -> tuple[list[Any], list[Any]]:
+        for end, names in (("input", self._graph.inputs), ("output", self._graph.outputs)):
+            for name in names:
+                shape = self._graph.tensors[name].shape
+                if shape[:1] != (1,):
+                    raise UnsupportedError(
+                        f"{end} {name!r} has shape {list(shape)}: no first axis of samples to train on"
+                    )
         inputs = []
         for name in self._graph.inputs:
             tensor = self._graph.tensors[name]
-            if not tensor.shape or tensor.shape[0] != 1:
-                raise UnsupportedError(
-                    f"input {name!r} has shape {list(tensor.shape)}: no axis for samples to train on"
-                )
             dtype = str(tensor.dtype)
             inputs.append(keras.Input(batch_shape=(None, *tensor.shape[1:]), dtype=dtype, name=self._name(name)))
             self._put(name, self._clock(inputs[-1]) if name == self._graph.inputs[0] else inputs[-1])

@@ -31,9 +31,9 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
     """One operator: its float constants are weights, laid out as Keras lays them out.
 
     Where a batch normalization was folded into the layer, it is there again: `Normal` states the mean and deviation
-    that it gave to each channel, and nothing else is needed, for folded weights are the original ones times a factor per
-    channel, which normalizing takes out again. In training it uses the batch's own statistics, and from the freeze on
-    the moving ones, as the file will (Krishnamoorthi 2018, arXiv 1806.08342, section 3.2.2).
+    that it gave to each channel, and nothing else is needed, for folded weights are the original ones times a factor
+    per channel, which normalizing takes out again. In training it uses the batch's own statistics, and from the freeze
+    on the moving ones, as the file will (Krishnamoorthi 2018, arXiv 1806.08342, section 3.2.2).
 
     Args:
         op: the operator.

@@ -8,7 +8,7 @@ readers see nothing. So what Keras evaluates is what the file answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -28,6 +28,7 @@ from tersor.stages.plan import plan
 from tersor.stages.visible import Visibility
 from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value
+from tersor.training.same import require_same
 
 _PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
 """Constants that are equal before training need not be after it."""
@@ -97,18 +98,23 @@ def prepare(
         data: some samples, to begin with the ranges of these; by default with those of the first batch.
         freeze_after: the step from which on batch normalization uses its moving statistics, as the file does; by
             default in evaluation and in the file only.
-        learned: learn ranges by their gradients, instead of following the extremes of batches.
+        learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
+            batches.
 
     Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
 
     Raises:
-        PlanError: the recipe has no integer activations.
-        UnsupportedError: an operator cannot be trained, by name.
+        PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
+        UnsupportedError: an operator cannot be trained, by name; or the model mixes the samples of a batch.
     """
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     if not wanted.needs_calibration:
         raise PlanError(f"{wanted.name} rounds no activations: there is nothing to train for")
+    if learned and data is None:
+        raise PlanError("learned ranges begin with those of samples: give some (data)")
+    wanted = replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
     source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
+    require_same(source)
     seen = None if data is None else calibrate(source, data, wanted.observer)
     unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
     decided = plan(source, wanted, seen or unknown)
@@ -147,14 +153,10 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
         schemes[op.name] = _scheme(graph, op, decided)
         for index, name in enumerate(op.inputs):
             read = decided.operands.get((op.name, index))
-            if (
-                name is not None
-                and read is not None
-                and read.params is not None
-                and not graph.tensors[name].is_constant
-            ):
-                source = _source_of(op, graph, values)
-                operands[op.name, index] = value(name, read.dtype) if source is None else source
+            if name is None or graph.tensors[name].is_constant or read is None or read.params is None:
+                continue
+            shared = _source_of(op, graph, values)
+            operands[op.name, index] = value(name, read.dtype) if shared is None else shared
     groups = tuple(names for names in decided.groups if all(name in values for name in names))
     return Rounding(values, groups, operands, schemes, learned)
 
