@@ -151,12 +151,12 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
         if decided.ops[op.name].compute != INTEGER:
             continue
         schemes[op.name] = _scheme(graph, op, decided)
-        for index, name in enumerate(op.inputs):
+        for index, operand in enumerate(op.inputs):
             read = decided.operands.get((op.name, index))
-            if name is None or graph.tensors[name].is_constant or read is None or read.params is None:
+            if operand is None or graph.tensors[operand].is_constant or read is None or read.params is None:
                 continue
             shared = _source_of(op, graph, values)
-            operands[op.name, index] = value(name, read.dtype) if shared is None else shared
+            operands[op.name, index] = value(operand, read.dtype) if shared is None else shared
     groups = tuple(names for names in decided.groups if all(name in values for name in names))
     return Rounding(values, groups, operands, schemes, learned)
 
