@@ -62,6 +62,7 @@ class Plan:
         ops: by operator name.
         interface: by name of a graph input or output, the numbers that it has at the model's door.
         warnings: what the user should know.
+        groups: names of activations that share a scale, where there are several.
     """
 
     recipe: str
@@ -71,6 +72,7 @@ class Plan:
     interface: Mapping[str, TensorPlan] = field(default_factory=dict)
     intermediates: Mapping[str, tuple[TensorPlan, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
 
     def left_in_float(self) -> dict[str, OpPlan]:
         """The operators that the recipe wanted in integers and that stay in float, by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -20,12 +21,35 @@ from tersor.ops import BIAS, OPS, WEIGHT
 _Numbers = tuple[DType, QuantParams | None]
 
 
-def quantize(model: Model, plan: Plan) -> Model:
+class Planned(Protocol):
+    """A network that knows its own plan, as `tersor.training.qat.prepare` makes."""
+
+    def planned(self) -> tuple[Model, Plan]:
+        """The float model and its plan."""
+
+
+@overload
+def quantize(model: Model, plan: Plan) -> Model: ...
+
+
+@overload
+def quantize(model: Planned) -> Model: ...
+
+
+def quantize(model: Model | Planned, plan: Plan | None = None) -> Model:
     """Carry out a plan on the main graph.
+
+    Args:
+        model: a float model; or a network trained for quantization, which has its plan.
+        plan: what its tensors become.
 
     Names at the model's door stay; conversions get names that say what they hold. Raises GraphError if the result
     breaks an invariant, which would be a defect of the plan.
     """
+    if not isinstance(model, Model):
+        model, plan = model.planned()
+    if plan is None:
+        raise TypeError("quantize() takes a float model and its plan: make one with tersor.plan")
     graph = _Rewriter(model.graph, plan).run()
     check_graph(graph)
     result = model.with_graph(graph)

@@ -63,6 +63,7 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
         ops=modes | _upscaling(graph, modes, activations),
         interface=interface,
         intermediates=recurrent.intermediates,
+        groups=activations.groups,
         warnings=(
             *activations.warnings,
             *recurrent.warnings,

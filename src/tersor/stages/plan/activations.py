@@ -11,11 +11,12 @@ from tersor.ir.quant import QuantParams
 
 @dataclass(frozen=True)
 class Activations:
-    """Parameters of activations, conversions at operands, and what the user should know."""
+    """Parameters of activations, conversions at operands, what the user should know, and which share a scale."""
 
     tensors: dict[str, TensorPlan]
     operands: dict[tuple[str, int], TensorPlan]
     warnings: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
 
     def read_by(self, op: Op, index: int) -> QuantParams:
         """The parameters in which an operator reads an activation."""

@@ -85,7 +85,8 @@ class _Planner:
         operands: dict[tuple[str, int], TensorPlan] = {}
         for op in self._ops:
             operands |= self._conversions(op, params)
-        return Activations(tensors, operands, tuple(self._warnings))
+        groups = tuple(tuple(names) for names in self._sets.members().values() if len(names) > 1)
+        return Activations(tensors, operands, tuple(self._warnings), groups)
 
     def _stored_types(self) -> dict[str, DType]:
         """Integer type by name: results of integer operators, and float values that integer operators read."""

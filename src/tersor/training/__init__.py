@@ -1,0 +1,1 @@
+"""Training-time compression: quantization-aware training, for every model that tersor reads. Needs Keras 3."""

@@ -1,0 +1,178 @@
+"""An operator of the network as a Keras layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tersor.errors import UnsupportedError
+from tersor.ir.graph import Array, Graph, Op
+from tersor.ir.normal import Normal
+from tersor.numerics.packing import values_of
+from tersor.ops import LAYERS, LayerOperands, layer_operands
+from tersor.training.fake_quantization import fake_quantize, fake_quantize_weights, weight_scale
+from tersor.training.operators import OPERATORS, Call
+from tersor.training.operators.elementwise import FUSED
+from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
+from tersor.training.rounding import NOTHING, Scheme
+
+_EPSILON = 1e-3
+"""Of a batch normalization, as a share of the variance that the channel had."""
+
+_MOMENTUM = 0.99
+"""Of its moving statistics; Keras's own default."""
+
+
+class Operator(keras.layers.Layer):  # type: ignore[misc]
+    """One operator: its float constants are weights, laid out as Keras lays them out.
+
+    Where a batch normalization was folded into the layer, it is there again: `Normal` states the mean and deviation
+    that it gave to each channel, and nothing else is needed, for folded weights are the original ones times a factor
+    per channel, which normalizing takes out again. In training it uses the batch's own statistics, and from the freeze
+    on the moving ones, as the file will (Krishnamoorthi 2018, arXiv 1806.08342, section 3.2.2).
+
+    Args:
+        op: the operator.
+        graph: where it is from.
+        name: of the layer, unique in the network.
+        frozen: tells whether the statistics of batches are used no longer.
+        scheme: how constants are rounded.
+
+    Raises UnsupportedError for an operator that cannot be trained.
+    """
+
+    def __init__(self, op: Op, graph: Graph, name: str, frozen: Callable[[], Any], scheme: Scheme = NOTHING) -> None:
+        super().__init__(name=name)
+        if op.kind not in OPERATORS:
+            raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained")
+        self.op = op
+        self._function = OPERATORS[op.kind]
+        self._scheme = scheme
+        self._frozen = frozen
+        self._place: LayerOperands | None = layer_operands(op.kind) if op.kind in LAYERS else None
+        self._shapes = [() if own is None else graph.tensors[own].shape for own in op.inputs]
+        self._results = [graph.tensors[own].shape for own in op.outputs]
+        self._constants: dict[int, Any] = {}
+        normal = graph.tensors[op.outputs[0]].normal
+        self.normalizes = self._place is not None and normal is not None
+        for index, own in enumerate(op.inputs):
+            tensor = None if own is None else graph.tensors[own]
+            if tensor is not None and tensor.is_constant:
+                self._hold(index, values_of(tensor))
+        if self._place is not None and normal is not None:
+            self._hold_statistics(self._constants.pop(self._place.bias, None), normal)
+
+    def call(self, *values: Any, training: bool = False) -> Any:
+        """The operator's results on its computed operands, in order."""
+        computed = iter(values)
+        operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
+        result = self._function(Call(self.op, operands, self._shapes, self._results))
+        if self.normalizes:
+            result = self._normalized(result, training)
+        return FUSED[self.op.option("fused_activation_function", 0) or 0](result) if self._fuses else result
+
+    def _operand(self, index: int, name: str | None, computed: Iterator[Any]) -> Any:
+        if index in self._constants:
+            return self._rounded(index)
+        bias = self._place.bias if self._place is not None else -1
+        return None if name is None or (index == bias and self.normalizes) else next(computed)
+
+    @property
+    def _fuses(self) -> bool:
+        return bool(self.op.option("fused_activation_function", 0))
+
+    def constants(self) -> dict[int, Array]:
+        """The trained constants by operand, as the file has them: batch normalization folded."""
+        found = {
+            index: np.asarray(ops.convert_to_numpy(value), np.float32)
+            for index, value in self._constants.items()
+            if not isinstance(value, np.ndarray)
+        }
+        if self._place is not None and self._place.weights in found:
+            kernel = found[self._place.weights]
+            if self.normalizes:
+                scale = ops.convert_to_numpy(self.gamma / ops.sqrt(self.moving_variance + self.epsilon))
+                mean, beta = (ops.convert_to_numpy(item) for item in (self.moving_mean, self.beta))
+                kernel = kernel * np.reshape(scale, self._spread)
+                found[self._place.bias] = np.asarray(beta - mean * scale, np.float32)
+            found[self._place.weights] = np.asarray(from_keras(self.op.kind, kernel), np.float32)
+        return found
+
+    def _hold(self, index: int, values: Array) -> None:
+        place = self._place
+        if values.dtype != np.float32 or (values.size == 1 and place is None):
+            self._constants[index] = values
+            return
+        label = f"operand_{index}"
+        if place is not None and index == place.weights:
+            label, values = "kernel", to_keras(self.op.kind, values, self.op.option("depth_multiplier", 1) or 1)
+        elif place is not None and index == place.bias:
+            if self.normalizes:
+                self._constants[index] = values
+                return
+            label = "bias"
+        self._constants[index] = self._variable(label, values)
+        if label == "kernel":
+            self.kernel = self._constants[index]
+
+    def _hold_statistics(self, bias: Array | None, normal: Normal) -> None:
+        """A batch normalization that leaves the layer's results as they are."""
+        deviation, mean = np.asarray(normal.deviation, np.float32), np.asarray(normal.mean, np.float32)
+        folded = np.zeros_like(mean) if bias is None else bias
+        epsilon = np.maximum(_EPSILON * deviation**2, 1e-12)
+        self.epsilon = self._variable("epsilon", epsilon, trainable=False)
+        self.gamma = self._variable("gamma", np.sqrt(deviation**2 + epsilon))
+        self.beta = self._variable("beta", mean)
+        self.moving_mean = self._variable("moving_mean", mean - folded, trainable=False)
+        self.moving_variance = self._variable("moving_variance", deviation**2, trainable=False)
+
+    def _variable(self, label: str, values: Array, *, trainable: bool = True) -> Any:
+        def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
+            return ops.convert_to_tensor(values, dtype)
+
+        return self.add_weight(
+            shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype="float32"
+        )
+
+    @property
+    def _spread(self) -> tuple[int, ...]:
+        """The shape in which a value per channel is broadcast against the kernel."""
+        axes = CHANNEL_AXES[self.op.kind]
+        return tuple(size if axis in axes else 1 for axis, size in enumerate(self.kernel.shape))
+
+    def _rounded(self, index: int) -> Any:
+        value = self._constants[index]
+        if isinstance(value, np.ndarray):
+            return value
+        if self._place is not None and index == self._place.weights:
+            return self._rounded_weights(value)
+        dtype = self._scheme.data.get(index)
+        return value if dtype is None else fake_quantize(value, ops.min(value), ops.max(value), dtype)
+
+    def _rounded_weights(self, kernel: Any) -> Any:
+        dtype = self._scheme.weights
+        if dtype is None:
+            return kernel
+        if self._scheme.per_channel:  # a factor per channel goes through: folded weights are rounded alike
+            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, CHANNEL_AXES[self.op.kind]), dtype)
+        if not self.normalizes:
+            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, None), dtype)
+        scale = ops.reshape(self.gamma * ops.rsqrt(self.moving_variance + self.epsilon), self._spread)
+        folded = kernel * ops.stop_gradient(scale)
+        return fake_quantize_weights(folded, weight_scale(folded, dtype, None), dtype) / ops.stop_gradient(scale)
+
+    def _normalized(self, x: Any, training: bool) -> Any:
+        mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
+        if training:
+            axes = tuple(range(len(x.shape) - 1))
+            own_mean, own_variance = ops.moments(x, axes=axes)
+            frozen = self._frozen()
+            for variable, own in ((self.moving_mean, own_mean), (self.moving_variance, own_variance)):
+                share = ops.where(frozen, 0.0, 1.0 - _MOMENTUM)
+                variable.assign(variable + share * (ops.stop_gradient(own) - variable))
+            mean, variance = ops.where(frozen, mean, own_mean), ops.where(frozen, variance, own_variance)
+        return (x - mean) * (self.gamma * ops.rsqrt(variance + self.epsilon)) + self.beta

@@ -1,0 +1,29 @@
+"""Where the axes of weights lie: in LiteRT's files, and in Keras."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tersor.ir.graph import Array
+
+_AXES = {"CONV_2D": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0), "TRANSPOSE_CONV": (1, 2, 0, 3)}
+"""Places of Keras's axes in the file: [h, w, in, out] of [out, h, w, in], and so on."""
+
+CHANNEL_AXES = {"CONV_2D": (3,), "DEPTHWISE_CONV_2D": (2, 3), "FULLY_CONNECTED": (1,), "TRANSPOSE_CONV": (2,)}
+"""The axes of Keras's kernels along which scales per channel vary."""
+
+
+def to_keras(kind: str, weights: Array, multiplier: int = 1) -> Array:
+    """A layer's weights as Keras lays them out; `multiplier` is that of a depthwise convolution."""
+    if kind == "DEPTHWISE_CONV_2D":
+        _, height, width, channels = weights.shape
+        return weights.reshape(height, width, channels // multiplier, multiplier)
+    return np.transpose(weights, _AXES[kind])
+
+
+def from_keras(kind: str, weights: Array) -> Array:
+    """The way back."""
+    if kind == "DEPTHWISE_CONV_2D":
+        height, width, channels, multiplier = weights.shape
+        return weights.reshape(1, height, width, channels * multiplier)
+    return np.ascontiguousarray(np.transpose(weights, np.argsort(_AXES[kind])))

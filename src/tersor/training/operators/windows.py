@@ -1,0 +1,77 @@
+"""Poolings and reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from tersor.training.operators.call import Call
+from tersor.training.operators.layers import padding
+
+
+def _windows(call: Call) -> tuple[tuple[int, int], tuple[int, int], str]:
+    size = call.option("filter_height", 1), call.option("filter_width", 1)
+    return size, (call.option("stride_h", 1), call.option("stride_w", 1)), padding(call)
+
+
+def average_pool(call: Call) -> Any:
+    """Averages of windows; what fills up the border does not count."""
+    size, strides, border = _windows(call)
+    return ops.average_pool(call.operand(0), size, strides, border, "channels_last")
+
+
+def max_pool(call: Call) -> Any:
+    """The largest value of each window."""
+    size, strides, border = _windows(call)
+    return ops.max_pool(call.operand(0), size, strides, border, "channels_last")
+
+
+def reduction(function: Callable[..., Any]) -> Callable[[Call], Any]:
+    """A reduction along the axes of the second operand."""
+
+    def reduce(call: Call) -> Any:
+        axes = tuple(axis % len(call.shapes[0]) for axis in call.integers(1))
+        return function(call.operand(0), axis=axes, keepdims=bool(call.option("keep_dims", False)))
+
+    return reduce
+
+
+def resize(method: str) -> Callable[[Call], Any]:
+    """Resize pictures; the options say where pixels lie."""
+
+    def function(call: Call) -> Any:
+        size = call.integers(1)
+        height, width = call.shapes[0][1:3]
+        down = _positions(size[0], height, call)
+        across = _positions(size[1], width, call)
+        x = call.operand(0)
+        if method == "nearest":
+            return ops.take(ops.take(x, _nearest(down, height, call), axis=1), _nearest(across, width, call), axis=2)
+        return _interpolated(_interpolated(x, down, height, 1), across, width, 2)
+
+    return function
+
+
+def _positions(wanted: int, given: int, call: Call) -> list[float]:
+    """Where the pixels of the result lie among those of the operand (`resize_bilinear.h`)."""
+    corners, centers = call.option("align_corners", False), call.option("half_pixel_centers", False)
+    scale = (given - 1) / (wanted - 1) if corners and wanted > 1 else given / wanted
+    return [(place + 0.5) * scale - 0.5 if centers else place * scale for place in range(wanted)]
+
+
+def _nearest(positions: list[float], given: int, call: Call) -> Any:
+    """The pixel that is taken for each (`resize_nearest_neighbor.h`)."""
+    corners, centers = call.option("align_corners", False), call.option("half_pixel_centers", False)
+    shift = 0.5 if corners or centers else 0.0
+    return ops.convert_to_tensor([min(max(int(place + shift), 0), given - 1) for place in positions], "int32")
+
+
+def _interpolated(x: Any, positions: list[float], given: int, axis: int) -> Any:
+    before = [min(max(int(place // 1), 0), given - 1) for place in positions]
+    after = [min(item + 1, given - 1) for item in before]
+    shares = [min(max(place, 0.0), given - 1.0) - item for place, item in zip(positions, before, strict=True)]
+    low, high = (ops.take(x, ops.convert_to_tensor(items, "int32"), axis=axis) for items in (before, after))
+    share = ops.reshape(ops.convert_to_tensor(shares, "float32"), (-1, *[1] * (3 - axis)))
+    return low + (high - low) * share

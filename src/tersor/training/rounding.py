@@ -1,0 +1,112 @@
+"""What is rounded while a network trains, as values: from a plan, and into a saved model's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tersor.ir.dtypes import DType
+from tersor.ops import ALL, Range
+
+
+@dataclass(frozen=True)
+class Value:
+    """How one activation is rounded.
+
+    Attributes:
+        dtype: INT8 or INT16.
+        fixed: scale and zero point, where the kernel fixes them.
+        visible: what its readers tell apart.
+        bounds: the range to begin with; None to take that of the first batch.
+    """
+
+    dtype: DType
+    fixed: tuple[float, int] | None = None
+    visible: Range = ALL
+    bounds: Range | None = None
+
+    def to_config(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"dtype": self.dtype.value, "fixed": self.fixed, "visible": self.visible, "bounds": self.bounds}
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Value:
+        """The way back."""
+        fixed, bounds = (None if config[key] is None else tuple(config[key]) for key in ("fixed", "bounds"))
+        low, high = config["visible"]
+        return cls(DType(config["dtype"]), fixed, (float(low), float(high)), bounds)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How an operator's constants are rounded.
+
+    Attributes:
+        weights: the type of a layer's weights; None to leave them in float.
+        per_channel: whether they have a scale per channel.
+        data: types of further constant operands, by their index.
+    """
+
+    weights: DType | None = None
+    per_channel: bool = True
+    data: Mapping[int, DType] = field(default_factory=dict)
+
+    def to_config(self) -> dict[str, Any]:
+        """For JSON."""
+        data = {str(index): dtype.value for index, dtype in self.data.items()}
+        return {"weights": self.weights and self.weights.value, "per_channel": self.per_channel, "data": data}
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Scheme:
+        """The way back."""
+        weights = None if config["weights"] is None else DType(config["weights"])
+        return cls(weights, config["per_channel"], {int(index): DType(own) for index, own in config["data"].items()})
+
+
+NOTHING = Scheme()
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What is rounded; nothing by default.
+
+    Attributes:
+        values: activations, by name.
+        groups: names of activations that share a scale.
+        operands: activations that one operator reads in other numbers than they have, by its name and the operand's
+            index: those of the value of that name, or numbers of their own.
+        schemes: by operator.
+        learned: whether ranges are learned by their gradients instead of followed.
+    """
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+    groups: tuple[tuple[str, ...], ...] = ()
+    operands: Mapping[tuple[str, int], str | Value] = field(default_factory=dict)
+    schemes: Mapping[str, Scheme] = field(default_factory=dict)
+    learned: bool = False
+
+    def to_config(self) -> dict[str, Any]:
+        """For JSON."""
+        operands = [[*key, own if isinstance(own, str) else own.to_config()] for key, own in self.operands.items()]
+        return {
+            "values": {name: own.to_config() for name, own in self.values.items()},
+            "groups": [list(names) for names in self.groups],
+            "operands": operands,
+            "schemes": {name: own.to_config() for name, own in self.schemes.items()},
+            "learned": self.learned,
+        }
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Rounding:
+        """The way back."""
+        return cls(
+            {name: Value.of_config(own) for name, own in config["values"].items()},
+            tuple(tuple(names) for names in config["groups"]),
+            {
+                (name, int(index)): own if isinstance(own, str) else Value.of_config(own)
+                for name, index, own in config["operands"]
+            },
+            {name: Scheme.of_config(own) for name, own in config["schemes"].items()},
+            bool(config["learned"]),
+        )

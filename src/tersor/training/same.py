@@ -1,0 +1,57 @@
+"""Whether a network computes for each sample of a batch what the runtime computes for one."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from tersor.errors import UnsupportedError
+from tersor.formats import tflite
+from tersor.ir.graph import Model
+from tersor.runtimes.engine import Engine
+from tersor.runtimes.made_up import samples_for
+from tersor.stages.compare import Accumulator
+from tersor.training.network import Network
+
+_SAMPLES = 3
+
+_LEAST_DB = 60.0
+"""SQNR between the two: float sums in another order agree to 100 dB, and a sample that reads another one's values is
+below 20."""
+
+
+def require_same(model: Model, engine: Engine | None = None) -> None:
+    """Raise UnsupportedError unless the float network answers a batch as the runtime answers its samples.
+
+    Args:
+        model: a float model.
+        engine: the process to run in; by default one of its own.
+    """
+    if engine is None:
+        with Engine() as own:
+            require_same(model, own)
+        return
+    samples = samples_for(model.graph, _SAMPLES)
+    with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
+        path = Path(folder) / "model.tflite"
+        tflite.write(model, path)
+        handle = engine.open(str(path))
+        wanted = [handle.run(sample) for sample in samples]
+        handle.close()
+    network = Network(model)
+    batch = [ops.convert_to_tensor(np.concatenate(items)) for items in zip(*samples, strict=True)]
+    found = network(batch if len(batch) > 1 else batch[0], training=False)
+    for place, values in enumerate(found if isinstance(found, list | tuple) else [found]):
+        name = model.graph.outputs[place]
+        sums = Accumulator(name)
+        rows = ops.convert_to_numpy(values)
+        for number, sample in enumerate(wanted):
+            sums.add(sample[place], rows[number : number + 1])
+        if sums.distance().sqnr_db < _LEAST_DB:
+            raise UnsupportedError(
+                f"output {name!r} of samples in a batch is not that of single ones ({sums.distance().sqnr_db:.0f} dB "
+                "between them): the model mixes samples, and cannot be trained on several"
+            )

@@ -1,0 +1,219 @@
+"""Networks that train: they compute what files do, before and after, and round as these will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="training needs Keras 3")
+
+import tersor  # noqa: E402
+from op_examples import EXAMPLES, make  # noqa: E402
+from tersor.errors import PlanError, UnsupportedError  # noqa: E402
+from tersor.ir.build import Builder  # noqa: E402
+from tersor.ir.graph import Array, Model  # noqa: E402
+from tersor.runtimes.engine import Engine  # noqa: E402
+from tersor.training.network import Network  # noqa: E402
+from tersor.training.operators import OPERATORS  # noqa: E402
+from tersor.training.qat import QuantizationAware, prepare  # noqa: E402
+from tersor.training.same import require_same  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn of themselves
+
+SAMPLES = 96
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine() as found:
+        yield found
+
+
+def answers(model: Model, samples: list[Any], folder: Path, engine: Engine, kernels: str = "builtin") -> list[Array]:
+    """What a file with this model answers, by output, all samples in one array."""
+    path = folder / "model.tflite"
+    tersor.save(model, path)
+    rows = [list(row.values()) for row in tersor.run(path, samples, kernels=kernels, engine=engine)]
+    return [np.concatenate(items) for items in zip(*rows, strict=True)]
+
+
+def is_per_sample(model: Model) -> bool:
+    return all(model.graph.tensors[name].shape[:1] == (1,) for name in (*model.graph.inputs, *model.graph.outputs))
+
+
+CASES = [(kind, variant) for kind, variants in EXAMPLES.items() if kind in OPERATORS for variant in variants]
+
+
+@pytest.mark.parametrize(("kind", "variant"), CASES, ids=[f"{kind}-{variant}" for kind, variant in CASES])
+def test_an_operator_computes_what_the_runtime_does_for_each_sample_of_a_batch(
+    kind: str, variant: str, tmp_path: Path, engine: Engine
+) -> None:
+    example = make(kind, variant)
+    names = example.model.graph.inputs
+    if not is_per_sample(example.model):
+        with pytest.raises(UnsupportedError):
+            Network(example.model)
+        return
+    samples = [[sample[name] for name in names] for sample in example.samples[:3]]
+    expected = answers(example.model, samples, tmp_path, engine)
+    found = Network(example.model).predict_on_batch([np.concatenate(items) for items in zip(*samples, strict=True)])
+    for own, wanted in zip(found if isinstance(found, list) else [found], expected, strict=True):
+        np.testing.assert_allclose(own, wanted, rtol=0, atol=1e-5 * max(np.abs(wanted).max(), 1))
+
+
+def test_what_cannot_be_trained_is_refused_by_name() -> None:
+    net = Builder("net")
+    x = net.input("x", [1, 8])
+    model = net.model([net.op("CUMSUM", [x, net.constant("axis", np.array(1, np.int32))], [1, 8])])
+    with pytest.raises(UnsupportedError, match=r"CUMSUM.* cannot be trained"):
+        Network(model)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Array, Array]:
+    """Pictures, and whether their upper half is the lighter one, and by how much."""
+    random = np.random.default_rng(0)
+    light = random.uniform(60, 200, (SAMPLES, 2, 1, 1, 1))
+    halves = np.repeat(light, 8, axis=2).reshape(SAMPLES, 16, 1, 1)
+    pictures = np.clip(halves + random.normal(0, 20, (SAMPLES, 16, 16, 3)), 0, 255).astype(np.float32)
+    return pictures, np.digitize((light[:, 0] - light[:, 1]).reshape(-1), [-40, 40])
+
+
+@pytest.fixture(scope="module")
+def trained(data: tuple[Array, Array]) -> Any:
+    """A small network with normalizations, a branch, a concatenation and a hard swish, trained for a moment."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    given = keras.Input((16, 16, 3))
+    x = layers.Rescaling(1 / 127.5, -1)(given)
+    x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)
+    x = layers.ReLU(6)(layers.BatchNormalization()(x))
+    y = layers.DepthwiseConv2D(3, padding="same")(x)
+    y = layers.Activation("hard_swish")(layers.BatchNormalization()(y))
+    x = layers.Concatenate()([x, layers.Add()([x, y])])
+    x = layers.Conv2D(12, 1, activation="relu", name="pointwise")(layers.MaxPooling2D()(x))
+    x = layers.Dense(3, activation="softmax", name="answer")(layers.Flatten()(x))
+    model = keras.Model(given, x)
+    return fitted(model, data, epochs=4)
+
+
+def fitted(model: Any, data: tuple[Array, Array], epochs: int, rate: float = 3e-3) -> Any:
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
+    model.fit(*data, batch_size=32, epochs=epochs, verbose=0)
+    return model
+
+
+def test_a_network_answers_as_the_keras_model_and_after_training_as_its_file(
+    trained: Any, data: tuple[Array, Array], tmp_path: Path, engine: Engine
+) -> None:
+    network = Network(tersor.optimize(tersor.load(trained)))
+    before = network.predict_on_batch(data[0])
+    np.testing.assert_allclose(before, trained.predict_on_batch(data[0]), atol=1e-5)
+    fitted(network, data, epochs=2)
+    after = network.predict_on_batch(data[0])
+    assert np.abs(after - before).max() > 0.01
+    [found] = answers(network.trained(), [picture[None] for picture in data[0]], tmp_path, engine)
+    np.testing.assert_allclose(found, after, atol=1e-5)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("recipe", ["int8", "int8_float_io", "int16x8", "int8_w4"])
+def test_the_file_answers_as_the_network_that_was_trained_for_it(
+    recipe: str, learned: bool, trained: Any, data: tuple[Array, Array], tmp_path: Path, engine: Engine
+) -> None:
+    samples = [picture[None] for picture in data[0]]
+    network = fitted(prepare(trained, recipe, data=samples, learned=learned), data, epochs=2, rate=1e-3)
+    [found] = answers(tersor.quantize(network), samples, tmp_path, engine)
+    expected = network.predict_on_batch(data[0])
+    error = np.abs(found - expected)
+    assert error.mean() <= 1 / 256
+    assert error.max() <= 8 / 256
+    assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.96
+
+
+def test_per_tensor_weights_are_rounded_with_their_normalization_folded(
+    trained: Any, data: tuple[Array, Array], tmp_path: Path, engine: Engine
+) -> None:
+    text = "activations = 'int8'\nweights = 'int8'\ngranularity = 'per_tensor'\ncompute = 'integer'\n"
+    path = tmp_path / "per_tensor.toml"
+    path.write_text(text)
+    network = fitted(prepare(trained, tersor.load_recipe(path)), data, epochs=1, rate=1e-3)
+    [found] = answers(tersor.quantize(network), [picture[None] for picture in data[0]], tmp_path, engine)
+    error = np.abs(found - network.predict_on_batch(data[0]))
+    assert error.mean() <= 1 / 256
+    assert error.max() <= 8 / 256
+
+
+def test_a_model_that_mixes_samples_is_refused() -> None:
+    net = Builder("net")
+    x = net.input("x", [1, 4, 2])
+    turned = net.op("TRANSPOSE", [x, net.constant("order", np.array([1, 0, 2], np.int32))], [4, 1, 2])
+    model = net.model([net.op("RESHAPE", [turned, net.constant("flat", np.array([1, 8], np.int32))], [1, 8])])
+    with pytest.raises(UnsupportedError, match="mixes samples"):
+        require_same(model)
+
+
+def test_values_of_one_scale_have_one_range(trained: Any, data: tuple[Array, Array]) -> None:
+    network = fitted(prepare(trained, "int8"), data, epochs=1)
+    groups = [names for names in network.rounding.groups if any("concat" in name for name in names)]
+    assert groups
+    quantizers = network.quantizers()
+    for name in groups[0]:
+        assert [item.of for item in quantizers[name].shared_with()] == list(groups[0])
+    _, plan = network.planned()
+    scales = {plan.tensors[name].params for name in groups[0]}
+    assert len(scales) == 1
+
+
+def test_a_saved_network_is_the_same_and_goes_on(trained: Any, data: tuple[Array, Array], tmp_path: Path) -> None:
+    network = fitted(prepare(trained, "int8", freeze_after=100), data, epochs=1)
+    network.save(tmp_path / "qat.keras")
+    again = keras.saving.load_model(tmp_path / "qat.keras")
+    assert isinstance(again, QuantizationAware)
+    assert again.recipe == network.recipe
+    np.testing.assert_array_equal(again.predict_on_batch(data[0]), network.predict_on_batch(data[0]))
+    again.fit(*data, batch_size=32, epochs=1, verbose=0)
+    steps = SAMPLES // 32
+    assert int(again.get_layer("training_steps").steps) == 2 * steps
+
+
+def test_frozen_statistics_stay(trained: Any, data: tuple[Array, Array]) -> None:
+    steps = SAMPLES // 32
+    network = fitted(prepare(trained, "int8", freeze_after=steps), data, epochs=1)
+    layer = next(item for item in network.operators() if item.normalizes)
+    at_freeze = np.array(layer.moving_mean)
+    network.fit(*data, batch_size=32, epochs=1, verbose=0)
+    np.testing.assert_array_equal(np.array(layer.moving_mean), at_freeze)
+    thawed = fitted(prepare(trained, "int8"), data, epochs=1)
+    layer = next(item for item in thawed.operators() if item.normalizes)
+    before = np.array(layer.moving_mean)
+    thawed.fit(*data, batch_size=32, epochs=1, verbose=0)
+    assert np.abs(np.array(layer.moving_mean) - before).max() > 0
+
+
+def test_ranges_begin_with_those_of_given_samples(trained: Any, data: tuple[Array, Array]) -> None:
+    network = prepare(trained, "int8", data=[picture[None] for picture in data[0]])
+    known = [item.bounds() for item in network.quantizers().values()]
+    assert any(bounds is not None for bounds in known)
+    assert prepare(trained, "int8").quantizers()["pointwise"].bounds() is None
+
+
+def test_a_recipe_without_integers_is_refused(trained: Any) -> None:
+    with pytest.raises(PlanError, match="float16 rounds no activations"):
+        prepare(trained, "float16")
+
+
+def test_learned_ranges_begin_somewhere(trained: Any) -> None:
+    with pytest.raises(PlanError, match="begin with those of samples"):
+        prepare(trained, "int8", learned=True)
+
+
+def test_a_model_that_takes_no_batch_is_refused() -> None:
+    net = Builder("net")
+    model = net.model([net.op("RELU", [net.input("x", [3, 4])], [3, 4])])
+    with pytest.raises(UnsupportedError, match="no first axis of samples"):
+        prepare(model, "int8")
