@@ -505,6 +505,21 @@ def test_optimize_command_cuts_its_pick(place: Path, cli: Cli) -> None:
     assert not (place / "out" / "pick.split.json").exists()
 
 
+def test_optimize_ends_with_a_report_where_the_pick_cannot_be_split(
+    place: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impossible(*_: object) -> None:
+        raise UnsupportedError("its state is read on both sides")
+
+    monkeypatch.setattr("tersor.stages.search.output_folder.split", impossible)
+    tflite.write(ssd(), place / "ssd.tflite")
+    np.save(place / "x.npy", random([120, 8, 8, 3], seed=9))
+    run = cli("optimize", "ssd.tflite", "--data", "x.npy", "--as-is", "--target", "edge_tpu", "--split", "-o", "out")
+    assert run.code in {0, 9}, run.err
+    assert "the pick is one file, not split: its state is read on both sides" in run.err
+    assert (place / "out" / "report.json").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tersor.errors import OutputError
+from tersor.errors import ModelError, OutputError, PlanError, RuntimeFailure, VerificationError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.recipe import Recipe, to_toml
@@ -70,11 +70,14 @@ class OutputFolder:
             shutil.copyfile(pick.path, temporary)
         _write_recipe(self.folder / RECIPE, pick, f"{pick.name}, the pick of tersor optimize", evidence)
 
-    def write_parts(self, target: str, evidence: Evidence | None, engine: Engine) -> SplitFiles:
-        """The pick in files for the accelerator and for the CPU. Raises what `split` and `save_split` do."""
+    def write_parts(self, target: str, evidence: Evidence | None, engine: Engine) -> SplitFiles | str:
+        """The pick in files for the accelerator and for the CPU, or why it cannot be split. Raises OutputError."""
         samples = [] if evidence is None else first_samples(evidence.samples.calibration, SAMPLES)
         pick = self.folder / PICK
-        return save_split(split(tflite.read(pick), target), pick, samples, engine=engine)
+        try:
+            return save_split(split(tflite.read(pick), target), pick, samples, engine=engine)
+        except (ModelError, PlanError, RuntimeFailure, VerificationError) as error:
+            return str(error)  # the candidates are made and measured, and are there without it
 
     def write_recipes(self, candidates: Iterable[Candidate], evidence: Evidence | None) -> None:
         """Beside each candidate the recipe that makes it again. Raises OutputError."""

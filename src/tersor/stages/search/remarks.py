@@ -69,7 +69,7 @@ def fitting_remarks(
     engine: Engine,
     folder: Path,
     deadline: float,
-    parts: SplitFiles | None = None,
+    parts: SplitFiles | str | None = None,
 ) -> tuple[str, ...]:
     """Where the pick would run, and what was rewritten for that, with what it costs if there is time to measure it.
 
@@ -81,7 +81,7 @@ def fitting_remarks(
         engine: the process to run in.
         folder: for files that are not kept.
         deadline: by `time.monotonic`.
-        parts: the files that the pick was cut in.
+        parts: the files that the pick was cut in, or why it was not.
 
     Raises OutputError.
     """
@@ -93,7 +93,7 @@ def fitting_remarks(
         return (*known, *_of_parts(parts))
     fitted = preparation.fitted(recipe.target)
     costs: tuple[Cost, ...] = ()
-    is_split = parts is not None and bool(parts.paths)
+    is_split = isinstance(parts, SplitFiles) and bool(parts.paths)
     has_costs = bool(fitted.rewrites) or is_split
     is_measured = not has_costs or (evidence is not None and time.monotonic() < deadline)
     if has_costs and evidence is not None and is_measured:
@@ -106,10 +106,12 @@ def fitting_remarks(
     return (*found, *_of_parts(parts))
 
 
-def _of_parts(parts: SplitFiles | None) -> tuple[str, ...]:
-    """What the pick was cut in; nothing where that was not asked for."""
+def _of_parts(parts: SplitFiles | str | None) -> tuple[str, ...]:
+    """What the pick was cut in, or why it was not; nothing where that was not asked for."""
     if parts is None:
         return ()
+    if isinstance(parts, str):
+        return (f"the pick is one file, not split: {parts}",)
     device = parts.split.placement.device
     if not parts.paths:
         return (f"the {device} runs all operators of the pick: there is nothing to split off",)
