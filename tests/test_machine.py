@@ -39,6 +39,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "inspect": ("inspect", "net.tflite"),
     "place": ("place", "net.tflite"),
     "compile": ("compile", "q.tflite"),
+    "split": ("split", "q.tflite"),
     "params": ("params", "q.tflite", "list"),
     "export": ("export", "q.tflite", "--to", "archive"),
     "cache": ("cache",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, overload
+from typing import Protocol
 
 import numpy as np
 
@@ -26,14 +26,6 @@ class Planned(Protocol):
 
     def planned(self) -> tuple[Model, Plan]:
         """The float model and its plan."""
-
-
-@overload
-def quantize(model: Model, plan: Plan) -> Model: ...
-
-
-@overload
-def quantize(model: Planned) -> Model: ...
 
 
 def quantize(model: Model | Planned, plan: Plan | None = None) -> Model:

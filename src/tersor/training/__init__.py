@@ -1,1 +1,7 @@
-"""Training-time compression: quantization-aware training, for every model that tersor reads. Needs Keras 3."""
+"""Training-time compression: quantization-aware training, for every model that tersor reads."""
+
+try:
+    import keras as keras
+except ImportError as error:
+    _NEEDS = "tersor.training needs Keras 3: pip install 'tersor[train]', and JAX, PyTorch or TensorFlow"
+    raise ImportError(_NEEDS) from error
