@@ -1,4 +1,4 @@
-"""Training-time compression: quantization-aware training, for every model that tersor reads."""
+"""Training-time compression: quantization-aware training, for models in every format that tersor reads."""
 
 try:
     import keras as keras
