@@ -321,13 +321,13 @@ def layer() -> tuple[Model, list[Values]]:
 RELU: dict[str, Any] = {"fused_activation_function": 1}
 RELU6: dict[str, Any] = {"fused_activation_function": 3}
 WIDENED: dict[str, tuple[str, str, Callable[[], tuple[Model, list[Values]]]]] = {
-    "16 bits of a sum": ("_Planner._least_by_width", "int8", single("ADD", (-2000, 2500), (-0.3, 1), **RELU6)),
-    "16 bits of a product": ("_Planner._least_by_width", "int8", single("MUL", (-2, 0.003), (10, 12), **RELU6)),
-    "32 bits of a layer": ("_Planner._least_by_width", "int16x8", layer),
-    "32 bits of a ReLU": ("_Planner._least_by_width", "int16x8", single("RELU", (-150000, 0))),
-    "28 bits of a quotient": ("_Planner._least_by_width", "int16x8", single("DIV", (9e4, 1e5), (2e-5, 3e-5), **RELU6)),
-    "factors of a sum": ("_Planner._least_by_factor", "int16x8", single("ADD", (-20000, -1), (-0.1, 0.1), **RELU)),
-    "clips in 32 bits": ("_least_by_clamp", "int16x8", single("MUL", (-1e-5, 1e-5), (0, 1), **RELU6)),
+    "16 bits of a sum": ("ResultScales._by_width", "int8", single("ADD", (-2000, 2500), (-0.3, 1), **RELU6)),
+    "16 bits of a product": ("ResultScales._by_width", "int8", single("MUL", (-2, 0.003), (10, 12), **RELU6)),
+    "32 bits of a layer": ("ResultScales._by_width", "int16x8", layer),
+    "32 bits of a ReLU": ("ResultScales._by_width", "int16x8", single("RELU", (-150000, 0))),
+    "28 bits of a quotient": ("ResultScales._by_width", "int16x8", single("DIV", (9e4, 1e5), (2e-5, 3e-5), **RELU6)),
+    "factors of a sum": ("ResultScales._by_factor", "int16x8", single("ADD", (-20000, -1), (-0.1, 0.1), **RELU)),
+    "clips in 32 bits": ("_by_clamp", "int16x8", single("MUL", (-1e-5, 1e-5), (0, 1), **RELU6)),
 }
 """What chooses the scale, flavour and model."""
 
@@ -340,7 +340,7 @@ def test_a_wider_scale_is_needed_and_suffices(bench: Bench, name: str, monkeypat
     made = quantize(model, plan(model, RECIPES[flavour], seen))
     for kernels in KERNELS[: 2 + _runs_on_micro(made)]:
         assert all(steps <= may for _, steps, may in worst(bench, made, samples, kernels))
-    monkeypatch.setattr(f"tersor.stages.plan.groups.{by}", lambda *_: 0.0)
+    monkeypatch.setattr(f"tersor.stages.plan.result_scales.{by}", lambda *_: 0.0)
     finer = quantize(model, plan(model, RECIPES[flavour], seen))
     try:
         wrong = any(steps > may for _, steps, may in worst(bench, finer, samples, "builtin"))

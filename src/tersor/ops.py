@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tersor.ir.dtypes import DType
+from tersor.ir.graph import Op
 
 DATA = "data"
 """A value that is quantized like an activation (it may be a constant)."""
@@ -220,6 +221,11 @@ def layer_operands(kind: str) -> LayerOperands:
     assert weights is not None
     assert bias is not None
     return LayerOperands(data, weights, bias)
+
+
+def step_limit(op: Op, dtype: DType) -> float:
+    """The largest step of an operand that an operator's integer kernels can do with; a softmax scales it by beta."""
+    return OPS[op.kind].scale_limit.get(dtype, math.inf) / (op.option("beta", 1.0) or 1.0)
 
 
 def _role(roles: tuple[str, ...], index: int) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tersor.data.feed import fit
-from tersor.errors import DataError, VerificationError
+from tersor.errors import VerificationError
 from tersor.ir.graph import Array, Graph
 from tersor.numerics.metrics import decibel
 from tersor.runtimes.engine import Engine, Handle
-from tersor.runtimes.litert import Port
+from tersor.runtimes.made_up import samples_of
 from tersor.stages.compare import to_real
 
 SAMPLES = 16
@@ -58,7 +58,7 @@ def chained(
     """
     alone = engine.open(str(whole), kernels)
     handles = [engine.open(str(file), kernels) for file in files]
-    given = list(samples[:SAMPLES]) or random_inputs(alone)
+    given = list(samples[:SAMPLES]) or samples_of(alone.inputs, SAMPLES)
     signal, noise = [0.0] * len(alone.outputs), [0.0] * len(alone.outputs)
     is_equal = True
     for number, sample in enumerate(given):
@@ -95,22 +95,3 @@ def run_chain(parts: Sequence[Handle], inputs: Mapping[str, Array]) -> dict[str,
         answers = part.run([values[port.name] for port in part.inputs])
         values |= {port.name: answer for port, answer in zip(part.outputs, answers, strict=True)}
     return values
-
-
-def random_inputs(handle: Handle) -> list[object]:
-    """Random samples of a model's own types: integers over their whole range."""
-    generator = np.random.default_rng(0)
-    return [tuple(_random(port, generator) for port in handle.inputs) for _ in range(SAMPLES)]
-
-
-def _random(port: Port, generator: np.random.Generator) -> Array:
-    if port.dtype == "string":
-        raise DataError(f"input {port.name!r} takes strings; tersor runs models on numbers")
-    shape = tuple(max(1, size) for size in port.shape)
-    kind = np.dtype(port.dtype)
-    if kind.kind == "f":
-        return generator.uniform(-1, 1, shape).astype(kind)
-    if kind.kind == "b" or (not port.scale and kind.itemsize > 1):  # indices, or what else is not known
-        return np.zeros(shape, kind)
-    bounds = np.iinfo(kind)
-    return generator.integers(bounds.min, bounds.max, shape, kind, endpoint=True)

@@ -7,8 +7,6 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from tersor.data.batch import stacked
 from tersor.data.dataset import Dataset
 from tersor.data.feed import fit
@@ -16,6 +14,7 @@ from tersor.errors import DataError, RuntimeFailure
 from tersor.ir.graph import Array, Model
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine, Handle, available_threads
+from tersor.runtimes.made_up import FEW, samples_of
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.compare import Accumulator, OutputDistance, batches, real_outputs, taken_at_once
 from tersor.stages.correct import Corrected
@@ -124,7 +123,7 @@ class Measurement:
         if few and len(known) >= len(few):
             return few, list(known[: len(few)])
         reference = self._engine.open(str(self._float_path), copies=available_threads())
-        few = few or random_samples(reference)
+        few = few or samples_of(reference.inputs, FEW)
         wanted: list[Sequence[Array]] = list(real_outputs(reference, few))
         reference.close()
         return few, wanted
@@ -185,21 +184,3 @@ class Measurement:
 def first_samples(data: Dataset, count: int) -> list[object]:
     """The first so many, or as many as there are."""
     return list(islice(iter(data), count))
-
-
-def random_samples(reference: Handle) -> list[object]:
-    """Two random samples, to run a file that was made without data."""
-    generator = np.random.default_rng(0)
-    samples: list[object] = []
-    for _ in range(2):
-        arrays: list[Array] = []
-        for port in reference.inputs:
-            if port.dtype == "string":
-                raise DataError(f"input {port.name!r} takes strings; tersor runs models on numbers")
-            shape = tuple(1 if size < 0 else size for size in port.shape)
-            values: Array = generator.uniform(-1, 1, shape)
-            arrays.append(
-                values.astype(port.dtype) if np.dtype(port.dtype).kind == "f" else np.zeros(shape, port.dtype)
-            )
-        samples.append(tuple(arrays))
-    return samples

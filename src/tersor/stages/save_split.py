@@ -74,7 +74,7 @@ def split_files(
         whole: where the whole model's file lies now; by default its own, or a temporary one.
     """
     own = Path(found.whole.source).resolve() if found.whole.source else None
-    earlier = [item for item in _earlier(path, found.target) if item.resolve() != own]
+    earlier = [item for item in earlier_split(path) if item.resolve() != own]
     if len(found.parts) == 1:
         yield SplitFiles(found, (), None, ())
         _remove(earlier)
@@ -106,14 +106,18 @@ def _manifest_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.split.json")
 
 
-def _earlier(path: Path, target: str) -> list[Path]:
-    """The manifest of an earlier split under the same names, and the parts that it lists; empty if there is none."""
+def earlier_split(path: Path) -> list[Path]:
+    """The manifest of an earlier split under the names that `path` gives, and the parts that it lists.
+
+    Only files with names of parts count; empty if there is no manifest, or none of ours.
+    """
     manifest = _manifest_path(path)
     try:
-        listed = {part["file"] for part in json.loads(manifest.read_text("utf-8"))["parts"]}
-    except (OSError, ValueError, LookupError, TypeError):  # none, or not of ours
+        written = json.loads(manifest.read_text("utf-8"))
+        listed = {part["file"] for part in written["parts"]}
+        named = [_part_path(path, number, on) for number in (1, 2, 3) for on in (CPU, written["target"])]
+    except (OSError, ValueError, LookupError, TypeError):
         return []
-    named = (_part_path(path, number, on) for number in (1, 2, 3) for on in (CPU, target))
     return [manifest, *(part for part in named if part.name in listed)]
 
 

@@ -14,11 +14,11 @@ from tersor.data.feed import fit
 from tersor.errors import DataError, ModelError, RuntimeFailure
 from tersor.ir.graph import Array
 from tersor.runtimes.engine import Engine, Handle
+from tersor.runtimes.made_up import samples_of
 from tersor.runtimes.profile import Profile, profile
 from tersor.stages.benchmark import ROUNDS, Timing, benchmark
 from tersor.stages.compare import real_outputs, taken_at_once
 from tersor.stages.evaluate import Score, as_sample, doubt, metric_of
-from tersor.stages.measure import random_samples
 from tersor.stages.repair.figures import Figures, classes_of
 from tersor.stages.search.gauge import gzip_bytes, peak_memory
 from tersor.stages.search.held import Held
@@ -120,7 +120,7 @@ def profiled(path: Path, engine: Engine, *, threads: int = 1) -> Profile:
 
 
 def _inputs(handle: Handle, sample: object) -> list[Array]:
-    chosen = random_samples(handle)[0] if sample is None else sample
+    chosen = samples_of(handle.inputs, 1)[0] if sample is None else sample
     return list(next(stacked([fit(chosen, handle.inputs)], taken_at_once(handle)))[0])
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op
 from tersor.numerics.kernel_limits import quotient_shift
-from tersor.ops import FIXED, OPS
+from tersor.ops import FIXED, OPS, step_limit
 
 _INTEGERS = (DType.INT8, DType.INT16)
 
@@ -33,7 +32,7 @@ def doubtful(graph: Graph, *, fixed_point: bool) -> Iterator[str]:
                     "(tersor quantize does)"
                 )
         has_table = spec.scale == FIXED and read.dtype is DType.INT8 and not fixed_point
-        limit = spec.scale_limit.get(read.dtype, math.inf) / (op.option("beta", 1.0) or 1.0)
+        limit = step_limit(op, read.dtype)
         if not has_table and read.quant.scale > limit:
             yield (
                 f"{op.kind} {op.name!r} answers nonsense: its kernel overflows for steps over {limit:.3g}, and "

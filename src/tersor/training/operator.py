@@ -73,17 +73,13 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         result = self._function(Call(self.op, operands, self._shapes, self._results))
         if self.normalizes:
             result = self._normalized(result, training)
-        return FUSED[self.op.option("fused_activation_function", 0) or 0](result) if self._fuses else result
+        return FUSED[self.op.option("fused_activation_function", 0) or 0](result)
 
     def _operand(self, index: int, name: str | None, computed: Iterator[Any]) -> Any:
         if index in self._constants:
             return self._rounded(index)
         bias = self._place.bias if self._place is not None else -1
         return None if name is None or (index == bias and self.normalizes) else next(computed)
-
-    @property
-    def _fuses(self) -> bool:
-        return bool(self.op.option("fused_activation_function", 0))
 
     def constants(self) -> dict[int, Array]:
         """The trained constants by operand, as the file has them: batch normalization folded."""

@@ -17,7 +17,7 @@ from tersor.errors import PlanError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
-from tersor.observers._extremes import ExtremesAlone, Pair
+from tersor.observers._extremes import Extremes, ExtremesAlone, Pair
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
 from tersor.passes import deduplicate_constants
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
@@ -190,7 +190,4 @@ def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
 
 
 def _statistics(ranges: Mapping[str, Pair]) -> Statistics:
-    observers = {name: Trained() for name in ranges}
-    for name, observer in observers.items():
-        observer.extremes.note(*ranges[name])
-    return Statistics(observers, 1)
+    return Statistics({name: Trained(Extremes(*bounds, samples=1)) for name, bounds in ranges.items()}, 1)

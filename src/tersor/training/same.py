@@ -23,24 +23,14 @@ _LEAST_DB = 60.0
 below 20."""
 
 
-def require_same(model: Model, engine: Engine | None = None) -> None:
-    """Raise UnsupportedError unless the float network answers a batch as the runtime answers its samples.
-
-    Args:
-        model: a float model.
-        engine: the process to run in; by default one of its own.
-    """
-    if engine is None:
-        with Engine() as own:
-            require_same(model, own)
-        return
+def require_same(model: Model) -> None:
+    """Raise UnsupportedError unless the float network answers a batch as the runtime answers its samples."""
     samples = samples_for(model.graph, _SAMPLES)
-    with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tersor-") as folder, Engine() as engine:
         path = Path(folder) / "model.tflite"
         tflite.write(model, path)
         handle = engine.open(str(path))
         wanted = [handle.run(sample) for sample in samples]
-        handle.close()
     network = Network(model)
     batch = [ops.convert_to_tensor(np.concatenate(items)) for items in zip(*samples, strict=True)]
     found = network(batch if len(batch) > 1 else batch[0], training=False)

@@ -8,7 +8,6 @@ requantized instead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -18,16 +17,16 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op
 from tersor.ir.plan import INTEGER, OpPlan, TensorPlan
 from tersor.ir.quant import QuantParams
-from tersor.numerics.affine import asymmetric_params, symmetric_params, weight_params
+from tersor.numerics.affine import asymmetric_params, symmetric_params
 from tersor.numerics.packing import values_of
-from tersor.ops import ALL, CLAMPS, DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, WEIGHT, Range, layer_operands
+from tersor.ops import ALL, DATA, FIXED, OPS, SAME, SAME_INPUTS, Range, step_limit
 from tersor.recipe import Recipe
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.cuts import as_seen, cut, narrowed_to
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.margins import with_margin
-from tersor.stages.plan.modes import weight_type
+from tersor.stages.plan.result_scales import ResultScales
 from tersor.stages.visible import Visibility
 
 _NARROWER = 2.0
@@ -36,12 +35,6 @@ others lose a whole bit by the tie."""
 
 _FEWEST_STEPS = 16
 """Fewer steps in a range are too few for values that others than the kernel of a fixed scale compute: truth values."""
-
-_ROOM = 0.98
-"""Of the bits that a kernel keeps of a result: the rest is for the zero point."""
-
-_LARGEST_CLAMP = 2.0**30
-"""Steps of a result at which a kernel may clip: it counts them, and adds a zero point, in 32 bits."""
 
 _LOOKUPS = frozenset({"EMBEDDING_LOOKUP", "GATHER", "GATHER_ND"})
 """Operators that take values out of an operand by index: of a table, samples show only the part that they look up."""
@@ -66,6 +59,7 @@ class _Planner:
         self._integer = {op.name for op in self._ops}
         self._visible = Visibility(graph, self._computes, self._reach)
         self._whole: dict[str, tuple[Range, str]] = {}
+        self._result_scales = ResultScales(graph, recipe, statistics)
 
     def run(self) -> Activations:
         for op in self._ops:
@@ -235,70 +229,14 @@ class _Planner:
         if root is None or root in self._fixed:
             return
         own, why = params[root]
-        least = max(self._least_by_factor(op, params), self._least_by_width(op, params), _least_by_clamp(op))
+        operands = {
+            index: params[self._sets.find(name)][0] if name in self._sets else None
+            for index, name in self._data_operands(op).items()
+        }
+        least = self._result_scales.least(op, self._dtype[op.outputs[0]], operands)
         if own.scale < least:
             wider = replace(own, scales=(float(np.float32(least)),))
             params[root] = wider, f"{why}; widened {least / own.scale:.3g} times, to what the kernel can scale to"
-
-    def _least_by_factor(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> float:
-        """The finest scale of a result whose kernel takes factors up to a limit."""
-        limit = OPS[op.kind].multiplies_up_to(self._dtype[op.outputs[0]])
-        if limit is None:
-            return 0.0
-        scales = [params[self._sets.find(n)][0].scale for n in self._data_operands(op).values() if n in self._sets]
-        return max(scales, default=0.0) * self._largest_weight_scale(op) / limit
-
-    def _least_by_width(self, op: Op, params: Mapping[str, tuple[QuantParams, str]]) -> float:
-        """The finest scale in which what is clipped to the result still fits the bits that the kernel keeps of it."""
-        bits = OPS[op.kind].keeps_bits(self._dtype[op.outputs[0]])
-        if bits is None:
-            return 0.0
-        reach = [self._farthest(name, params) for name in self._data_operands(op).values()]
-        if op.kind in LAYERS:
-            farthest = self._farthest_sum(op, reach[0])
-        elif OPS[op.kind].signs:
-            farthest = sum(reach)
-        elif op.kind == "MUL":
-            farthest = math.prod(reach)
-        elif op.kind == "DIV":
-            farthest = reach[0] / self._nearest(op.inputs[1])
-        else:  # an activation, which may have a slope
-            farthest = reach[0] * max(1.0, abs(op.option("alpha", 0.0)), *reach[1:])
-        return float(farthest / (_ROOM * 2.0 ** (bits - 1)))
-
-    def _farthest_sum(self, op: Op, reach: float) -> float:
-        """The largest magnitude that a layer's sums of products may have, for data up to `reach`."""
-        places = layer_operands(op.kind)
-        weights, bias = self._graph.operand(op, places.weights), self._graph.operand(op, places.bias)
-        assert weights is not None
-        axes = tuple(axis for axis in range(len(weights.shape)) if axis != OPS[op.kind].weight_axis)
-        sums = np.abs(values_of(weights)).sum(axis=axes) * reach
-        return float(np.max(sums if bias is None else sums + np.abs(values_of(bias)), initial=0.0))
-
-    def _nearest(self, name: str | None) -> float:
-        """The smallest magnitude of a divisor."""
-        assert name is not None
-        tensor = self._graph.tensors[name]
-        if tensor.is_constant:
-            return float(np.abs(values_of(tensor)).min(initial=math.inf))
-        low, high = self._statistics.seen(name)
-        return max(low, -high)
-
-    def _farthest(self, name: str, params: Mapping[str, tuple[QuantParams, str]]) -> float:
-        """The largest magnitude that an operand is read as."""
-        data = self._graph.tensors[name].data
-        if data is not None:
-            return float(np.abs(values_of(self._graph.tensors[name])).max(initial=0.0))
-        return max(map(abs, params[self._sets.find(name)][0].real_range))
-
-    def _largest_weight_scale(self, op: Op) -> float:
-        index = OPS[op.kind].operand_index(WEIGHT)
-        if index is None:
-            return 1.0
-        weights = self._graph.operand(op, index)
-        assert weights is not None
-        dtype = weight_type(OPS[op.kind], self._recipe.scheme_of(op.kind, op.name))
-        return weight_params(values_of(weights), dtype, None).scale
 
     def _with_tables(self, members: list[str], seen: Range | None) -> Range:
         """A group's range with that of the tables it is looked up in; of all it is made of where nothing was seen."""
@@ -361,15 +299,7 @@ class _Planner:
 
 def _overflows(op: Op, own: QuantParams) -> bool:
     """Whether the steps of an operand are too large for a kernel that sees only a part of its range."""
-    spec = OPS[op.kind]
-    return bool(spec.saturates_rounded) and own.scale > spec.scale_limit.get(own.dtype, math.inf)
-
-
-def _least_by_clamp(op: Op) -> float:
-    """The finest scale in which 32 bits hold the numbers that an operator clips to."""
-    clamp = CLAMPS.get(op.option("fused_activation_function", 0), ALL)
-    bounds = [abs(bound) for bound in (*clamp, *OPS[op.kind].saturates) if math.isfinite(bound)]
-    return max(bounds, default=0.0) / _LARGEST_CLAMP
+    return bool(OPS[op.kind].saturates_rounded) and own.scale > step_limit(op, own.dtype)
 
 
 def _chosen(bounds: Range, dtype: DType) -> QuantParams:

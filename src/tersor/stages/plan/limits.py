@@ -6,7 +6,6 @@ float, or is refused where everything has to be integers. The facts are in `ops`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,7 +17,7 @@ from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import quantize
 from tersor.numerics.kernel_limits import TABLE_STEPS, quotient_shift, table_error
 from tersor.numerics.packing import values_of
-from tersor.ops import OPS
+from tersor.ops import OPS, step_limit
 from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 
@@ -92,10 +91,11 @@ def _coarse_table(_graph: Graph, op: Op, activations: Activations, statistics: S
 
 def _coarse_operand(_graph: Graph, op: Op, activations: Activations, _statistics: Statistics) -> str | None:
     """A kernel in fixed point overflows where one step of its operand is large."""
-    limits = OPS[op.kind].scale_limit
-    read = activations.read_by(op, 0) if limits else None
-    limit = math.inf if read is None else limits.get(read.dtype, math.inf) / (op.option("beta", 1.0) or 1.0)
-    if read is None or read.scale <= limit:
+    if not OPS[op.kind].scale_limit:
+        return None
+    read = activations.read_by(op, 0)
+    limit = step_limit(op, read.dtype)
+    if read.scale <= limit:
         return None
     return f"its kernel overflows for steps of {op.inputs[0]!r} over {limit:.3g}, and they are {read.scale:.3g}"
 

@@ -19,12 +19,12 @@ from tersor.ir.build import Builder
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine, Handle, available_threads
+from tersor.runtimes.made_up import FEW, samples_of
 from tersor.runtimes.peak import peak_bytes
 from tersor.stages.analyze import peak_activation_bytes
 from tersor.stages.benchmark import Timing, benchmark
 from tersor.stages.compare import real_outputs, taken_at_once
 from tersor.stages.load import runs_as_it_is, tensorflow_ops
-from tersor.stages.measure import random_samples
 from tersor.stages.measure_arena import arena_bytes
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
@@ -85,7 +85,7 @@ class Gauge:
         self._with_tensorflow = bool(tensorflow_ops(preparation.model))
         self.float_source = Path(preparation.model.source or float_path)
         handle = engine.open(str(float_path), copies=available_threads())
-        self._few = random_samples(handle) if evidence is None else list(evidence.samples.tuning[:SAMPLES])
+        self._few = samples_of(handle.inputs, FEW) if evidence is None else list(evidence.samples.tuning[:SAMPLES])
         self._wanted = list(real_outputs(handle, self._few))
         handle.close()
 

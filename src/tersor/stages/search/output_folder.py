@@ -16,16 +16,13 @@ from tersor.stages.chain import SAMPLES
 from tersor.stages.measure import first_samples
 from tersor.stages.produce import refuse_outputs
 from tersor.stages.save import atomic, require_writable
-from tersor.stages.save_split import SplitFiles, save_split
+from tersor.stages.save_split import SplitFiles, earlier_split, save_split
 from tersor.stages.search.evidence import Evidence
 from tersor.stages.search.result import Candidate
 from tersor.stages.split import split
 
 PICK, RECIPE, REPORT = "pick.tflite", "recipe.toml", "report.json"
 """What lies in the output folder besides the candidates."""
-
-_PARTS, _MANIFEST = "pick.[123]-*.tflite", "pick.split.json"
-"""The pick in parts, where that is asked for: see `save_split`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class OutputFolder:
 
         Parts of an earlier pick are removed.
         """
-        for stale in (*self.folder.glob(_PARTS), self.folder / _MANIFEST):
+        for stale in earlier_split(self.folder / PICK):
             stale.unlink(missing_ok=True)
         with atomic(self.folder / PICK) as temporary:
             shutil.copyfile(pick.path, temporary)

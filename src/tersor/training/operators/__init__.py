@@ -11,7 +11,7 @@ from keras import ops
 from tersor.training.operators import elementwise, layers, shapes, windows
 from tersor.training.operators.call import Call
 from tersor.training.operators.elementwise import binary, unary
-from tersor.training.operators.windows import reduction, resize
+from tersor.training.operators.windows import reduction
 
 __all__ = ["OPERATORS", "Call"]
 
@@ -68,8 +68,8 @@ OPERATORS: Mapping[str, Callable[[Call], Any]] = MappingProxyType(
         "REDUCE_PROD": reduction(ops.prod),
         "REDUCE_MAX": reduction(ops.max),
         "REDUCE_MIN": reduction(ops.min),
-        "RESIZE_BILINEAR": resize("bilinear"),
-        "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
+        "RESIZE_BILINEAR": windows.resize_bilinear,
+        "RESIZE_NEAREST_NEIGHBOR": windows.resize_nearest,
         "RESHAPE": shapes.reshape,
         "SQUEEZE": shapes.reshape,
         "EXPAND_DIMS": shapes.reshape,

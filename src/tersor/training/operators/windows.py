@@ -38,20 +38,22 @@ def reduction(function: Callable[..., Any]) -> Callable[[Call], Any]:
     return reduce
 
 
-def resize(method: str) -> Callable[[Call], Any]:
-    """Resize pictures; the options say where pixels lie."""
+def resize_nearest(call: Call) -> Any:
+    """The nearest pixel of a picture for each of another size; the options say where pixels lie."""
+    x = call.operand(0)
+    for axis, wanted in zip((1, 2), call.integers(1), strict=True):
+        given = call.shapes[0][axis]
+        x = ops.take(x, _nearest(_positions(wanted, given, call), given, call), axis=axis)
+    return x
 
-    def function(call: Call) -> Any:
-        size = call.integers(1)
-        height, width = call.shapes[0][1:3]
-        down = _positions(size[0], height, call)
-        across = _positions(size[1], width, call)
-        x = call.operand(0)
-        if method == "nearest":
-            return ops.take(ops.take(x, _nearest(down, height, call), axis=1), _nearest(across, width, call), axis=2)
-        return _interpolated(_interpolated(x, down, height, 1), across, width, 2)
 
-    return function
+def resize_bilinear(call: Call) -> Any:
+    """Likewise, interpolated between the pixels before and after, along one axis and then the other."""
+    x = call.operand(0)
+    for axis, wanted in zip((1, 2), call.integers(1), strict=True):
+        given = call.shapes[0][axis]
+        x = _interpolated(x, _positions(wanted, given, call), given, axis)
+    return x
 
 
 def _positions(wanted: int, given: int, call: Call) -> list[float]:
