@@ -17,6 +17,7 @@ REQUIREMENTS = {
     "keras_2": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
     "litert_quantizer": ("litert-quantizer==0.11.0", *SHARED),
     "tersor": ("-e", str(ROOT), *SHARED),
+    "training": ("-e", f"{ROOT}[train]", "tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
     "tersor_targets": ("-e", f"{ROOT}[micro,ethos_u]", *SHARED),
 }
 ALONE = {"keras_2": ("tf-keras==2.21.0",)}
