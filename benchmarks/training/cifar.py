@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def augmented(images: Any, generator: np.random.Generator) -> Any:
     rows, columns = down + np.arange(side), across + np.arange(side)
     moved = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved.astype(np.float32)
+
+
+def batches(images: Any, labels: Any, size: int, seed: int) -> Iterator[tuple[Any, Any]]:
+    """Shuffled and augmented batches without end, another order in every epoch."""
+    generator = np.random.default_rng(seed)
+    while True:
+        order = generator.permutation(len(images))
+        for start in range(0, len(images) - size + 1, size):
+            rows = order[start : start + size]
+            yield augmented(images[rows], generator), labels[rows]
 
 
 if __name__ == "__main__":

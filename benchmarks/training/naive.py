@@ -44,11 +44,12 @@ def coarse(model: Any, threshold: float) -> Any:
 
 def pruned(model: Any, sparsity: float) -> Any:
     """The model whose smallest weights are zero, in each layer that share, and stay so."""
-    masks = {
-        layer.name: np.abs(kernel) > np.quantile(np.abs(kernel), sparsity)
+    sizes = {
+        layer.name: np.abs(layer.get_weights()[0])
         for layer in model.layers
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense) and (kernel := layer.get_weights()[0]) is not None
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
     }
+    masks = {name: size > np.quantile(size, sparsity) for name, size in sizes.items()}
 
     def constrained(layer: Any) -> Any:
         made = type(layer).from_config(layer.get_config())
