@@ -110,7 +110,7 @@ def page(document: dict[str, Any]) -> str:
             *(_row(TITLES[name], files[name]) for name in TITLES if name in files),
             "",
             "Top-1 of files is LiteRT's; the naive forms are asked in Keras. *Zeros* is the share of zero weights in",
-            "the layers that were pruned. *Sparse* is the file with its zeros left out (`--sparse`). kB are 1000 bytes.",
+            "the layers that were pruned. *Sparse* is the file with its zeros left out. kB are 1000 bytes.",
             "",
         ]
     )
