@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -167,6 +168,7 @@ def positions(layers: Sequence[tuple[str, str]]) -> list[str]:
     return places
 
 
+@cache
 def snake_case(name: str) -> str:
     """The way Keras names a class's folder: `Conv2D` is `conv2d`, `BatchNormalization` `batch_normalization`."""
     name = re.sub(r"\W+", "", name)
