@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -134,26 +134,24 @@ class OpSpec:
 
     @cached_property
     def _operand_roles(self) -> tuple[str, ...]:
-        return tuple(self.operands.split())
+        return _roles(self.operands)
 
     @cached_property
     def _result_roles(self) -> tuple[str, ...]:
-        return tuple(self.results.split())
+        return _roles(self.results)
 
     def operand_role(self, index: int) -> str:
         """The role of operand `index`."""
-        return _role(self._operand_roles, index)
+        return self._operand_roles[min(index, len(self._operand_roles) - 1)]
 
     def result_role(self, index: int) -> str:
         """The role of result `index`."""
-        return _role(self._result_roles, index)
+        return self._result_roles[min(index, len(self._result_roles) - 1)]
 
     def operand_index(self, role: str) -> int | None:
         """The place of the first operand of that role."""
-        for index, own in enumerate(self._operand_roles):
-            if own.rstrip("*") == role:
-                return index
-        return None
+        roles = self._operand_roles[:-1]
+        return roles.index(role) if role in roles else None
 
     def multiplies_up_to(self, activations: DType) -> float | None:
         """The largest input scale / output scale for an activation type; None if any is taken."""
@@ -214,6 +212,7 @@ BIAS_VERSION: Mapping[str, int] = MappingProxyType({"TRANSPOSE_CONV": 3})
 """Versions from which on operators of these kinds have a bias (`op_version.cc`)."""
 
 
+@cache
 def layer_operands(kind: str) -> LayerOperands:
     """The operands of a kind of `LAYERS`."""
     data, weights, bias = (OPS[kind].operand_index(role) for role in (DATA, WEIGHT, BIAS))
@@ -228,10 +227,10 @@ def step_limit(op: Op, dtype: DType) -> float:
     return OPS[op.kind].scale_limit.get(dtype, math.inf) / (op.option("beta", 1.0) or 1.0)
 
 
-def _role(roles: tuple[str, ...], index: int) -> str:
-    if index < len(roles):
-        return roles[index].rstrip("*")
-    return DATA if roles and roles[-1].endswith("*") else INTEGER
+def _roles(stated: str) -> tuple[str, ...]:
+    """The roles of operands or results, and last that of all that follow."""
+    rest = DATA if stated.endswith("*") else INTEGER
+    return (*stated.replace("*", "").split(), rest)
 
 
 def _logit(share: float) -> float:
