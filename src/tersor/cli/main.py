@@ -3,64 +3,58 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 
-from tersor.cli import (
-    benchmark,
-    cache,
-    compare,
-    compile,  # noqa: A004 (the command's name)
-    debug,
-    doctor,
-    evaluate,
-    export,
-    inspect,
-    optimize,
-    params,
-    place,
-    quantize,
-    report,
-    run,
-    sensitivity,
-    split,
-)
+from tersor.cli.conversion import Group, command_class
 from tersor.cli.groups import expanded
 
-app = typer.Typer(
-    name="tersor",
-    help="Makes trained networks small, fast and still right on edge devices, and says what it cost.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
+COMMANDS = (
+    "optimize",
+    "report",
+    "quantize",
+    "evaluate",
+    "compare",
+    "benchmark",
+    "debug",
+    "sensitivity",
+    "run",
+    "inspect",
+    "place",
+    "split",
+    "compile",
+    "params",
+    "export",
+    "cache",
+    "doctor",
 )
-for command in (
-    optimize,
-    report,
-    quantize,
-    evaluate,
-    compare,
-    benchmark,
-    debug,
-    sensitivity,
-    run,
-    inspect,
-    place,
-    split,
-    compile,
-    params,
-    export,
-    cache,
-    doctor,
-):
-    settings = getattr(command, "SETTINGS", None)
-    app.command(name=command.__name__.rpartition(".")[2], context_settings=settings)(expanded(command.command))
+"""Modules of `cli`, in the order of the help."""
+
+
+def application(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The command line with some commands; each takes time to import and to take apart."""
+    app = typer.Typer(
+        name="tersor",
+        help="Makes trained networks small, fast and still right on edge devices, and says what it cost.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=len(commands) > 1,
+        cls=Group,
+    )
+    app.callback()(_options)
+    for name in commands:
+        module = importlib.import_module(f"tersor.cli.{name}")
+        settings = getattr(module, "SETTINGS", None)
+        command = expanded(module.command)
+        app.command(name=name, cls=command_class(command), context_settings=settings)(command)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,7 +65,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
@@ -106,6 +99,8 @@ def _exit_code() -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", TersorWarning)
             warnings.showwarning = _show_warning(warnings.showwarning)
+            asked = sys.argv[1:2]
+            app = application(asked if asked and asked[0] in COMMANDS else COMMANDS)
             code = int(app(standalone_mode=False) or 0)
     except TersorError as error:
         return _failed(str(error), error.exit_code)
