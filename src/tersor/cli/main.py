@@ -14,6 +14,9 @@ from typing import Any
 
 import typer
 
+from tersor.cli.conversion import Group, command_class
+from tersor.cli.groups import expanded
+
 COMMANDS = (
     "optimize",
     "report",
@@ -38,20 +41,20 @@ COMMANDS = (
 
 def application(commands: Sequence[str] = COMMANDS) -> typer.Typer:
     """The command line with these commands; no others are imported, which takes as long as half of a small network."""
-    from tersor.cli.groups import expanded
-
     app = typer.Typer(
         name="tersor",
         help="Makes trained networks small, fast and still right on edge devices, and says what it cost.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=True,
+        add_completion=len(commands) > 1,
+        cls=Group,
     )
     app.callback()(_options)
     for name in commands:
         module = importlib.import_module(f"tersor.cli.{name}")
         settings = getattr(module, "SETTINGS", None)
-        app.command(name=name, context_settings=settings)(expanded(module.command))
+        command = expanded(module.command)
+        app.command(name=name, cls=command_class(command), context_settings=settings)(command)
     return app
 
 

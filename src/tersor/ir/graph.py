@@ -11,16 +11,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
+import numpy as np
 
 from tersor.errors import GraphError
 from tersor.ir.dtypes import DType
 from tersor.ir.normal import Normal
 from tersor.ir.quant import QuantParams
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:  # a fiftieth of a second
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+else:
+    Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from tersor.ir.graph import Array, Graph, Model, Tensor
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SMALLEST = 1 << 14
 """Elements below which a constant is not worth leaving out."""
