@@ -29,6 +29,7 @@ from tersor.stages.visible import Visibility
 from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value
 from tersor.training.same import require_same
+from tersor.training.weight_quantizers import LearnedScale
 
 _PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
 """Constants that are equal before training need not be after it."""
@@ -69,7 +70,9 @@ class QuantizationAware(Network):
         """The float model that was trained, and the plan with the ranges that training left."""
         ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
         source = self.trained()
-        return source, plan(source, self.recipe, _statistics({name: own for name, own in ranges.items() if own}))
+        weights = {layer.op.name: own for layer in self.operators() if (own := layer.weight_params()) is not None}
+        seen = _statistics({name: own for name, own in ranges.items() if own})
+        return source, plan(source, self.recipe, seen, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The architecture without its weights."""
@@ -99,7 +102,7 @@ def prepare(
         freeze_after: the step from which on batch normalization uses its moving statistics, as the file does; by
             default in evaluation and in the file only.
         learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
-            batches.
+            batches; and scales of weights of less than 8 bits, instead of taking them from the largest.
 
     Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
 
@@ -128,7 +131,7 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
         graph: the float graph.
         decided: its plan.
         statistics: of its activations, to begin with their ranges.
-        learned: whether ranges are learned.
+        learned: whether ranges, and scales of weights of less than 8 bits, are learned.
     """
     visible = Visibility(graph, decided.computes, decided.reach)
 
@@ -150,7 +153,7 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
     for op in graph.ops:
         if decided.ops[op.name].compute != INTEGER:
             continue
-        schemes[op.name] = _scheme(graph, op, decided)
+        schemes[op.name] = _scheme(graph, op, decided, learned=learned)
         for index, operand in enumerate(op.inputs):
             read = decided.operands.get((op.name, index))
             if operand is None or graph.tensors[operand].is_constant or read is None or read.params is None:
@@ -172,7 +175,7 @@ def _source_of(op: Op, graph: Graph, values: Mapping[str, Value]) -> str | None:
     return None
 
 
-def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
+def _scheme(graph: Graph, op: Op, decided: Plan, *, learned: bool) -> Scheme:
     planned = {
         index: own
         for index, name in enumerate(op.inputs)
@@ -186,7 +189,9 @@ def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
     weights = planned.get(layer_operands(op.kind).weights)
     if weights is None or weights.params is None:
         return Scheme()
-    return Scheme(weights.dtype, per_channel=weights.params.axis is not None)
+    per_channel, bits = weights.params.axis is not None, weights.dtype.bits or 8
+    quantizer = keras.saving.serialize_keras_object(LearnedScale(bits)) if learned and bits < 8 else None
+    return Scheme(weights.dtype, per_channel, quantizer=quantizer)
 
 
 def _statistics(ranges: Mapping[str, Pair]) -> Statistics:

@@ -46,22 +46,26 @@ class Scheme:
         weights: the type of a layer's weights; None to leave them in float.
         per_channel: whether they have a scale per channel.
         data: types of further constant operands, by their index.
+        quantizer: what rounds the weights, as Keras serialises it; None for equal steps up to the largest.
     """
 
     weights: DType | None = None
     per_channel: bool = True
     data: Mapping[int, DType] = field(default_factory=dict)
+    quantizer: Mapping[str, Any] | None = None
 
     def to_config(self) -> dict[str, Any]:
         """For JSON."""
         data = {str(index): dtype.value for index, dtype in self.data.items()}
-        return {"weights": self.weights and self.weights.value, "per_channel": self.per_channel, "data": data}
+        weights = self.weights and self.weights.value
+        return {"weights": weights, "per_channel": self.per_channel, "data": data, "quantizer": self.quantizer}
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Scheme:
         """The way back."""
         weights = None if config["weights"] is None else DType(config["weights"])
-        return cls(weights, config["per_channel"], {int(index): DType(own) for index, own in config["data"].items()})
+        data = {int(index): DType(own) for index, own in config["data"].items()}
+        return cls(weights, config["per_channel"], data, config["quantizer"])
 
 
 NOTHING = Scheme()
