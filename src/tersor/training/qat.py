@@ -110,18 +110,27 @@ def prepare(
         PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
         UnsupportedError: an operator cannot be trained, by name; or the model mixes the samples of a batch.
     """
+    source, wanted = opened(model, recipe)
+    return QuantizationAware(source, first_rounding(source, wanted, data, learned), freeze_after, wanted)
+
+
+def opened(model: Any, recipe: Recipe | str) -> tuple[Model, Recipe]:
+    """A model that can be trained for a recipe, and the recipe. Raises what `prepare` does."""
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     if not wanted.needs_calibration:
         raise PlanError(f"{wanted.name} rounds no activations: there is nothing to train for")
-    if learned and data is None:
-        raise PlanError("learned ranges begin with those of samples: give some (data)")
-    wanted = replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
     source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
     require_same(source)
-    seen = None if data is None else calibrate(source, data, wanted.observer)
+    return source, replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
+
+
+def first_rounding(source: Model, recipe: Recipe, data: Iterable[object] | None, learned: bool) -> Rounding:
+    """What a recipe rounds, with ranges of the samples. Raises what `prepare` does."""
+    if learned and data is None:
+        raise PlanError("learned ranges begin with those of samples: give some (data)")
+    seen = None if data is None else calibrate(source, data, recipe.observer)
     unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
-    decided = plan(source, wanted, seen or unknown)
-    return QuantizationAware(source, rounding_of(source.graph, decided, seen, learned), freeze_after, wanted)
+    return rounding_of(source.graph, plan(source, recipe, seen or unknown), seen, learned)
 
 
 def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, learned: bool = False) -> Rounding:
