@@ -75,6 +75,7 @@ class OpSpec:
         int16: operator version that has int16 activations (zero point 0), None if no kernel does.
         weight_axis: the axis along which weights may have a scale per channel; None for one scale.
         int4: operator version that takes 4-bit weights with int8 activations, None if no kernel does.
+        int2: likewise for 2-bit weights.
         dynamic: operator version of the hybrid kernel (float activations, int8 weights), None if there is none.
         dynamic_operand: the constant that the hybrid kernel takes in int8 where no operand is a WEIGHT.
         fixed: for FIXED, (scale, zero point) per activation type.
@@ -108,6 +109,7 @@ class OpSpec:
     int16: int | None = None
     weight_axis: int | None = None
     int4: int | None = None
+    int2: int | None = None
     dynamic: int | None = None
     dynamic_operand: int | None = None
     fixed: Mapping[DType, tuple[float, int]] = field(default_factory=dict)
@@ -166,8 +168,11 @@ class OpSpec:
         """Whether the operator keeps state in a variable tensor."""
         return STATE in self._operand_roles
 
-    def version(self, activations: DType) -> int | None:
-        """The operator version for an activation type, None if no kernel takes it."""
+    def version(self, activations: DType, weights: DType = DType.INT8) -> int | None:
+        """The operator version for a type of activations and of weights, None if no kernel takes them."""
+        if weights in (DType.INT4, DType.INT2):
+            few = self.int4 if weights is DType.INT4 else self.int2
+            return few if activations is DType.INT8 else None
         return {DType.INT8: self.int8, DType.INT16: self.int16}.get(activations)
 
 
@@ -290,7 +295,7 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
             "integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, **_LAYER_LIMITS
         ),
         "FULLY_CONNECTED": OpSpec(
-            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, **_LAYER_LIMITS
+            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, int2=14, dynamic=12, **_LAYER_LIMITS
         ),
         "EMBEDDING_LOOKUP": OpSpec("integer data", scale=SAME, int8=1, weight_axis=0, dynamic=4, dynamic_operand=1),
         "BATCH_MATMUL": OpSpec("data data", int8=2, int16=3, dynamic=4, dynamic_operand=1),

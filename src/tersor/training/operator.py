@@ -12,13 +12,16 @@ from keras import ops
 from tersor.errors import UnsupportedError
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.normal import Normal
+from tersor.ir.quant import PerChannel, PerTensor, QuantParams
+from tersor.numerics.affine import SMALLEST_SCALE
 from tersor.numerics.packing import values_of
-from tersor.ops import LAYERS, LayerOperands, layer_operands
-from tersor.training.fake_quantization import fake_quantize, fake_quantize_weights, weight_scale
+from tersor.ops import LAYERS, OPS, LayerOperands, layer_operands
+from tersor.training.fake_quantization import fake_quantize
 from tersor.training.operators import OPERATORS, Call
 from tersor.training.operators.elementwise import FUSED
 from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
 from tersor.training.rounding import NOTHING, Scheme
+from tersor.training.weight_quantizers import Uniform, WeightQuantizer
 
 _EPSILON = 1e-3
 """Of a batch normalization, as a share of the variance that the channel had."""
@@ -65,6 +68,7 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 self._hold(index, values_of(tensor))
         if self._place is not None and normal is not None:
             self._hold_statistics(self._constants.pop(self._place.bias, None), normal)
+        self.weight_quantizer = self._quantizer() if self._place is not None and scheme.weights is not None else None
 
     def call(self, *values: Any, training: bool = False) -> Any:
         """The operator's results on its computed operands, in order."""
@@ -89,14 +93,37 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
             if not isinstance(value, np.ndarray)
         }
         if self._place is not None and self._place.weights in found:
-            kernel = found[self._place.weights]
+            kernel = self._stored()[0]
             if self.normalizes:
-                scale = ops.convert_to_numpy(self.gamma / ops.sqrt(self.moving_variance + self.epsilon))
                 mean, beta = (ops.convert_to_numpy(item) for item in (self.moving_mean, self.beta))
-                kernel = kernel * np.reshape(scale, self._spread)
-                found[self._place.bias] = np.asarray(beta - mean * scale, np.float32)
+                found[self._place.bias] = np.asarray(beta - mean * ops.convert_to_numpy(self._factor()), np.float32)
             found[self._place.weights] = np.asarray(from_keras(self.op.kind, kernel), np.float32)
         return found
+
+    def weight_params(self) -> QuantParams | None:
+        """The numbers of the weights in the file, where they are learned and not what the planner would choose."""
+        if self._scheme.weights is None or self._place is None or (scales := self._stored()[1]) is None:
+            return None
+        flat = np.asarray(scales, np.float32).reshape(-1)
+        found = tuple(float(scale) for scale in np.where(flat > 0, flat, max(flat.max(), SMALLEST_SCALE)))
+        axis = OPS[self.op.kind].weight_axis
+        granularity = PerChannel(axis) if self._scheme.per_channel and axis is not None else PerTensor()
+        return QuantParams(found, (0,) * len(found), self._scheme.weights, granularity)
+
+    def _stored(self) -> tuple[Array, Array | None]:
+        """The kernel as the file has it, in Keras's layout, batch normalization folded; rounded where it has scales.
+
+        The scales come second; None where they are to be chosen by the kernel.
+        """
+        kernel, quantizer = ops.convert_to_tensor(self.kernel), self.weight_quantizer
+        factor = ops.reshape(self._factor(), self._spread) if self.normalizes else ops.ones(())
+        if quantizer is None or isinstance(quantizer, Uniform):
+            return np.asarray(ops.convert_to_numpy(kernel * factor), np.float32), None
+        if not self._scheme.per_channel:
+            kernel, factor = kernel * factor, ops.ones(())
+        codes, scales = (np.asarray(ops.convert_to_numpy(item), np.float32) for item in quantizer.codes(kernel))
+        scales = scales * np.asarray(ops.convert_to_numpy(factor), np.float32)  # a negative factor turns the codes
+        return codes * scales, np.abs(scales)
 
     def _hold(self, index: int, values: Array) -> None:
         place = self._place
@@ -150,16 +177,33 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         return value if dtype is None else fake_quantize(value, ops.min(value), ops.max(value), dtype)
 
     def _rounded_weights(self, kernel: Any) -> Any:
-        dtype = self._scheme.weights
-        if dtype is None:
+        if self.weight_quantizer is None:
             return kernel
-        if self._scheme.per_channel:  # a factor per channel goes through: folded weights are rounded alike
-            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, CHANNEL_AXES[self.op.kind]), dtype)
-        if not self.normalizes:
-            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, None), dtype)
-        scale = ops.reshape(self.gamma * ops.rsqrt(self.moving_variance + self.epsilon), self._spread)
-        folded = kernel * ops.stop_gradient(scale)
-        return fake_quantize_weights(folded, weight_scale(folded, dtype, None), dtype) / ops.stop_gradient(scale)
+        kernel = ops.convert_to_tensor(kernel)
+        if self._scheme.per_channel or not self.normalizes:
+            return self.weight_quantizer(kernel)  # a factor per channel goes through: folded weights are rounded alike
+        factor = ops.stop_gradient(ops.reshape(self._factor(), self._spread))
+        return self.weight_quantizer(kernel * factor) / factor
+
+    def _quantizer(self) -> WeightQuantizer:
+        """What rounds the weights, built for those that the layer begins with."""
+        assert self._scheme.weights is not None
+        assert self._scheme.weights.bits is not None
+        given = self._scheme.quantizer
+        wanted = Uniform(self._scheme.weights.bits) if given is None else keras.saving.deserialize_keras_object(given)
+        found = wanted.like(CHANNEL_AXES[self.op.kind] if self._scheme.per_channel else None)
+        folded = self.normalizes and not self._scheme.per_channel
+
+        def start() -> Array:
+            factor = ops.reshape(self._factor(), self._spread) if folded else 1.0
+            return np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(self.kernel) * factor), np.float32)
+
+        found.attach(self.kernel.shape, start)
+        return found  # type: ignore[no-any-return]
+
+    def _factor(self) -> Any:
+        """What batch normalization multiplies each channel by in the file."""
+        return self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
 
     def _normalized(self, x: Any, training: bool) -> Any:
         mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
