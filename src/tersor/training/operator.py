@@ -15,6 +15,7 @@ from tersor.ir.normal import Normal
 from tersor.numerics.packing import values_of
 from tersor.ops import LAYERS, LayerOperands, layer_operands
 from tersor.training.fake_quantization import fake_quantize, fake_quantize_weights, weight_scale
+from tersor.training.masking import Mask
 from tersor.training.operators import OPERATORS, Call
 from tersor.training.operators.elementwise import FUSED
 from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
@@ -41,11 +42,20 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         name: of the layer, unique in the network.
         frozen: tells whether the statistics of batches are used no longer.
         scheme: how constants are rounded.
+        mask: which weights are zeros; None where no care is taken of them.
 
     Raises UnsupportedError for an operator that cannot be trained.
     """
 
-    def __init__(self, op: Op, graph: Graph, name: str, frozen: Callable[[], Any], scheme: Scheme = NOTHING) -> None:
+    def __init__(
+        self,
+        op: Op,
+        graph: Graph,
+        name: str,
+        frozen: Callable[[], Any],
+        scheme: Scheme = NOTHING,
+        mask: Mask | None = None,
+    ) -> None:
         super().__init__(name=name)
         if op.kind not in OPERATORS:
             raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained")
@@ -65,10 +75,17 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 self._hold(index, values_of(tensor))
         if self._place is not None and normal is not None:
             self._hold_statistics(self._constants.pop(self._place.bias, None), normal)
+        self.masking = None if mask is None else mask.how
+        self._mask = mask
+        if mask is not None:
+            first = mask.first(ops.convert_to_numpy(self.kernel))
+            self.kept = self._variable("kept", first, trainable=False, dtype="bool")
 
     def call(self, *values: Any, training: bool = False) -> Any:
         """The operator's results on its computed operands, in order."""
         computed = iter(values)
+        if training and self._mask is not None:
+            self.kept.assign(self._mask.updated(self.kept, self._importance))
         operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
         result = self._function(Call(self.op, operands, self._shapes, self._results))
         if self.normalizes:
@@ -90,13 +107,23 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         }
         if self._place is not None and self._place.weights in found:
             kernel = found[self._place.weights]
+            if self._mask is not None:
+                kernel = np.where(ops.convert_to_numpy(self.kept), kernel, np.float32(0))
             if self.normalizes:
                 scale = ops.convert_to_numpy(self.gamma / ops.sqrt(self.moving_variance + self.epsilon))
                 mean, beta = (ops.convert_to_numpy(item) for item in (self.moving_mean, self.beta))
-                kernel = kernel * np.reshape(scale, self._spread)
+                kernel = kernel * np.reshape(scale, self._spread) + np.float32(0)  # never -0, which compresses badly
                 found[self._place.bias] = np.asarray(beta - mean * scale, np.float32)
             found[self._place.weights] = np.asarray(from_keras(self.op.kind, kernel), np.float32)
         return found
+
+    def normal(self) -> Normal | None:
+        """How batch normalization makes the results spread now; None if there is none."""
+        if not self.normalizes:
+            return None
+        deviation = self.gamma * ops.sqrt(self.moving_variance / (self.moving_variance + self.epsilon))
+        mean, deviation = (ops.convert_to_numpy(item) for item in (self.beta, ops.absolute(deviation)))
+        return Normal(tuple(map(float, mean)), tuple(map(float, deviation)))
 
     def _hold(self, index: int, values: Array) -> None:
         place = self._place
@@ -126,13 +153,11 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self.moving_mean = self._variable("moving_mean", mean - folded, trainable=False)
         self.moving_variance = self._variable("moving_variance", deviation**2, trainable=False)
 
-    def _variable(self, label: str, values: Array, *, trainable: bool = True) -> Any:
+    def _variable(self, label: str, values: Array, *, trainable: bool = True, dtype: str = "float32") -> Any:
         def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
             return ops.convert_to_tensor(values, dtype)
 
-        return self.add_weight(
-            shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype="float32"
-        )
+        return self.add_weight(shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype=dtype)
 
     @property
     def _spread(self) -> tuple[int, ...]:
@@ -145,9 +170,19 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if isinstance(value, np.ndarray):
             return value
         if self._place is not None and index == self._place.weights:
-            return self._rounded_weights(value)
+            return self._rounded_weights(self._masked(value))
         dtype = self._scheme.data.get(index)
         return value if dtype is None else fake_quantize(value, ops.min(value), ops.max(value), dtype)
+
+    def _masked(self, kernel: Any) -> Any:
+        return kernel if self._mask is None else kernel * ops.cast(ops.convert_to_tensor(self.kept), kernel.dtype)
+
+    def _importance(self) -> Any:
+        """How much each weight matters: the magnitude that it has in the file."""
+        kernel = ops.stop_gradient(ops.convert_to_tensor(self.kernel))
+        if self.normalizes:
+            kernel = kernel * ops.reshape(self.gamma * ops.rsqrt(self.moving_variance + self.epsilon), self._spread)
+        return ops.absolute(kernel)
 
     def _rounded_weights(self, kernel: Any) -> Any:
         dtype = self._scheme.weights
