@@ -19,6 +19,7 @@ from keras import ops
 from tersor.errors import PlanError, RecipeError
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ops import LAYERS, layer_operands
+from tersor.passes import separate_mean
 from tersor.targets.cpu.sparse_inference import sparse_inference
 from tersor.training.length import steps_of_fit
 from tersor.training.masking import Masking
@@ -149,7 +150,7 @@ def _choose(graph: Graph, pruning: Pruning) -> tuple[list[Op], dict[str, str]]:
     forecast = {}
     if pruning.policy == "for_xnnpack":
         assumed = {op.name: pruning.wanted for op in layers}
-        forecast = {verdict.name: verdict.reason for verdict in sparse_inference(graph, assumed)}
+        forecast = {verdict.name: verdict.reason for verdict in sparse_inference(separate_mean.apply(graph), assumed)}
     chosen, dense = [], {}
     for op in layers:
         reason = _reason(graph, op, pruning) or forecast.get(op.name)

@@ -39,12 +39,14 @@ class Verdict:
         reason: why it computes them densely; None if its sparse kernels take them.
         region: a number for all layers that are judged together; None for layers that are in no region.
         zeros: the share of zeros in the 1x1 filters of the region.
+        fails: whether XNNPACK refuses to load the model because of the region, once its weights are stored sparsely.
     """
 
     name: str
     reason: str | None
     region: int | None = None
     zeros: float = 0.0
+    fails: bool = False
 
 
 def sparse_inference(graph: Graph, assumed: Mapping[str, float] | None = None) -> tuple[Verdict, ...]:
@@ -72,8 +74,10 @@ def sparse_inference(graph: Graph, assumed: Mapping[str, float] | None = None) -
             verdicts.append(Verdict(op.name, reason))
             continue
         zeros, count = sizes[regions.of(op)]
+        taken, open_end = zeros > LEAST * count, regions.open_end(op)
         short = f"{zeros / count:.0%} of the 1x1 filters of its region are zeros; more than 67 % have to be"
-        verdicts.append(Verdict(op.name, None if zeros > LEAST * count else short, regions.of(op), zeros / count))
+        reason = None if taken and open_end is None else open_end if taken else short
+        verdicts.append(Verdict(op.name, reason, regions.of(op), zeros / count, taken and open_end is not None))
     return tuple(verdicts)
 
 
@@ -137,10 +141,14 @@ class _Regions:
                     self._join(before, op)
         for op in self._ops:
             self._check(op)
-        leaving = {self.of(op) for op in self._ops if self._roles.get(op.name) == _EXIT}
-        for op in self._ops:
-            if self.of(op) not in leaving:
-                self._broken.setdefault(self.of(op), "its region does not end in a mean over height and width")
+        self._ends = self._open_ends()
+        if not any(self._roles.get(op.name) == _EXIT and any(self._before(op)) for op in self._ops):
+            for op in self._ops:
+                self._broken.setdefault(self.of(op), "the model has no mean over height and width to end a region with")
+
+    def open_end(self, op: Op) -> str | None:
+        """What leaves the region of an operator by another way than a mean; None if nothing does."""
+        return self._ends.get(self.of(op))
 
     def of(self, op: Op) -> int:
         return self._leader[op.name]
@@ -150,6 +158,15 @@ class _Regions:
 
     def refusal(self, op: Op) -> str | None:
         return self._reasons.get(op.name) or self._broken.get(self.of(op))
+
+    def _open_ends(self) -> dict[int, str]:
+        inside = [op for op in self._ops if self._roles.get(op.name) == _INSIDE]
+        read = {before.name for op in self._ops if op.name in self._roles for before in self._before(op) if before}
+        return {
+            self.of(op): f"XNNPACK refuses such a file: its region ends in {op.name!r}, and not in a mean"
+            for op in inside
+            if op.name not in read
+        }
 
     def _join(self, first: Op, second: Op) -> None:
         if second.name not in self._roles or self._roles[second.name] == _ENTRY:
