@@ -1,9 +1,9 @@
-"""``layer(mean(x))`` -> ``layer(reshape(mean(x)))`` where a head begins: the reshape keeps the shape, and costs nothing.
+"""``layer(mean(x))`` -> ``layer(reshape(mean(x)))`` where a head begins: the reshape keeps the shape.
 
 XNNPACK's sparse regions (`targets/cpu/sparse_inference`) end in a mean over height and width; but a 1x1 convolution
-behind it becomes part of the region, whose end is missing then, and XNNPACK refuses to load the file. It takes no
-RESHAPE into a region. Refused for means that come back to what they were taken of, as in squeeze and excitation: they
-stay inside.
+behind it becomes part of the region, whose end is missing then, and XNNPACK refuses to load the file. A RESHAPE, which
+costs nothing, is never part of a region. Refused for means that come back to what they were taken of, as in squeeze and
+excitation: they stay inside.
 """
 
 from __future__ import annotations

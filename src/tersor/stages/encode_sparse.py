@@ -24,7 +24,7 @@ _TYPES = (DType.FLOAT32, DType.FLOAT16, DType.INT8)
 def encode_sparse(model: Model) -> Model:
     """The model with weights stored sparsely where that is smaller: int8 weights need more than half of zeros for it.
 
-    Raises UnsupportedError where XNNPACK would refuse to load the result on devices that have its sparse kernels.
+    Raises UnsupportedError where XNNPACK refuses the result or answers wrongly, on devices with its sparse kernels.
     """
     separated = separate_mean.apply(model.graph)
     graph = _encoded(separated)

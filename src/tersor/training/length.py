@@ -23,7 +23,7 @@ def _batches(x: Any, size: int, held_back: float) -> int | None:
     while isinstance(x, dict | list | tuple) and len(x):  # several inputs: of equal lengths
         x = next(iter(x.values())) if isinstance(x, dict) else x[0]
     if isinstance(x, keras.utils.PyDataset):
-        return x.num_batches
+        return None if x.num_batches is None else int(x.num_batches)
     if hasattr(x, "cardinality"):  # tf.data; below 0 where it is infinite or unknown
         known = int(x.cardinality())
         return known if known >= 0 else None

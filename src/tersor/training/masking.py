@@ -11,7 +11,7 @@ from keras import ops
 
 from tersor.ir.graph import Array
 from tersor.training.operators.weights import inputs_before_outputs
-from tersor.training.patterns import Block, Pattern, Unstructured, pattern_of
+from tersor.training.patterns import UNSTRUCTURED, Block, Pattern, pattern_of
 from tersor.training.schedules import Constant, PolynomialDecay, Schedule
 
 
@@ -26,7 +26,7 @@ class Masking:
     """
 
     sparsity: float
-    pattern: Pattern = Unstructured()
+    pattern: Pattern = UNSTRUCTURED
     schedule: Schedule | None = None
 
     def to_config(self) -> dict[str, Any]:

@@ -17,8 +17,8 @@ def center_padding(model: Model) -> Model:
     """A model whose 3x3 and 5x5 convolutions of stride 2 pad half a window on every side, by an operator of their own.
 
     SAME pads an even size by nothing before and one row after, and so do Keras's MobileNets. XNNPACK's sparse kernels
-    want one on each side. Results keep their shapes, but are computed one pixel off, so **outputs change**: do it before
-    training, which gets used to it. Where the padding is even already, nothing changes.
+    want one on each side. Results keep their shapes, but are computed one pixel off, so **outputs change**: do it
+    before training, which gets used to it. Where the padding is even already, nothing changes.
 
     Args:
         model: a float model, simplified (`tersor.optimize`).

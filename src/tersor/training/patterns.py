@@ -99,6 +99,8 @@ class Block:
 
 Pattern = Unstructured | NofM | Block
 
+UNSTRUCTURED = Unstructured()
+
 
 def pattern_of(text: str, block: tuple[int, int] | None) -> Pattern:
     """The pattern of that name. Raises RecipeError."""

@@ -132,9 +132,9 @@ def _schedule(table: Any) -> Schedule:
     types = get_type_hints(made)
     _known(table, ("kind", *types), "schedule: ")
     for key, own in table.items():
-        wanted = (int, float) if types.get(key) is float else int
-        if key != "kind" and (not isinstance(own, wanted) or isinstance(own, bool)):
-            raise RecipeError(f"schedule: {key} is {own!r}: it must be a {'number' if wanted != int else 'step'}")
+        number = types.get(key) is float
+        if key != "kind" and (not isinstance(own, (int, float) if number else int) or isinstance(own, bool)):
+            raise RecipeError(f"schedule: {key} is {own!r}: it must be a {'number' if number else 'step'}")
     try:
         return made(**{key: own for key, own in table.items() if key != "kind"})
     except TypeError:

@@ -1,9 +1,10 @@
 """Which convolutions XNNPACK computes with its sparse kernels.
 
 XNNPACK turns whole regions of a network from NHWC to NCHW if enough of their 1x1 filters are zeros. The rules are those
-of its source (`xnn_subgraph_rewrite_for_nchw` in `src/subgraph.c`) and of LiteRT's delegate, which asks for it only where
-weights are stored sparsely (DENSIFY). On x86 processors with AVX it never does (`xnn_is_chw_compatible_config`), since
-dense kernels are faster there, so this is a forecast for Arm and WebAssembly.
+of its source (`xnn_subgraph_rewrite_for_nchw` in `src/subgraph.c`) and of LiteRT's delegate, which asks for it only
+where weights are stored sparsely (DENSIFY). On x86 processors with AVX it never does (`xnn_is_chw_compatible_config`),
+since dense kernels are faster there, so this is a forecast for Arm and WebAssembly. It was held against XNNPACK on an
+emulated x86 processor without AVX.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Verdict:
         reason: why it computes them densely; None if its sparse kernels take them.
         region: a number for all layers that are judged together; None for layers that are in no region.
         zeros: the share of zeros in the 1x1 filters of the region.
-        fails: whether XNNPACK refuses to load the model because of the region, once its weights are stored sparsely.
+        fails: whether XNNPACK refuses to load the model, or answers wrongly, once its weights are stored sparsely.
     """
 
     name: str
@@ -163,7 +164,9 @@ class _Regions:
         inside = [op for op in self._ops if self._roles.get(op.name) == _INSIDE]
         read = {before.name for op in self._ops if op.name in self._roles for before in self._before(op) if before}
         return {
-            self.of(op): f"XNNPACK refuses such a file: its region ends in {op.name!r}, and not in a mean"
+            self.of(
+                op
+            ): f"its region ends in {op.name!r} and not in a mean, and XNNPACK refuses such files or answers wrongly"
             for op in inside
             if op.name not in read
         }
