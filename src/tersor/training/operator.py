@@ -17,6 +17,7 @@ from tersor.numerics.affine import SMALLEST_SCALE
 from tersor.numerics.packing import values_of
 from tersor.ops import LAYERS, OPS, LayerOperands, layer_operands
 from tersor.training.fake_quantization import fake_quantize
+from tersor.training.masking import Mask
 from tersor.training.operators import OPERATORS, Call
 from tersor.training.operators.elementwise import FUSED
 from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
@@ -44,11 +45,20 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         name: of the layer, unique in the network.
         frozen: tells whether the statistics of batches are used no longer.
         scheme: how constants are rounded.
+        mask: which weights are zeros; None where no care is taken of them.
 
     Raises UnsupportedError for an operator that cannot be trained.
     """
 
-    def __init__(self, op: Op, graph: Graph, name: str, frozen: Callable[[], Any], scheme: Scheme = NOTHING) -> None:
+    def __init__(
+        self,
+        op: Op,
+        graph: Graph,
+        name: str,
+        frozen: Callable[[], Any],
+        scheme: Scheme = NOTHING,
+        mask: Mask | None = None,
+    ) -> None:
         super().__init__(name=name)
         if op.kind not in OPERATORS:
             raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained")
@@ -69,10 +79,17 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if self._place is not None and normal is not None:
             self._hold_statistics(self._constants.pop(self._place.bias, None), normal)
         self.weight_quantizer = self._quantizer() if self._place is not None and scheme.weights is not None else None
+        self.masking = None if mask is None else mask.how
+        self._mask = mask
+        if mask is not None:
+            first = mask.first(ops.convert_to_numpy(self.kernel))
+            self.kept = self._variable("kept", first, trainable=False, dtype="bool")
 
     def call(self, *values: Any, training: bool = False) -> Any:
         """The operator's results on its computed operands, in order."""
         computed = iter(values)
+        if training and self._mask is not None:
+            self.kept.assign(self._mask.updated(self.kept, self._importance))
         operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
         result = self._function(Call(self.op, operands, self._shapes, self._results))
         if self.normalizes:
@@ -115,15 +132,24 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
 
         The scales come second; None where they are to be chosen by the kernel.
         """
-        kernel, quantizer = ops.convert_to_tensor(self.kernel), self.weight_quantizer
+        kernel, quantizer = self._masked(ops.convert_to_tensor(self.kernel)), self.weight_quantizer
         factor = ops.reshape(self._factor(), self._spread) if self.normalizes else ops.ones(())
         if quantizer is None or isinstance(quantizer, Uniform):
-            return np.asarray(ops.convert_to_numpy(kernel * factor), np.float32), None
+            folded = np.asarray(ops.convert_to_numpy(kernel * factor), np.float32)
+            return folded + np.float32(0), None  # never -0, which compresses badly
         if not self._scheme.per_channel:
             kernel, factor = kernel * factor, ops.ones(())
         codes, scales = (np.asarray(ops.convert_to_numpy(item), np.float32) for item in quantizer.codes(kernel))
         scales = scales * np.asarray(ops.convert_to_numpy(factor), np.float32)  # a negative factor turns the codes
         return codes * scales, np.abs(scales)
+
+    def normal(self) -> Normal | None:
+        """How batch normalization makes the results spread now; None if there is none."""
+        if not self.normalizes:
+            return None
+        deviation = self.gamma * ops.sqrt(self.moving_variance / (self.moving_variance + self.epsilon))
+        mean, deviation = (ops.convert_to_numpy(item) for item in (self.beta, ops.absolute(deviation)))
+        return Normal(tuple(map(float, mean)), tuple(map(float, deviation)))
 
     def _hold(self, index: int, values: Array) -> None:
         place = self._place
@@ -153,13 +179,11 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self.moving_mean = self._variable("moving_mean", mean - folded, trainable=False)
         self.moving_variance = self._variable("moving_variance", deviation**2, trainable=False)
 
-    def _variable(self, label: str, values: Array, *, trainable: bool = True) -> Any:
+    def _variable(self, label: str, values: Array, *, trainable: bool = True, dtype: str = "float32") -> Any:
         def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
             return ops.convert_to_tensor(values, dtype)
 
-        return self.add_weight(
-            shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype="float32"
-        )
+        return self.add_weight(shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype=dtype)
 
     @property
     def _spread(self) -> tuple[int, ...]:
@@ -172,9 +196,19 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if isinstance(value, np.ndarray):
             return value
         if self._place is not None and index == self._place.weights:
-            return self._rounded_weights(value)
+            return self._rounded_weights(self._masked(value))
         dtype = self._scheme.data.get(index)
         return value if dtype is None else fake_quantize(value, ops.min(value), ops.max(value), dtype)
+
+    def _masked(self, kernel: Any) -> Any:
+        return kernel if self._mask is None else kernel * ops.cast(ops.convert_to_tensor(self.kept), kernel.dtype)
+
+    def _importance(self) -> Any:
+        """How much each weight matters: the magnitude that it has in the file."""
+        kernel = ops.stop_gradient(ops.convert_to_tensor(self.kernel))
+        if self.normalizes:
+            kernel = kernel * ops.reshape(self._factor(), self._spread)
+        return ops.absolute(kernel)
 
     def _rounded_weights(self, kernel: Any) -> Any:
         if self.weight_quantizer is None:
