@@ -41,6 +41,10 @@ class Clock(keras.layers.Layer):  # type: ignore[misc]
             self.steps.assign(self.steps + 1)
         return x
 
+    def compute_output_spec(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
+        """That of the input."""
+        return keras.KerasTensor(x.shape, x.dtype)
+
     def frozen(self) -> Any:
         """Whether the steps before the freeze are over."""
         if self._freeze_after is None:
