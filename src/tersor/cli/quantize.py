@@ -124,6 +124,7 @@ def command(
         from tersor.stages.outcome import Options, warnings
         from tersor.stages.produce import produce
         from tersor.stages.split import to_be_split
+        from tersor.stages.trained import training_of
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
             from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
@@ -134,12 +135,15 @@ def command(
             from tersor.stages.search.targets import target_of
 
             device = target_of(target)
+        loaded = normalization.annotate(opening.load(model), labels, write=metadata)
+        training = training_of(loaded)
         names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
         if names == ["all"]:
             names = presets() if device is None else [*device.flavours]
+        bases = [load_recipe(name) for name in names] if training is None or flavours else [training.recipe]
         recipes = [
             adjusted(
-                load_recipe(name),
+                base,
                 observer=observer,
                 per_tensor=per_tensor,
                 interface=io,
@@ -147,8 +151,10 @@ def command(
                 keep_float=keep_float or (),
                 algorithms=options.listed(algorithms),
             )
-            for name in names
+            for base in bases
         ]
+        if training is not None:
+            recipes = [training.fitted(recipe) for recipe in recipes]
         if device is not None:
             recipes = [device.fitted(recipe) for recipe in recipes]
         if split:
@@ -156,7 +162,6 @@ def command(
         is_fitted = any(recipe.target for recipe in recipes)
         if is_fitted:
             from tersor.report.fitting import fitting_notes, fitting_to_dict
-        loaded = normalization.annotate(opening.load(model), labels, write=metadata)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
         )
@@ -204,6 +209,8 @@ def command(
     if labels is not None:  # for programs that read them
         doors += reader_notes(outcome, loaded.graph.inputs)
     notes = footnotes(outcome, lossy_without_data=dataset is None and any(recipe.algorithms for recipe in recipes))
+    if training is not None:
+        notes += (f"ranges are those that training for {training.recipe.name} left",)
     fittings = [*fitting_notes(outcome), *outcome_split_notes(outcome)] if is_fitted else []
     console.say((*fittings, *doors, *notes, *(f"wrote {path}" for path in reports)))
     for item in repairs:
