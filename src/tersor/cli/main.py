@@ -30,6 +30,7 @@ from tersor.cli import (
     run,
     sensitivity,
     split,
+    train,
 )
 from tersor.cli.groups import expanded
 
@@ -44,6 +45,7 @@ for command in (
     optimize,
     report,
     quantize,
+    train,
     evaluate,
     compare,
     benchmark,
