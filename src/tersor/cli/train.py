@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -122,12 +121,13 @@ def command(
     with Engine() as engine:  # first of all, so that the child starts while this process imports
         if not learning_rate > 0:
             raise RecipeError(f"--learning-rate {learning_rate:g}: it is above 0")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings
+        from tersor.cli import console
+
         try:
-            from tersor.training.train import Listener, Settings, Where, train
+            with console.hushed():  # backends greet
+                from tersor.training.train import Listener, Settings, Where, train
         except ImportError as error:
             raise RecipeError(str(error)) from error
-        from tersor.cli import console
         from tersor.report.training import epoch_line, training_notes, training_table, training_to_dict
         from tersor.training.augment import parse_augmentation
         from tersor.training.material import load_material

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -11,7 +12,6 @@ from typing import Any
 
 import keras
 
-from tersor.cache import digest
 from tersor.data.dataset import Dataset
 from tersor.errors import OutputError, RecipeError
 from tersor.formats import tflite
@@ -37,6 +37,9 @@ from tersor.training.task import Task, task_of
 
 _RANGES = 100
 """Samples that ranges begin with."""
+
+_DIGITS = 12
+"""Of a digest, in the checkpoint."""
 
 _MAY_CHANGE = ("epochs", "learning_rate", "freeze", "patience", "mixed_precision", "checkpoint_minutes", "backend")
 """What another value of does not make another run."""
@@ -344,8 +347,8 @@ def _run(
 ) -> dict[str, Any]:
     """What training follows from."""
     return {
-        "model": digest(tflite.write_bytes(model)),
-        "recipe": digest(repr([(phase.name, phase.recipe) for phase in phases])),
+        "model": _digest(tflite.write_bytes(model)),
+        "recipe": _digest(repr([phase.recipe for phase in phases]).encode()),
         "data": material.training.what,
         "samples": len(material.training),
         "validation": material.validation.what,
@@ -355,3 +358,7 @@ def _run(
         **asdict(settings),
         "backend": keras.backend.backend(),
     }
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
