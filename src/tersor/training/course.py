@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,9 @@ class Course:
         self._best: Sequence[Array] = ()
         self._loss = task.keras_loss()
         self._saved = time.monotonic()
+        self._pending: Checkpoint | None = None
         self.standing = standing or Standing()
-        self.trainee = _in_mixed_precision(network) if settings.mixed_precision else network
+        self.trainee = in_mixed_precision(network) if settings.mixed_precision else network
         steps = settings.epochs * len(batches)
         schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
         self._optimizer = keras.optimizers.Adam(schedule)
@@ -184,15 +185,20 @@ class Course:
 
     def save(self) -> None:
         """Write the checkpoint. Raises OutputError."""
-        Checkpoint(
-            self._run,
-            self.standing,
-            _values(self.trainee.weights),
-            _values(self._optimizer.variables),
-            self._best,
-            self._source,
-        ).write(self._path)
-        self._saved = time.monotonic()
+        self._write(self._snapshot())
+
+    def _snapshot(self) -> Checkpoint:
+        standing = replace(self.standing, history=list(self.standing.history))
+        variables, optimizer = _values(self.trainee.weights), _values(self._optimizer.variables)
+        return Checkpoint(self._run, standing, variables, optimizer, self._best, self._source)
+
+    def _prepare_to_save(self) -> None:
+        """Write this state behind the next batch, whose loss shows whether it is any good."""
+        self._pending = self._snapshot()
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        checkpoint.write(self._path)
+        self._saved, self._pending = time.monotonic(), None
 
     def _epoch(self, progress: Progress, stop: Stop) -> None:
         """One epoch, or what is left of it."""
@@ -206,17 +212,19 @@ class Course:
             progress("training", number, total)
             is_due = time.monotonic() - self._saved > 60 * self._settings.checkpoint_minutes
             is_last = standing.batch == len(self._batches)
-            is_stopped = stop.signal is not None
-            if done % _LOOK_EVERY == 0 or is_last or is_due or is_stopped:
+            is_stopped, pending = stop.signal is not None, self._pending
+            if done % _LOOK_EVERY == 0 or is_last or is_due or is_stopped or pending is not None:
                 average = loss()
                 self._require_number(average)
                 standing.loss = before + done * average
+            if pending is not None:
+                self._write(pending)
             return is_due and not is_last
 
         epoch = Epoch(self._batches, standing.epoch, first)
         try:
             if len(epoch):
-                watch = _Watch(after_batch, self.save, stop)
+                watch = _Watch(after_batch, self._prepare_to_save, stop)
                 self.trainee.fit(epoch, epochs=1, shuffle=False, verbose=0, callbacks=[watch])
         except Exception:
             if epoch.failure is not None:
@@ -229,6 +237,7 @@ class Course:
         if self.trainee is not self.network:
             _assign(self.network.weights, _values(self.trainee.weights))
         value, validation_loss = judge(self.network, self._task, self._validation, self._batches.size)
+        self._require_number(validation_loss)
         figures = Figures(self.standing.epoch, loss, value, validation_loss)
         history = self.standing.history
         best = next((item for item in history if item.epoch == self.standing.best), None)
@@ -249,9 +258,10 @@ class Course:
         if math.isfinite(loss):
             return
         standing, rate = self.standing, self._settings.learning_rate
+        place = f"in epoch {standing.epoch + 1}, by batch {standing.batch}" if standing.batch else f"of epoch {standing.epoch}"
         kept = f"; {self._path} is from before, and --resume goes on there" if self._path.exists() else ""
         raise VerificationError(
-            f"the loss is {loss:g} in epoch {standing.epoch + 1}, by batch {standing.batch} of {len(self._batches)}: "
+            f"the loss is {loss:g} {place}: "
             f"try --learning-rate {rate / 10:g} (it is {rate:g}), and look at the normalization of samples{kept}"
         )
 
@@ -291,7 +301,7 @@ def judge(network: Any, task: Task, data: Iterable[object], size: int) -> tuple[
     return scorer.score().value, total / count
 
 
-def _in_mixed_precision(network: Network) -> Network:
+def in_mixed_precision(network: Network) -> Network:
     """The same network, whose layers multiply in less precision."""
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(MIXED)
