@@ -17,12 +17,27 @@ REQUIREMENTS = {
     "keras_2": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
     "litert_quantizer": ("litert-quantizer==0.11.0", *SHARED),
     "tersor": ("-e", str(ROOT), *SHARED),
+    "training": ("-e", f"{ROOT}[train]", "tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
+    "tfmot": ("tensorflow-cpu==2.16.2", "numpy==1.26.4"),
     "tersor_targets": ("-e", f"{ROOT}[micro,ethos_u]", *SHARED),
 }
-ALONE = {"keras_2": ("tf-keras==2.21.0",)}
-"""Installed without what they ask for: tf-keras wants the package `tensorflow`; `tensorflow-cpu` stands in for it."""
+ALONE = {
+    "keras_2": ("tf-keras==2.21.0",),
+    "tfmot": ("tf-keras==2.16.0", "tensorflow-model-optimization==0.8.1", "dm-tree==0.1.10"),
+}
+"""Installed without what they ask for: the package `tensorflow`, for which `tensorflow-cpu` stands in, and old ones."""
 
-PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "tf-keras", "torch", "ai-edge-litert", "numpy")
+PACKAGES = (
+    "tersor",
+    "litert-quantizer",
+    "tensorflow-cpu",
+    "keras",
+    "tf-keras",
+    "tensorflow-model-optimization",
+    "torch",
+    "ai-edge-litert",
+    "numpy",
+)
 
 
 def environment(work: Path, name: str) -> Path:

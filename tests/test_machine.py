@@ -50,7 +50,7 @@ LINES: dict[str, tuple[str, ...]] = {
 
 
 def commands() -> list[str]:
-    return [str(command.name) for command in main.app.registered_commands]
+    return [*main.COMMANDS]
 
 
 @pytest.mark.parametrize("command", commands())

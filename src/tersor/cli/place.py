@@ -41,7 +41,7 @@ def command(
     """
     from tersor.cli import console
     from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
-    from tersor.stages.place import outlines_suffice, place
+    from tersor.stages.place import outlines_suffice_above, place
 
     asked = ethos_u.asked
     if multiple_subgraphs:
@@ -53,7 +53,7 @@ def command(
     if target is None:
         _everywhere(opening, models[0], asked, everything=everything, as_json=as_json)
         return
-    placement = place(opening.load(models[0], outlines=outlines_suffice(models[0], [target])), target, **asked)
+    placement = place(opening.load(models[0], outlines_above=outlines_suffice_above([target])), target, **asked)
     if as_json:
         console.print_json(placement_to_dict(placement))
         return
@@ -70,12 +70,12 @@ def _everywhere(
 ) -> None:
     from tersor.cli import console
     from tersor.report.targets import judged_to_dict, targets_notes, targets_table
-    from tersor.stages.place import outlines_suffice
+    from tersor.stages.place import outlines_suffice_above
     from tersor.stages.place_everywhere import place_everywhere, quick_targets
 
     if everything:
         raise RecipeError("--all prints every operator on one target: say which with --target")
-    model = opening.load(path, outlines=outlines_suffice(path, quick_targets(asked)))
+    model = opening.load(path, outlines_above=outlines_suffice_above(quick_targets(asked)))
     judged = place_everywhere(model, **asked)
     if as_json:
         console.print_json({"targets": [judged_to_dict(item) for item in judged]})

@@ -118,12 +118,10 @@ def command(
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.door import door_notes, reader_notes
         from tersor.report.outcome import outcome_to_dict
-        from tersor.report.split import outcome_split_notes, split_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
         from tersor.stages.outcome import Options, warnings
         from tersor.stages.produce import produce
-        from tersor.stages.split import to_be_split
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
             from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
@@ -152,10 +150,13 @@ def command(
         if device is not None:
             recipes = [device.fitted(recipe) for recipe in recipes]
         if split:
+            from tersor.stages.split import to_be_split
+
             recipes = [to_be_split(recipe, target) for recipe in recipes]
         is_fitted = any(recipe.target for recipe in recipes)
         if is_fitted:
             from tersor.report.fitting import fitting_notes, fitting_to_dict
+            from tersor.report.split import outcome_split_notes, split_to_dict
         loaded = normalization.annotate(opening.load(model), labels, write=metadata)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None

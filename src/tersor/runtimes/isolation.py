@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, Any, Self
@@ -39,6 +40,9 @@ returned, and not one per thread.
 
 _NUMPY_INSIDE = ("numpy.core.", "numpy._core.")
 """Where NumPy 1 and NumPy 2 keep what pickled arrays name."""
+
+_PIPE = 1 << 20
+"""Bytes on their way; the most that Linux gives everybody."""
 
 _WATCH_INTERVAL = 0.25
 """Seconds between two looks of the watchdog at the clock."""
@@ -77,6 +81,33 @@ class Channel:
                 raise EOFError
             done += got
         return data
+
+
+class Answer:
+    """What a child will have said to something that it was asked: answers come in the order of the questions.
+
+    Attributes:
+        doing: what the child was asked for.
+        is_known: whether it has answered, or failed.
+    """
+
+    def __init__(self, worker: Worker, doing: str) -> None:
+        self.doing = doing
+        self.is_known = False
+        self._worker = worker
+        self._value: Any = None
+        self._error: TersorError | None = None
+
+    def know(self, value: Any = None, error: TersorError | None = None) -> None:
+        """Keep what came."""
+        self.is_known, self._value, self._error = True, value, error
+
+    def result(self) -> Any:
+        """Wait for it. Raises the child's error, as `Worker.receive` does."""
+        self._worker.settle(self)
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class _Unpickler(pickle.Unpickler):
@@ -132,6 +163,9 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)
+        for stream in (self._process.stdout, self._process.stdin):
+            _widen(stream)
+        self._owed: deque[Answer] = deque()
         self.doing = "starting"
         self.advice = ""
 
@@ -148,8 +182,29 @@ class Worker:
         except BrokenPipeError:
             self._raise_failure()
 
+    def ask(self, value: Any, doing: str) -> Answer:
+        """Give the child a value, and go on while it works; what it answers can be had later."""
+        self.doing = doing
+        self.send(value)
+        self._owed.append(answer := Answer(self, doing))
+        return answer
+
+    def settle(self, last: Answer | None = None) -> None:
+        """Read what the child owes, all of it or as far as to one answer."""
+        while self._owed and not (last is not None and last.is_known):
+            answer = self._owed.popleft()
+            self.doing = answer.doing
+            try:
+                answer.know(self._received())
+            except TersorError as error:
+                answer.know(error=error)
+
     def receive(self) -> Any:
         """The child's next answer. Raises its error: a TersorError as it was, or RuntimeFailure for a crash."""
+        self.settle()
+        return self._received()
+
+    def _received(self) -> Any:
         try:
             with self._watched():
                 kind, value = self._channel.receive()
@@ -161,6 +216,7 @@ class Worker:
 
     def drain(self) -> None:
         """Read answers, and drop them, to the end of a stream; a child that is gone has none."""
+        self.settle()
         with contextlib.suppress(EOFError, OSError), self._watched():
             while self._channel.receive()[0] != "end":
                 pass
@@ -238,6 +294,15 @@ class Worker:
         tail = f": {lines[-1]}" if lines else ""
         advice = f" ({self.advice})" if self.advice else ""
         return RuntimeFailure(f"the runtime crashed ({how}) while {self.doing}{tail}{advice}")
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold a sample, where the system allows that: both sides wait less often."""
+    try:
+        fcntl = importlib.import_module("fcntl")
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+    except (ImportError, AttributeError, OSError):
+        return
 
 
 def child_main(target: str) -> None:

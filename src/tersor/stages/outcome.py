@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tersor.ir.plan import Plan
 from tersor.stages.benchmark import Timing
@@ -11,8 +12,10 @@ from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import OutputDistance
 from tersor.stages.evaluate import METRICS, SHARES, Change, Score, doubt
 from tersor.stages.fitted import Fitting
-from tersor.stages.save_split import SplitFiles
 from tersor.stages.verify import Verified
+
+if TYPE_CHECKING:
+    from tersor.stages.save_split import SplitFiles
 
 _SLOWER = 1.15
 """A result is called slower than float from this ratio; below, it may be noise."""

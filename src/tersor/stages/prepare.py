@@ -19,10 +19,8 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import Statistics, calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
-from tersor.stages.fit import fit
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
-from tersor.stages.split import run_by_cpu
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
 Progress = Callable[[str, int, int | None], None]
@@ -86,6 +84,8 @@ class Preparation:
     def fitted(self, target: str) -> Fitted:
         """What a target makes of the model. Raises what `fit` does."""
         if target not in self._fitted:
+            from tersor.stages.fit import fit  # few have a target, and this imports all
+
             self._fitted[target] = fit(self.model, target)
         return self._fitted[target]
 
@@ -98,6 +98,8 @@ class Preparation:
         if not recipe.split:
             return recipe
         if recipe.target not in self._run_by_cpu:
+            from tersor.stages.split import run_by_cpu
+
             self._run_by_cpu[recipe.target] = run_by_cpu(self._fitting(recipe), recipe.target)
         names = self._run_by_cpu[recipe.target]
         return replace(recipe, rules=(*recipe.rules, left_in_float(names))) if names else recipe

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tersor.data.dataset import Dataset
 from tersor.errors import OutputError, RecipeError
@@ -15,7 +16,6 @@ from tersor.ir.graph import Model
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.memory import return_freed_memory
-from tersor.stages.chain import SAMPLES as CHAIN_SAMPLES
 from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import Scorer, as_sample
 from tersor.stages.examine import examine
@@ -29,9 +29,10 @@ from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
-from tersor.stages.save_split import SplitFiles, split_files
-from tersor.stages.split import split
 from tersor.stages.widen import Wide
+
+if TYPE_CHECKING:
+    from tersor.stages.save_split import SplitFiles
 
 
 def produce(
@@ -140,7 +141,11 @@ def _in_parts(
     written: Path, path: Path, source: str, recipe: Recipe, data: Dataset | None, engine: Engine
 ) -> Iterator[SplitFiles]:
     """The parts of a file that lies under a temporary name; they get theirs only if all goes well."""
-    samples = [] if data is None else first_samples(data, CHAIN_SAMPLES)
+    from tersor.stages.chain import SAMPLES  # few are split, and this imports all targets
+    from tersor.stages.save_split import split_files
+    from tersor.stages.split import split
+
+    samples = [] if data is None else first_samples(data, SAMPLES)
     whole = replace(tflite.read(written), source=source)  # what the user knows it by, and what no part may replace
     with split_files(split(whole, recipe.target), path, samples, engine, written) as found:
         yield found

@@ -29,6 +29,7 @@ from tersor.stages.visible import Visibility
 from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value
 from tersor.training.same import require_same
+from tersor.training.weight_quantizers import LearnedScale
 
 _PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
 """Constants that are equal before training need not be after it."""
@@ -69,7 +70,9 @@ class QuantizationAware(Network):
         """The float model that was trained, and the plan with the ranges that training left."""
         ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
         source = self.trained()
-        return source, plan(source, self.recipe, _statistics({name: own for name, own in ranges.items() if own}))
+        weights = {layer.op.name: own for layer in self.operators() if (own := layer.weight_params()) is not None}
+        seen = _statistics({name: own for name, own in ranges.items() if own})
+        return source, plan(source, self.recipe, seen, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The architecture without its weights."""
@@ -99,7 +102,7 @@ def prepare(
         freeze_after: the step from which on batch normalization uses its moving statistics, as the file does; by
             default in evaluation and in the file only.
         learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
-            batches.
+            batches; and scales of weights of less than 8 bits, instead of taking them from the largest.
 
     Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
 
@@ -107,18 +110,27 @@ def prepare(
         PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
         UnsupportedError: an operator cannot be trained, by name; or the model mixes the samples of a batch.
     """
+    source, wanted = opened(model, recipe)
+    return QuantizationAware(source, first_rounding(source, wanted, data, learned), freeze_after, wanted)
+
+
+def opened(model: Any, recipe: Recipe | str) -> tuple[Model, Recipe]:
+    """A model that can be trained for a recipe, and the recipe. Raises what `prepare` does."""
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     if not wanted.needs_calibration:
         raise PlanError(f"{wanted.name} rounds no activations: there is nothing to train for")
-    if learned and data is None:
-        raise PlanError("learned ranges begin with those of samples: give some (data)")
-    wanted = replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
     source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
     require_same(source)
-    seen = None if data is None else calibrate(source, data, wanted.observer)
+    return source, replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
+
+
+def first_rounding(source: Model, recipe: Recipe, data: Iterable[object] | None, learned: bool) -> Rounding:
+    """What a recipe rounds, with ranges of the samples. Raises what `prepare` does."""
+    if learned and data is None:
+        raise PlanError("learned ranges begin with those of samples: give some (data)")
+    seen = None if data is None else calibrate(source, data, recipe.observer)
     unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
-    decided = plan(source, wanted, seen or unknown)
-    return QuantizationAware(source, rounding_of(source.graph, decided, seen, learned), freeze_after, wanted)
+    return rounding_of(source.graph, plan(source, recipe, seen or unknown), seen, learned)
 
 
 def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, learned: bool = False) -> Rounding:
@@ -128,7 +140,7 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
         graph: the float graph.
         decided: its plan.
         statistics: of its activations, to begin with their ranges.
-        learned: whether ranges are learned.
+        learned: whether ranges, and scales of weights of less than 8 bits, are learned.
     """
     visible = Visibility(graph, decided.computes, decided.reach)
 
@@ -150,7 +162,7 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
     for op in graph.ops:
         if decided.ops[op.name].compute != INTEGER:
             continue
-        schemes[op.name] = _scheme(graph, op, decided)
+        schemes[op.name] = _scheme(graph, op, decided, learned=learned)
         for index, operand in enumerate(op.inputs):
             read = decided.operands.get((op.name, index))
             if operand is None or graph.tensors[operand].is_constant or read is None or read.params is None:
@@ -172,7 +184,7 @@ def _source_of(op: Op, graph: Graph, values: Mapping[str, Value]) -> str | None:
     return None
 
 
-def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
+def _scheme(graph: Graph, op: Op, decided: Plan, *, learned: bool) -> Scheme:
     planned = {
         index: own
         for index, name in enumerate(op.inputs)
@@ -186,7 +198,9 @@ def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
     weights = planned.get(layer_operands(op.kind).weights)
     if weights is None or weights.params is None:
         return Scheme()
-    return Scheme(weights.dtype, per_channel=weights.params.axis is not None)
+    per_channel, bits = weights.params.axis is not None, weights.dtype.bits or 8
+    quantizer = keras.saving.serialize_keras_object(LearnedScale(bits)) if learned and bits < 8 else None
+    return Scheme(weights.dtype, per_channel, quantizer=quantizer)
 
 
 def _statistics(ranges: Mapping[str, Pair]) -> Statistics:

@@ -177,6 +177,7 @@ class _Walker:
         self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), available_threads())
         self._tensors: list[Tensor] = []
         self._operands = dict(plan.operands)
+        self._asked: set[str] = set()  # of the layer before: so it will be of the next
 
     def correct(self, layer: Correctable, steps: Sequence[Callable[[Layer], Layer]]) -> None:
         """Run the quantized network up to a layer, improve it, and go on with the result."""
@@ -194,10 +195,12 @@ class _Walker:
             spread,
             lambda: stated_moments(self._model.graph, layer, self._stated),
         )
+        moments.begin(self._asked)
         given = layer.described(moments)
         found = given
         for step in steps:
             found = step(found)
+        self._asked = moments.asked
         if found.scales is not given.scales:
             self._operands |= layer.scaled(found.scales, self._operands)
         if found.rounded is not given.rounded:

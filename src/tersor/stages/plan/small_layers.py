@@ -40,6 +40,6 @@ def _sizes(graph: Graph, recipe: Recipe) -> dict[str, int]:
         weights = graph.operand(op, index) if index is not None else None
         if spec is None or weights is None or weights.data is None:
             continue
-        if weight_type(spec, recipe.scheme_of(op.kind, op.name)) is DType.INT4:
+        if weight_type(spec, recipe.scheme_of(op.kind, op.name)).is_packed:
             found[op.name] = weights.data.size
     return found
