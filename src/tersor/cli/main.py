@@ -21,6 +21,7 @@ COMMANDS = (
     "optimize",
     "report",
     "quantize",
+    "train",
     "evaluate",
     "compare",
     "benchmark",

@@ -60,7 +60,7 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         scheme: Scheme = NOTHING,
         mask: Mask | None = None,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         if op.kind not in OPERATORS:
             raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained")
         self.op = op
@@ -93,7 +93,11 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if training and self._mask is not None:
             self.kept.assign(self._mask.updated(self.kept, self._importance))
         operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
+        if self._place is not None and self.compute_dtype != "float32":  # mixed precision: all but this is in float32
+            operands = [_cast(value, self.compute_dtype) for value in operands]
         result = self._function(Call(self.op, operands, self._shapes, self._results))
+        if self._place is not None:
+            result = _cast(result, "float32")
         if self.normalizes:
             result = self._normalized(result, training)
         return FUSED[self.op.option("fused_activation_function", 0) or 0](result)
@@ -263,3 +267,8 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 variable.assign(variable + share * (ops.stop_gradient(own) - variable))
             mean, variance = ops.where(frozen, mean, own_mean), ops.where(frozen, variance, own_variance)
         return (x - mean) * (self.gamma * ops.rsqrt(variance + self.epsilon)) + self.beta
+
+
+def _cast(value: Any, dtype: str) -> Any:
+    """A float operand in another precision; others as they are."""
+    return ops.cast(value, dtype) if keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)) else value

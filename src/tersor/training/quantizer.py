@@ -36,7 +36,7 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, name: str, how: Value, *, of: str | None, learned: bool = False) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")  # whatever the network computes in
         self.of = of
         self._how = how
         self._learned = learned or how.pact
