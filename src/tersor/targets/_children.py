@@ -1,4 +1,4 @@
-"""The child processes that targets ask, known without loading a target: they start while it and the model are loaded."""
+"""The child processes that targets ask, known without loading a target: they start while that and the model load."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from tersor.runtimes.children import DELEGATION, TFLITE_MICRO
 
 WEIGHTS_MATTER = 64 << 20
 """Bytes; no microcontroller has flash for more: what is larger is not run."""
+
+WITH_CHILDREN = ("cpu", "micro")
+"""Targets that ask some."""
 
 
 def children_of(target: str | None, path: Path) -> list[str]:
