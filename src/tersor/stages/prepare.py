@@ -16,13 +16,14 @@ from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Scheme, left_in_float
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
 from tersor.stages.fit import fit
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
 from tersor.stages.split import run_by_cpu
+from tersor.stages.statistics import Statistics
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
 Progress = Callable[[str, int, int | None], None]

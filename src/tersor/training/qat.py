@@ -21,10 +21,11 @@ from tersor.observers._extremes import Extremes, ExtremesAlone, Pair
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
 from tersor.passes import deduplicate_constants
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
-from tersor.stages.calibrate import Statistics, calibrate, observable
+from tersor.stages.calibrate import calibrate, observable
 from tersor.stages.load import load
 from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
+from tersor.stages.statistics import Statistics
 from tersor.stages.visible import Visibility
 from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value

@@ -95,10 +95,6 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]
         super().__init__(room)
         self._written: dict[tuple[str, bytes], int] = {}
 
-    def Pad(self, n: int) -> None:  # noqa: N802 (the name is the library's, which sets one byte after the other)
-        self.head -= n
-        self.Bytes[self.head : self.head + n] = bytes(n)
-
     def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802 (the name is the library's)
         if x.dtype != np.uint8:
             key = (x.dtype.str, x.tobytes())
