@@ -19,8 +19,9 @@ from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
-from tersor.stages.calibrate import Statistics, calibrate, observable
+from tersor.stages.calibrate import calibrate, observable
 from tersor.stages.plan import plan
+from tersor.stages.statistics import Statistics
 from tersor.stages.trained import Training, statistics_of, with_training
 from tersor.stages.visible import Visibility
 from tersor.training.network import Network, architecture
