@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
+from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Scheme, left_in_float
@@ -42,7 +43,7 @@ class Preparation:
 
     Args:
         model: a float model, optimized.
-        written: its `.tflite` file.
+        written: its `.tflite` file, which is written when it is asked for if it is not there.
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
         progress: told what is going on.
@@ -57,7 +58,7 @@ class Preparation:
         progress: Progress | None = None,
     ) -> None:
         self.model = model
-        self.written = written
+        self._written = written
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
@@ -68,6 +69,13 @@ class Preparation:
         self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
         self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
+
+    @property
+    def written(self) -> Path:
+        """The model's file. Raises what `tflite.write` does."""
+        if not self._written.exists():
+            tflite.write(self.model, self._written)
+        return self._written
 
     @property
     def samples(self) -> int:
