@@ -30,12 +30,18 @@ from tersor.tensorflow_python import child_command, child_environment
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<Q")
-_THRIFT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_THRIFT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
 """For libraries in the child, unless the user says otherwise.
 
 NumPy multiplies matrices in the thread that asks: what the child computes with it runs in threads of its own, and
 OpenBLAS's would keep the runtime's processors busy while they wait. glibc keeps one heap, of which what is freed can be
-returned, and not one per thread.
+returned, and not one per thread; and it takes activations from there, instead of asking the kernel for empty pages
+for each of them.
 """
 
 _NUMPY_INSIDE = ("numpy.core.", "numpy._core.")
