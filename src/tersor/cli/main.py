@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
@@ -88,6 +89,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names in a model need not fit the terminal's encoding
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")  # before NumPy: its idle threads are to sleep soon
     gc.set_threshold(_GARBAGE)
+    atexit.register(gc.freeze)  # all ends then: a last search through everything would find nothing to keep
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what is unfinished is cleaned away
     sys.exit(_exit_code())
 
