@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,20 +15,18 @@ from tersor.ir.graph import Tensor
 def set_constants(content: bytearray, tensors: Iterable[Tensor]) -> bool:
     """Put values into the constants of these names, in place; their types, shapes and scales stay as they are written.
 
-    Returns whether that could be done: a constant that shares its bytes with another one is left alone.
+    Returns whether that could be done. It cannot for a constant that shares its bytes with another one, or whose values
+    take other room.
     """
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     written = [graph.Tensors(place) for place in range(graph.TensorsLength())]
     place_of = {tensor.Name(): tensor.Buffer() for tensor in written}
-    buffers = [tensor.Buffer() for tensor in written]
+    shared = Counter(tensor.Buffer() for tensor in written)
     for tensor in tensors:
         place = place_of[raw(tensor.name)]
-        if tensor.data is None or buffers.count(place) > 1:
+        buffer = model.Buffers(place)
+        if tensor.data is None or shared[place] > 1 or buffer.DataLength() != tensor.data.nbytes:
             return False
-        values = np.ascontiguousarray(tensor.data).reshape(-1).view(np.uint8)
-        bytes_there = model.Buffers(place).DataAsNumpy()
-        if len(bytes_there) != len(values):
-            return False
-        bytes_there[:] = values
+        buffer.DataAsNumpy()[:] = np.ascontiguousarray(tensor.data).reshape(-1).view(np.uint8)
     return True
