@@ -180,6 +180,33 @@ def test_answers_that_nobody_wants_are_drained() -> None:
         assert child.receive() == "next"
 
 
+def test_what_was_asked_is_answered_in_order_whoever_waits_first() -> None:
+    with worker("echo") as child:
+        first, second = (child.ask(number, f"asking {number}") for number in (1, 2))
+        child.send(3)
+        assert child.receive() == 3
+        assert (second.result(), first.result(), first.is_known) == (2, 1, True)
+
+
+def test_failure_of_what_was_asked_names_it_and_not_what_is_being_done_by_then() -> None:
+    with worker("abort") as child:
+        answer = child.ask(1, "asking")
+        child.doing = "something else"
+        with pytest.raises(RuntimeFailure, match="while asking"):
+            answer.result()
+
+
+def test_what_follows_a_refused_piece_fails_with_its_reason(engine: Engine) -> None:
+    store = engine.store()
+    store.put({"x": [np.zeros(1, np.float32)]})
+    store.advance(b"no model", ["x"], ["y"])
+    asked = store.reducing(len, "y")
+    with pytest.raises(RuntimeFailure, match="refuse the model"):
+        asked()
+    assert store.reduce(len, "x") == 1
+    store.close()
+
+
 def test_closing_ends_the_child_whatever_it_does() -> None:
     child = worker("hang")
     child.send("go")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
+from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Scheme, left_in_float
@@ -44,7 +45,7 @@ class Preparation:
 
     Args:
         model: a float model, optimized; one that was trained for a recipe brings its ranges, and needs no corrections.
-        written: its `.tflite` file.
+        written: its `.tflite` file, which is written when it is asked for if it is not there.
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
         progress: told what is going on.
@@ -60,7 +61,7 @@ class Preparation:
     ) -> None:
         self.model = without_training(model)
         self._training = training_of(model)
-        self.written = written
+        self._written = written
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
@@ -71,6 +72,13 @@ class Preparation:
         self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
         self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
+
+    @property
+    def written(self) -> Path:
+        """The model's file. Raises what `tflite.write` does."""
+        if not self._written.exists():
+            tflite.write(self.model, self._written)
+        return self._written
 
     @property
     def samples(self) -> int:
