@@ -19,19 +19,15 @@ from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
 from tersor.observers._extremes import Extremes, ExtremesAlone, Pair
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
-from tersor.passes import deduplicate_constants
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
 from tersor.stages.calibrate import Statistics, calibrate, observable
-from tersor.stages.load import load
-from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.visible import Visibility
-from tersor.training.network import Network, architecture
+from tersor.training.masking import Masking
+from tersor.training.network import Network, architecture, masking_of
 from tersor.training.rounding import Rounding, Scheme, Value
-from tersor.training.same import require_same
-
-_PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
-"""Constants that are equal before training need not be after it."""
+from tersor.training.source import source_of
+from tersor.training.sparsity import zeros_of
 
 _UNKNOWN = (-6.0, 6.0)
 """Stands in for a range until the first batch shows it."""
@@ -59,10 +55,18 @@ class QuantizationAware(Network):
         rounding: what its plan rounds.
         freeze_after: see `prepare`.
         recipe: what the file is going to be.
+        masking: see `Network`.
     """
 
-    def __init__(self, source: Model, rounding: Rounding, freeze_after: int | None, recipe: Recipe) -> None:
-        super().__init__(source, rounding, freeze_after)
+    def __init__(
+        self,
+        source: Model,
+        rounding: Rounding,
+        freeze_after: int | None,
+        recipe: Recipe,
+        masking: Mapping[str, Masking] | None = None,
+    ) -> None:
+        super().__init__(source, rounding, freeze_after, masking)
         self.recipe = recipe
 
     def planned(self) -> tuple[Model, Plan]:
@@ -79,7 +83,7 @@ class QuantizationAware(Network):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> QuantizationAware:  # noqa: ARG003 (Keras's)
         """The architecture again; Keras then loads its weights."""
         recipe = parse_recipe(config["recipe"], config["recipe_name"])
-        return cls(*architecture(config), config["freeze_after"], recipe)
+        return cls(*architecture(config), config["freeze_after"], recipe, masking_of(config))
 
 
 def prepare(
@@ -89,22 +93,25 @@ def prepare(
     data: Iterable[object] | None = None,
     freeze_after: int | None = None,
     learned: bool = False,
+    keep_zeros: bool = False,
 ) -> QuantizationAware:
     """A Keras model that trains as usual, and rounds as the file will.
 
     Args:
-        model: a live Keras model, a file of any kind that tersor reads, or a `Model`.
+        model: a live Keras model, a file of any kind that tersor reads, a `Model`, or a network that was pruned.
         recipe: what the file is going to be; one with integer activations.
         data: some samples, to begin with the ranges of these; by default with those of the first batch.
         freeze_after: the step from which on batch normalization uses its moving statistics, as the file does; by
             default in evaluation and in the file only.
         learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
             batches.
+        keep_zeros: have weights that are zeros, as pruning leaves them, stay so.
 
     Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
 
     Raises:
-        PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
+        PlanError: the recipe has no integer activations; ranges shall be learned without data to begin with; or zeros
+            shall be kept, and there are none.
         UnsupportedError: an operator cannot be trained, by name; or the model mixes the samples of a batch.
     """
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
@@ -113,12 +120,15 @@ def prepare(
     if learned and data is None:
         raise PlanError("learned ranges begin with those of samples: give some (data)")
     wanted = replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
-    source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
-    require_same(source)
+    source = source_of(model)
+    masking = zeros_of(source) if keep_zeros else {}
+    if keep_zeros and not masking:
+        raise PlanError("keep_zeros: no layer of the model has weights that are zeros; prune it first (training.prune)")
     seen = None if data is None else calibrate(source, data, wanted.observer)
     unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
     decided = plan(source, wanted, seen or unknown)
-    return QuantizationAware(source, rounding_of(source.graph, decided, seen, learned), freeze_after, wanted)
+    rounding = rounding_of(source.graph, decided, seen, learned)
+    return QuantizationAware(source, rounding, freeze_after, wanted, masking)
 
 
 def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, learned: bool = False) -> Rounding:
