@@ -13,9 +13,13 @@ keras = pytest.importorskip("keras", reason="training needs Keras 3")
 
 import tersor  # noqa: E402
 from op_examples import EXAMPLES, make  # noqa: E402
+from recurrent_nets import VARIANTS, lstm_model  # noqa: E402
 from tersor.errors import PlanError, UnsupportedError  # noqa: E402
+from tersor.formats import tflite  # noqa: E402
 from tersor.ir.build import Builder  # noqa: E402
+from tersor.ir.dtypes import DType  # noqa: E402
 from tersor.ir.graph import Array, Model  # noqa: E402
+from tersor.recipe import adjusted, load_recipe  # noqa: E402
 from tersor.runtimes.engine import Engine  # noqa: E402
 from tersor.training.network import Network  # noqa: E402
 from tersor.training.operators import OPERATORS  # noqa: E402
@@ -65,12 +69,86 @@ def test_an_operator_computes_what_the_runtime_does_for_each_sample_of_a_batch(
         np.testing.assert_allclose(own, wanted, rtol=0, atol=1e-5 * max(np.abs(wanted).max(), 1))
 
 
-def test_what_cannot_be_trained_is_refused_by_name() -> None:
+@pytest.mark.parametrize("kind", ["SVDF", "GATHER_ND", "ATAN2"])
+def test_what_cannot_be_trained_is_refused_by_name(kind: str) -> None:
     net = Builder("net")
-    x = net.input("x", [1, 8])
-    model = net.model([net.op("CUMSUM", [x, net.constant("axis", np.array(1, np.int32))], [1, 8])])
-    with pytest.raises(UnsupportedError, match=r"CUMSUM.* cannot be trained"):
+    model = net.model([net.op(kind, [net.input("x", [1, 8])], [1, 8])])
+    with pytest.raises(UnsupportedError, match=rf"{kind}.* cannot be trained: (it|there)"):
         Network(model)
+
+
+FLOAT_ONLY: dict[str, tuple[str, list[Any], dict[str, Any], list[int]]] = {
+    "CUMSUM": ("CUMSUM", [np.array(1, np.int32)], {"exclusive": True, "reverse": True}, [1, 6, 4]),
+    "FLOOR": ("FLOOR", [], {}, [1, 6, 4]),
+    "ROUND": ("ROUND", [], {}, [1, 6, 4]),
+    "SIGN": ("SIGN", [], {}, [1, 6, 4]),
+    "FLOOR_MOD": ("FLOOR_MOD", [np.full(4, 0.3, np.float32)], {}, [1, 6, 4]),
+    "ARG_MAX": ("ARG_MAX", [np.array(1, np.int32)], {"output_type": 2}, [1, 4]),
+    "CAST": ("CAST", [], {"in_data_type": 0, "out_data_type": 2}, [1, 6, 4]),
+}
+INTEGER_RESULTS = ("ARG_MAX", "CAST")
+
+
+@pytest.mark.parametrize("name", FLOAT_ONLY)
+def test_an_operator_without_integer_kernels_computes_what_the_runtime_does(
+    name: str, tmp_path: Path, engine: Engine
+) -> None:
+    kind, constants, options, shape = FLOAT_ONLY[name]
+    net = Builder("net")
+    operands = [net.input("x", [1, 6, 4]), *(net.constant("y", values) for values in constants)]
+    dtype = DType.INT32 if kind in INTEGER_RESULTS else DType.FLOAT32
+    model = tflite.read_bytes(tflite.write_bytes(net.model([net.op(kind, operands, shape, options, dtype=dtype)])))
+    samples = np.random.default_rng(0).normal(0, 2, (3, 1, 6, 4)).astype(np.float32)
+    [expected] = answers(model, list(samples), tmp_path, engine)
+    np.testing.assert_allclose(Network(model).predict_on_batch(samples[:, 0]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["plain", "coupled", "peephole", "projection", "norm", "clipped", "large_input"])
+def test_an_lstm_computes_what_the_runtime_does_for_each_sequence(name: str, tmp_path: Path, engine: Engine) -> None:
+    model = lstm_model(VARIANTS[name])
+    samples = np.random.default_rng(0).normal(0, 1, (3, *VARIANTS[name].shape)).astype(np.float32)
+    [expected] = answers(model, list(samples), tmp_path, engine)
+    np.testing.assert_allclose(Network(model).predict_on_batch(samples[:, 0]), expected, atol=1e-5)
+    require_same(model)
+
+
+def test_dilated_convolutions_between_blocks_compute_what_the_runtime_does(tmp_path: Path, engine: Engine) -> None:
+    net = Builder("net")
+    pairs = np.array([[1, 1], [2, 0]], np.int32)
+    block = net.constant("block", np.array([2, 2], np.int32))
+    x = net.op("SPACE_TO_BATCH_ND", [net.input("x", [1, 6, 8, 3]), block, net.constant("pad", pairs)], [4, 4, 5, 3])
+    weights = net.constant("w", np.random.default_rng(1).normal(0, 1, (5, 2, 2, 3)).astype(np.float32))
+    stride = {"stride_w": 1, "stride_h": 1, "padding": 1, "dilation_w_factor": 1, "dilation_h_factor": 1}
+    bias = net.constant("b", np.ones(5, np.float32))
+    x = net.op("CONV_2D", [x, weights, bias], [4, 3, 4, 5], stride)
+    x = net.op("BATCH_TO_SPACE_ND", [x, block, net.constant("cut", pairs[::-1].copy())], [1, 4, 6, 5])
+    model = tflite.read_bytes(tflite.write_bytes(net.model([x])))
+    samples = np.random.default_rng(0).normal(0, 1, (3, 1, 6, 8, 3)).astype(np.float32)
+    [expected] = answers(model, list(samples), tmp_path, engine)
+    np.testing.assert_allclose(Network(model).predict_on_batch(samples[:, 0]), expected, atol=1e-5)
+
+
+def test_an_lstm_trains_in_float_within_a_network_of_integers(tmp_path: Path, engine: Engine) -> None:
+    keras.utils.set_random_seed(0)
+    given = keras.Input((9, 4))
+    x = keras.layers.Dense(8, activation="relu")(given)
+    model = keras.Model(given, keras.layers.Dense(2, activation="softmax")(keras.layers.LSTM(6)(x)))
+    random = np.random.default_rng(0)
+    x = random.normal(0, 1, (64, 9, 4)).astype(np.float32)
+    y = (x[:, :, 0].sum(1) > 0).astype(np.int32)
+    samples = [item[None] for item in x]
+    with pytest.raises(PlanError, match="UNIDIRECTIONAL_SEQUENCE_LSTM"):
+        prepare(model, "int8", data=samples)
+    network = prepare(model, adjusted(load_recipe("int8"), allow_float=True), data=samples)
+    [layer] = [item for item in network.operators() if item.op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM"]
+    before = [np.array(keras.ops.convert_to_numpy(weight)) for weight in layer.trainable_weights]
+    fitted(network, (x, y), epochs=2, rate=1e-2)
+    assert len(before) == 12
+    assert all(
+        np.any(old != keras.ops.convert_to_numpy(new)) for old, new in zip(before, layer.trainable_weights, strict=True)
+    )
+    [found] = answers(tersor.quantize(network), samples, tmp_path, engine)
+    assert np.abs(found - network.predict_on_batch(x)).mean() <= 1 / 256
 
 
 @pytest.fixture(scope="module")

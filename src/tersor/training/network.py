@@ -24,6 +24,7 @@ from tersor.formats.keras.trained import ASSET
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
 from tersor.ir.normal import Normal
+from tersor.ops import LAYERS, layer_operands
 from tersor.training.operator import Operator
 from tersor.training.quantizer import Quantizer
 from tersor.training.rounding import NOTHING, Rounding, Value
@@ -149,6 +150,7 @@ class _Builder:
         self._clock = Clock(freeze_after)
         self._taken: set[str] = set()
         self._values: dict[str, Any] = {}
+        self._readers: dict[tuple[str, int], Quantizer] = {}
         learned = rounding.learned
         self._quantizers = {
             name: Quantizer(self._name(f"{name}_rounded"), own, of=name, learned=learned)
@@ -176,12 +178,14 @@ class _Builder:
             scheme = self._rounding.schemes.get(op.name, NOTHING)
             layer = Operator(op, self._graph, self._name(op.name), self._clock.frozen, scheme)
             results = layer(*(self._read(op, i) for i, own in enumerate(op.inputs) if self._is_computed(own)))
+            self._tell_scale(layer)
             for name, value in zip(op.outputs, results if isinstance(results, list) else [results], strict=True):
                 self._put(name, value)
         return inputs, [self._values[name] for name in self._graph.outputs]
 
     def _is_computed(self, name: str | None) -> bool:
-        return name is not None and not self._graph.tensors[name].is_constant
+        tensor = None if name is None else self._graph.tensors[name]
+        return tensor is not None and not tensor.is_constant and not tensor.is_variable
 
     def _put(self, name: str, value: Any) -> None:
         quantizer = self._quantizers.get(name)
@@ -195,10 +199,22 @@ class _Builder:
             return self._values[name]
         label, learned = self._name(f"{op.name}_operand_{index}"), self._rounding.learned
         if isinstance(wanted, Value):
-            return Quantizer(label, wanted, of=label, learned=learned)(self._values[name])
+            own = Quantizer(label, wanted, of=label, learned=learned)
+            self._readers[op.name, index] = own
+            return own(self._values[name])
         own = Quantizer(label, self._rounding.values[wanted], of=None, learned=learned)
         own.share(self._quantizers[wanted].shared_with())
+        self._readers[op.name, index] = own
         return own(self._values[name])
+
+    def _tell_scale(self, layer: Operator) -> None:
+        """Tell a layer with weights in which integers it is given its input."""
+        op = layer.op
+        if op.kind in LAYERS:
+            index = layer_operands(op.kind).data
+            quantizer = self._readers.get((op.name, index), self._quantizers.get(op.inputs[index] or ""))
+            if quantizer is not None:
+                layer.reads_in(quantizer.scale)
 
     def _name(self, wish: str) -> str:
         name, number = _layer_name(wish), 2

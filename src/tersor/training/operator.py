@@ -16,13 +16,16 @@ from tersor.ir.normal import Normal
 from tersor.numerics.packing import values_of
 from tersor.ops import LAYERS, LayerOperands, layer_operands
 from tersor.training.fake_quantization import fake_quantize, fake_quantize_weights, weight_scale
-from tersor.training.operators import OPERATORS, Call
+from tersor.training.operators import OPERATORS, REFUSED, Call
 from tersor.training.operators.elementwise import FUSED
 from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
 from tersor.training.rounding import NOTHING, Scheme
 
 _EPSILON = 1e-3
 """Of a batch normalization, as a share of the variance that the channel had."""
+
+_LEAST_SHARE = 1e-3
+"""Of the largest channel's size: what is smaller than that is dead, and is not blown up."""
 
 _MOMENTUM = 0.99
 """Of its moving statistics; Keras's own default."""
@@ -49,7 +52,8 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
     def __init__(self, op: Op, graph: Graph, name: str, frozen: Callable[[], Any], scheme: Scheme = NOTHING) -> None:
         super().__init__(name=name)
         if op.kind not in OPERATORS:
-            raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained")
+            why = REFUSED.get(op.kind, "there is no gradient for it here; train the network without it")
+            raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained: {why}")
         self.op = op
         self._function = OPERATORS[op.kind]
         self._scheme = scheme
@@ -57,8 +61,11 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self._place: LayerOperands | None = layer_operands(op.kind) if op.kind in LAYERS else None
         self._shapes = [() if own is None else graph.tensors[own].shape for own in op.inputs]
         self._results = [graph.tensors[own].shape for own in op.outputs]
+        self._states = {index for index, own in enumerate(op.inputs) if own and graph.tensors[own].is_variable}
         self._dtypes = [graph.tensors[own].dtype for own in op.outputs]
         self._constants: dict[int, Any] = {}
+        self._input_scale: Callable[[], Any] | None = None
+        self._gain = np.ones((), np.float32)
         normal = graph.tensors[op.outputs[0]].normal
         self.normalizes = self._place is not None and normal is not None
         for index, own in enumerate(op.inputs):
@@ -72,10 +79,12 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         """The operator's results on its computed operands, in order."""
         computed = iter(values)
         operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
-        result = self._function(Call(self.op, operands, self._shapes, self._results))
+        result = self._function(Call(self.op, operands, self._shapes, self._results, self._dtypes))
         if self.normalizes:
             result = self._normalized(result, training)
-        return FUSED[self.op.option("fused_activation_function", 0) or 0](result)
+        if self._input_scale is not None and not training:
+            result = result + self._error_of_bias(self._input_scale())
+        return result if self._states else FUSED[self.op.option("fused_activation_function", 0) or 0](result)
 
     def compute_output_spec(self, *values: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
         """What the graph says of the results: to trace each operator would take a minute where there are thousands."""
@@ -92,7 +101,13 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if index in self._constants:
             return self._rounded(index)
         bias = self._place.bias if self._place is not None else -1
-        return None if name is None or (index == bias and self.normalizes) else next(computed)
+        is_absent = name is None or index in self._states or (index == bias and self.normalizes)
+        return None if is_absent else next(computed)
+
+    def reads_in(self, scale: Callable[[], Any]) -> None:
+        """Be told the scale of the integers that the operator is given."""
+        if self._place is not None and self._scheme.weights is not None:
+            self._input_scale = scale
 
     def constants(self) -> dict[int, Array]:
         """The trained constants by operand, as the file has them: batch normalization folded."""
@@ -119,6 +134,9 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         label = f"operand_{index}"
         if place is not None and index == place.weights:
             label, values = "kernel", to_keras(self.op.kind, values, self.op.option("depth_multiplier", 1) or 1)
+            if self.normalizes:
+                self._gain = _usual_size(values, CHANNEL_AXES[self.op.kind])
+                values = values * self._gain
         elif place is not None and index == place.bias:
             if self.normalizes:
                 self._constants[index] = values
@@ -133,11 +151,12 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         deviation, mean = np.asarray(normal.deviation, np.float32), np.asarray(normal.mean, np.float32)
         folded = np.zeros_like(mean) if bias is None else bias
         epsilon = np.maximum(_EPSILON * deviation**2, 1e-12)
-        self.epsilon = self._variable("epsilon", epsilon, trainable=False)
+        gain = self._gain.reshape(-1)
+        self.epsilon = self._variable("epsilon", epsilon * gain**2, trainable=False)
         self.gamma = self._variable("gamma", np.sqrt(deviation**2 + epsilon))
         self.beta = self._variable("beta", mean)
-        self.moving_mean = self._variable("moving_mean", mean - folded, trainable=False)
-        self.moving_variance = self._variable("moving_variance", deviation**2, trainable=False)
+        self.moving_mean = self._variable("moving_mean", (mean - folded) * gain, trainable=False)
+        self.moving_variance = self._variable("moving_variance", (deviation * gain) ** 2, trainable=False)
 
     def _variable(self, label: str, values: Array, *, trainable: bool = True) -> Any:
         def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
@@ -174,6 +193,20 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         folded = kernel * ops.stop_gradient(scale)
         return fake_quantize_weights(folded, weight_scale(folded, dtype, None), dtype) / ops.stop_gradient(scale)
 
+    def _error_of_bias(self, input_scale: Any) -> Any:
+        """What rounding does to each channel's bias: the file's is a multiple of both scales' product."""
+        assert self._place is not None
+        assert self._scheme.weights is not None
+        kernel, bias = ops.convert_to_tensor(self.kernel), self._constants.get(self._place.bias)
+        if self.normalizes:
+            factor = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
+            kernel, bias = kernel * ops.reshape(factor, self._spread), self.beta - self.moving_mean * factor
+        if bias is None:
+            return 0.0
+        axes = CHANNEL_AXES[self.op.kind] if self._scheme.per_channel else None
+        step = ops.reshape(weight_scale(kernel, self._scheme.weights, axes), (-1,)) * input_scale
+        return ops.stop_gradient(ops.round(bias / step) * step - bias)
+
     def _normalized(self, x: Any, training: bool) -> Any:
         mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
         if training:
@@ -185,3 +218,16 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 variable.assign(variable + share * (ops.stop_gradient(own) - variable))
             mean, variance = ops.where(frozen, mean, own_mean), ops.where(frozen, variance, own_variance)
         return (x - mean) * (self.gamma * ops.rsqrt(variance + self.epsilon)) + self.beta
+
+
+def _usual_size(kernel: Array, axes: tuple[int, ...]) -> Array:
+    """A factor per channel, broadcast against the kernel, that makes weights as large as those that training begins with.
+
+    Normalizing takes it out again, but optimizers step by sizes of their own: beside folded weights, which for an input
+    of 0..255 are a hundredth of the usual, a step of Adam is too large (He et al. 2015, arXiv 1502.01852).
+    """
+    others = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
+    size = np.sqrt(np.mean(np.square(kernel), axis=others, keepdims=True))
+    size = np.maximum(size, _LEAST_SHARE * size.max())
+    count = np.prod([kernel.shape[axis] for axis in others])
+    return np.divide(np.sqrt(2 / count), size, out=np.ones_like(size), where=size > 0).astype(np.float32)

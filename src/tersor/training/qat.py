@@ -19,7 +19,7 @@ from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
 from tersor.passes import deduplicate_constants
-from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
+from tersor.recipe import Recipe, left_in_float, load_recipe, parse_recipe, to_toml
 from tersor.stages.calibrate import Statistics, calibrate, observable
 from tersor.stages.load import load
 from tersor.stages.optimize import PASSES, optimize
@@ -108,6 +108,9 @@ def prepare(
         raise PlanError("learned ranges begin with those of samples: give some (data)")
     wanted = replace(wanted, weight_observer="min_max", algorithms=())  # training moves weights, not what comes after
     source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
+    recurrent = tuple(op.outputs[0] for op in source.graph.ops if op.kind in OPS and OPS[op.kind].is_recurrent)
+    if recurrent:  # what is inside has ranges of its own, which training does not follow
+        wanted = replace(wanted, rules=(*wanted.rules, left_in_float(recurrent)))
     require_same(source)
     seen = None if data is None else calibrate(source, data, wanted.observer)
     unknown = statistics_of(dict.fromkeys(observable(source.graph), _UNKNOWN))

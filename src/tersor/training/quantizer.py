@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tersor.ops import ALL
-from tersor.training.fake_quantization import fake_quantize, fake_quantize_fixed
+from tersor.training.fake_quantization import activation_scale, fake_quantize, fake_quantize_fixed
 from tersor.training.rounding import Value
 
 _MOMENTUM = 0.99
@@ -53,14 +53,17 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
         return tuple(self._sharing())
 
     def bounds(self) -> tuple[float, float] | None:
-        """The smallest and the largest number of this value alone, as known so far; None if there is none."""
+        """The smallest and the largest number that is represented, as known so far; None if there is none.
+
+        Of all that share the scale: a plan that saw a narrow range among wide ones might take it out of them again.
+        """
         if self._how.fixed is not None:
             scale, zero_point = self._how.fixed
             q_low, q_high = self._how.dtype.integer_range
             return (q_low - zero_point) * scale, (q_high - zero_point) * scale
         if self.of is None or not float(ops.convert_to_numpy(self.seen)):
             return None
-        low, high = (float(ops.convert_to_numpy(bound)) for bound in self._own())
+        low, high = (float(ops.convert_to_numpy(bound)) for bound in self._range())
         return min(low, high), max(low, high)
 
     def call(self, x: Any, training: bool = False) -> Any:
@@ -70,18 +73,26 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
             return x if training else fake_quantize_fixed(x, *self._how.fixed, dtype)
         if training and self.of is not None and not self._learned:
             self._follow(x)
-        ranges = [item._own() for item in self._sharing()]
-        low, high = ranges[0]
-        for other_low, other_high in ranges[1:]:
-            low, high = ops.minimum(low, other_low), ops.maximum(high, other_high)
+        low, high = self._range()
         if self._learned:
             count = math.prod(size or 1 for size in x.shape[1:]) * dtype.integer_range[1]
             low, high = (_with_gradient_by(bound, 1 / math.sqrt(count)) for bound in (low, high))
         return fake_quantize(x, low, high, dtype)
 
+    def scale(self) -> Any:
+        """As known so far."""
+        return self._how.fixed[0] if self._how.fixed is not None else activation_scale(*self._range(), self._how.dtype)
+
     def compute_output_spec(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
         """That of the value itself."""
         return keras.KerasTensor(x.shape, x.dtype)
+
+    def _range(self) -> tuple[Any, Any]:
+        ranges = [item._own() for item in self._sharing()]
+        low, high = ranges[0]
+        for other_low, other_high in ranges[1:]:
+            low, high = ops.minimum(low, other_low), ops.maximum(high, other_high)
+        return low, high
 
     def _own(self) -> tuple[Any, Any]:
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
