@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,49 @@ def test_a_model_that_takes_no_batch_is_refused() -> None:
     model = net.model([net.op("RELU", [net.input("x", [3, 4])], [3, 4])])
     with pytest.raises(UnsupportedError, match="no first axis of samples"):
         prepare(model, "int8")
+
+
+def with_training_only_layers() -> Any:
+    layers = keras.layers
+    given = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.5), name="conv")(given)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.GaussianNoise(0.1, name="noise")(layers.SpatialDropout2D(0.25, name="spatial")(x))
+    x = layers.DepthwiseConv2D(3, depthwise_regularizer=keras.regularizers.L1(0.25), name="depthwise")(x)
+    x = layers.Dropout(0.5, name="dropout")(layers.Flatten()(x))
+    return keras.Model(given, layers.Dense(3, bias_regularizer="l2", activation="softmax", name="answer")(x))
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_dropout_and_penalties_of_a_keras_model_go_on(is_live: bool, tmp_path: Path) -> None:
+    model = with_training_only_layers()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
+    model.fit(x, np.arange(4) % 3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="left out of training") as caught:
+        network = prepare(model if is_live else tmp_path / "model.keras", "int8", data=[one[None] for one in x])
+    [told] = [str(item.message) for item in caught if "left out of training" in str(item.message)]
+    for named in ("'noise'", "bias regularizer of 'answer'", "state of its optimizer"):
+        assert named in told
+    for kept in ("'spatial'", "'dropout'", "'conv'", "'depthwise'"):
+        assert kept not in told
+    rates = {layer.rate: layer.noise_shape for layer in network.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates == {0.25: (None, 1, 1, 8), 0.5: None}
+    layers = [layer for layer in network.operators() if hasattr(layer, "kernel")]
+    kernels = {layer.op.outputs[0]: np.array(keras.ops.convert_to_numpy(layer.kernel)) for layer in layers}
+    penalties = [float(keras.ops.convert_to_numpy(loss)) for loss in network.losses]
+    magnitudes = np.abs(kernels["depthwise"]).sum()
+    conv = next(values for name, values in kernels.items() if values.shape == (3, 3, 3, 8))
+    np.testing.assert_allclose(sorted(penalties), sorted([0.5 * (conv**2).sum(), 0.25 * magnitudes]), rtol=1e-5)
+    network.save(tmp_path / "qat.keras")
+    again = keras.saving.load_model(tmp_path / "qat.keras")
+    np.testing.assert_allclose(sorted(float(loss) for loss in again.losses), sorted(penalties), rtol=1e-6)
+    assert np.array_equal(network.predict(x, verbose=0), again.predict(x, verbose=0))
+
+
+def test_a_plain_model_leaves_nothing_out(trained: Any) -> None:
+    plain = keras.models.clone_model(trained)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        prepare(plain, "int8")

@@ -179,6 +179,7 @@ class _Builder:
             layer = Operator(op, self._graph, self._name(op.name), self._clock.frozen, scheme)
             results = layer(*(self._read(op, i) for i, own in enumerate(op.inputs) if self._is_computed(own)))
             self._tell_scale(layer)
+            layer.penalize(self._rounding.penalties.get(op.name))
             for name, value in zip(op.outputs, results if isinstance(results, list) else [results], strict=True):
                 self._put(name, value)
         return inputs, [self._values[name] for name in self._graph.outputs]
@@ -188,8 +189,11 @@ class _Builder:
         return tensor is not None and not tensor.is_constant and not tensor.is_variable
 
     def _put(self, name: str, value: Any) -> None:
-        quantizer = self._quantizers.get(name)
-        self._values[name] = value if quantizer is None else quantizer(value)
+        quantizer, noise = self._quantizers.get(name), self._rounding.noise.get(name)
+        value = value if quantizer is None else quantizer(value)
+        if noise is not None:
+            value = keras.layers.Dropout(noise[0], noise[1], name=self._name(f"{name}_dropout"))(value)
+        self._values[name] = value
 
     def _read(self, op: Op, index: int) -> Any:
         name = op.inputs[index]

@@ -109,6 +109,14 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if self._place is not None and self._scheme.weights is not None:
             self._input_scale = scale
 
+    def penalize(self, factors: tuple[float, float] | None) -> None:
+        """Add the size of the kernel to the loss: its magnitudes (L1) and its squares (L2), times these factors.
+
+        Of the kernel as it is trained: with batch normalization that is not the file's, which is folded.
+        """
+        if factors is not None:
+            self.kernel.regularizer = keras.regularizers.L1L2(*factors)
+
     def constants(self) -> dict[int, Array]:
         """The trained constants by operand, as the file has them: batch normalization folded."""
         found = {

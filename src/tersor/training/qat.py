@@ -7,6 +7,7 @@ readers see nothing. So what Keras evaluates is what the file answers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
 from tersor.stages.trained import Training, statistics_of, with_training
 from tersor.stages.visible import Visibility
+from tersor.training.carried import carried
 from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value
 from tersor.training.same import require_same
@@ -95,7 +97,8 @@ def prepare(
         learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
             batches.
 
-    Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
+    Dropout and penalties on kernels compute nothing in a file. Those of a live Keras model or of a Keras file go on where
+    a value or a layer of the network is just theirs; a warning says what does not.
 
     Raises:
         PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
@@ -115,7 +118,12 @@ def prepare(
     seen = None if data is None else calibrate(source, data, wanted.observer)
     unknown = statistics_of(dict.fromkeys(observable(source.graph), _UNKNOWN))
     decided = plan(source, wanted, seen or unknown)
-    return QuantizationAware(source, rounding_of(source.graph, decided, seen, learned), freeze_after, wanted)
+    kept = carried(model, source.graph)
+    if kept.left_out:
+        warnings.warn(f"left out of training: {'; '.join(kept.left_out)}", stacklevel=2)
+    rounding = rounding_of(source.graph, decided, seen, learned)
+    rounding = replace(rounding, noise=kept.noise, penalties=kept.penalties)
+    return QuantizationAware(source, rounding, freeze_after, wanted)
 
 
 def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, learned: bool = False) -> Rounding:

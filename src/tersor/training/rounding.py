@@ -1,4 +1,4 @@
-"""What is rounded while a network trains, as values: from a plan, and into a saved model's configuration."""
+"""What is done to values while a network trains, as values: from a plan, and into a saved model's configuration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from tersor.ir.dtypes import DType
 from tersor.ops import ALL, Range
+from tersor.training.carried import Noise, Penalty
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ NOTHING = Scheme()
 
 @dataclass(frozen=True)
 class Rounding:
-    """What is rounded; nothing by default.
+    """What is rounded, and what else is done in training; nothing by default.
 
     Attributes:
         values: activations, by name.
@@ -78,6 +79,8 @@ class Rounding:
             index: those of the value of that name, or numbers of their own.
         schemes: by operator.
         learned: whether ranges are learned by their gradients instead of followed.
+        noise: dropout, by the value that it is put on (`carried`).
+        penalties: on kernels, by operator.
     """
 
     values: Mapping[str, Value] = field(default_factory=dict)
@@ -85,6 +88,8 @@ class Rounding:
     operands: Mapping[tuple[str, int], str | Value] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     learned: bool = False
+    noise: Mapping[str, Noise] = field(default_factory=dict)
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
 
     def to_config(self) -> dict[str, Any]:
         """For JSON."""
@@ -95,6 +100,8 @@ class Rounding:
             "operands": operands,
             "schemes": {name: own.to_config() for name, own in self.schemes.items()},
             "learned": self.learned,
+            "noise": {name: [rate, shape and list(shape)] for name, (rate, shape) in self.noise.items()},
+            "penalties": {name: list(own) for name, own in self.penalties.items()},
         }
 
     @classmethod
@@ -109,4 +116,6 @@ class Rounding:
             },
             {name: Scheme.of_config(own) for name, own in config["schemes"].items()},
             bool(config["learned"]),
+            {name: (float(rate), shape and tuple(shape)) for name, (rate, shape) in config["noise"].items()},
+            {name: (float(first), float(second)) for name, (first, second) in config["penalties"].items()},
         )
