@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +19,19 @@ keras = pytest.importorskip("keras", reason="training needs Keras 3")
 import tersor  # noqa: E402
 from op_examples import EXAMPLES, make  # noqa: E402
 from recurrent_nets import VARIANTS, lstm_model  # noqa: E402
-from tersor.errors import PlanError, UnsupportedError  # noqa: E402
+from tersor.errors import FormatError, PlanError, UnsupportedError  # noqa: E402
 from tersor.formats import tflite  # noqa: E402
 from tersor.ir.build import Builder  # noqa: E402
 from tersor.ir.dtypes import DType  # noqa: E402
 from tersor.ir.graph import Array, Model  # noqa: E402
 from tersor.recipe import adjusted, load_recipe  # noqa: E402
 from tersor.runtimes.engine import Engine  # noqa: E402
+from tersor.stages.trained import training_of  # noqa: E402
 from tersor.training.network import Network  # noqa: E402
 from tersor.training.operators import OPERATORS  # noqa: E402
 from tersor.training.qat import QuantizationAware, prepare  # noqa: E402
+from tersor.training.quantizer import Quantizer  # noqa: E402
+from tersor.training.rounding import Value  # noqa: E402
 from tersor.training.same import require_same  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn of themselves
@@ -246,6 +253,101 @@ def test_values_of_one_scale_have_one_range(trained: Any, data: tuple[Array, Arr
     _, plan = network.planned()
     scales = {plan.tensors[name].params for name in groups[0]}
     assert len(scales) == 1
+
+
+def test_the_first_batches_of_a_range_are_averaged() -> None:
+    quantizer = Quantizer("rounded", Value(DType.INT8), of="x")
+    assert quantizer.bounds() is None
+    for low, high in ((-1.0, 2.0), (-3.0, 4.0), (-2.0, 9.0)):
+        quantizer(keras.ops.convert_to_tensor(np.array([[low, 0.0, high]], np.float32)), training=True)
+    np.testing.assert_allclose(quantizer.bounds(), (-2.0, 5.0), rtol=1e-6)
+    begun = Quantizer("begun", Value(DType.INT8, bounds=(-1.0, 1.0)), of="x")
+    begun(keras.ops.convert_to_tensor(np.array([[-1.0, 11.0]], np.float32)), training=True)
+    np.testing.assert_allclose(begun.bounds(), (-1.0, 1.0 + 0.01 * 10), rtol=1e-4)
+
+
+def saved(network: Any, folder: Path) -> Path:
+    network.save(folder / "qat.keras")
+    return folder / "qat.keras"
+
+
+def test_every_command_reads_a_saved_network_as_data(
+    trained: Any, data: tuple[Array, Array], tmp_path: Path
+) -> None:
+    """Without Keras, which the file's own class would have to be made by: the commands run where there is none."""
+    network = fitted(prepare(trained, "int8"), data, epochs=1)
+    path = saved(network, tmp_path)
+    tersor.save(tersor.quantize(network), tmp_path / "library.tflite")
+    np.savez(tmp_path / "data.npz", x=data[0], y=data[1])
+    without = {**os.environ, "PYTHONPATH": os.pathsep.join([str(blocked(tmp_path)), *sys.path])}
+    for command in (
+        ["quantize", path, "-o", tmp_path / "cli.tflite"],
+        ["inspect", path],
+        ["evaluate", path, "--data", tmp_path / "data.npz"],
+        ["compare", path, tmp_path / "cli.tflite", "--data", tmp_path / "data.npz"],
+        ["place", path],
+    ):
+        line = [sys.executable, "-c", "from tersor.cli.main import main; main()", *map(str, command)]
+        done = subprocess.run(line, env=without, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        if command[0] == "quantize":
+            assert "training for int8 left" in done.stderr
+    assert (tmp_path / "cli.tflite").read_bytes() == (tmp_path / "library.tflite").read_bytes()
+
+
+def blocked(folder: Path) -> Path:
+    """A folder whose `keras` cannot be imported."""
+    (folder / "blocked").mkdir()
+    (folder / "blocked" / "keras.py").write_text("raise ImportError('no Keras here')")
+    return folder / "blocked"
+
+
+def test_a_live_network_is_read_as_what_was_trained(trained: Any, data: tuple[Array, Array]) -> None:
+    network = fitted(prepare(trained, "int8"), data, epochs=1)
+    assert training_of(tersor.load(network)) == training_of(network.exported())
+
+
+@pytest.mark.parametrize("damage", ["no asset", "other bytes", "ranges", "config"])
+def test_a_damaged_network_is_refused_in_one_line(
+    damage: str, trained: Any, data: tuple[Array, Array], tmp_path: Path
+) -> None:
+    path = saved(fitted(prepare(trained, "int8"), data, epochs=1), tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    if damage == "no asset":
+        del members["assets/tersor.tflite"]
+    elif damage == "other bytes":
+        members["assets/tersor.tflite"] = b"\x00" * 64
+    elif damage == "ranges":
+        held = members["assets/tersor.tflite"]
+        members["assets/tersor.tflite"] = held.replace(b'"ranges": {', b'"ranges":1[')
+    else:
+        members["config.json"] = b"{"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises((FormatError, UnsupportedError)) as caught:
+        training_of(tersor.load(path))
+    assert "qat.keras" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_training_goes_on_as_if_it_had_not_stopped(trained: Any, data: tuple[Array, Array], tmp_path: Path) -> None:
+    network = fitted(prepare(with_training_only_layers_of(trained), "int8", freeze_after=5), data, epochs=1)
+    again = keras.saving.load_model(saved(network, tmp_path))
+    for each in (network, again):
+        each.fit(*data, batch_size=32, epochs=2, shuffle=False, verbose=0)
+    pairs = zip(
+        [*network.variables, *network.optimizer.variables], [*again.variables, *again.optimizer.variables], strict=True
+    )
+    for own, other in pairs:
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(own), keras.ops.convert_to_numpy(other))
+
+
+def with_training_only_layers_of(trained: Any) -> Any:
+    """The same network with a dropout before its answer."""
+    x = keras.layers.Dropout(0.25)(trained.layers[-2].output)
+    return keras.Model(trained.input, keras.layers.Dense(3, activation="softmax")(x))
 
 
 def test_a_saved_network_is_the_same_and_goes_on(trained: Any, data: tuple[Array, Array], tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ class Clock(keras.layers.Layer):  # type: ignore[misc]
         return ops.convert_to_tensor(self.steps) > self._freeze_after
 
 
+class Dropout(keras.layers.Dropout):  # type: ignore[misc]
+    """Keras's own, whose random numbers go on after loading where they were when it was saved."""
+
+    def save_own_variables(self, store: Any) -> None:
+        """Called by `save`."""
+        store["0"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Called by `load_model`."""
+        self.seed_generator.state.assign(store["0"])
+
+
 @keras.saving.register_keras_serializable("tersor")
 class Network(keras.Model):  # type: ignore[misc]
     """A float model as a Keras model: `compile`, `fit`, `save` and the rest are Keras's.
@@ -192,7 +204,8 @@ class _Builder:
         quantizer, noise = self._quantizers.get(name), self._rounding.noise.get(name)
         value = value if quantizer is None else quantizer(value)
         if noise is not None:
-            value = keras.layers.Dropout(noise[0], noise[1], name=self._name(f"{name}_dropout"))(value)
+            seed = zlib.crc32(name.encode())  # without one, PyTorch draws from a state that nobody saves
+            value = Dropout(noise[0], noise[1], seed, name=self._name(f"{name}_dropout"))(value)
         self._values[name] = value
 
     def _read(self, op: Op, index: int) -> Any:

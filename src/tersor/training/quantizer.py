@@ -14,7 +14,7 @@ from tersor.training.fake_quantization import activation_scale, fake_quantize, f
 from tersor.training.rounding import Value
 
 _MOMENTUM = 0.99
-"""Of the moving average."""
+"""Of the moving average; the first batches are averaged, so that none of them counts for more than its share."""
 
 
 class Quantizer(keras.layers.Layer):  # type: ignore[misc]
@@ -41,7 +41,7 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
             return
         low, high = (0.0, 0.0) if how.bounds is None else how.bounds
         self.low, self.high = (self._scalar(end, value, learned) for end, value in (("low", low), ("high", high)))
-        self.seen = self._scalar("seen", float(how.bounds is not None), False)
+        self.seen = self._scalar("seen", 0.0 if how.bounds is None else 1 / (1 - _MOMENTUM), False)
 
     def share(self, others: Sequence[Quantizer]) -> None:
         """Have the range of all of these."""
@@ -102,10 +102,10 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def _follow(self, x: Any) -> None:
         x = ops.stop_gradient(x)
-        share = ops.where(self.seen > 0, 1.0 - _MOMENTUM, 1.0)
+        share = ops.maximum(1.0 - _MOMENTUM, 1.0 / (self.seen + 1.0))
         for variable, extreme in ((self.low, ops.min(x)), (self.high, ops.max(x))):
             variable.assign(variable + share * (ops.cast(extreme, "float32") - variable))
-        self.seen.assign(ops.ones((), "float32"))
+        self.seen.assign(self.seen + 1.0)
 
     def _scalar(self, name: str, value: float, trainable: bool) -> Any:
         start = keras.initializers.Constant(value)
