@@ -12,7 +12,6 @@ from tersor.report import cells
 from tersor.report.outcome import change_to_dict, finite, score_to_dict
 
 if TYPE_CHECKING:
-    from tersor.stages.evaluate import Score
     from tersor.training.checkpoint import Figures
     from tersor.training.task import Task
     from tersor.training.train import Row, Trained
@@ -56,7 +55,11 @@ def training_notes(trained: Trained) -> tuple[list[str], list[str]]:
     warnings = []
     if trained.stopped is not None:
         last = trained.history[-1].epoch if trained.history else 0
-        kept = f"the best so far (epoch {trained.best}) is in {where.output}" if trained.is_written else "nothing to keep yet"
+        kept = (
+            f"the best so far (epoch {trained.best}) is in {where.output}"
+            if trained.is_written
+            else "nothing to keep yet"
+        )
         warnings.append(f"stopped after epoch {last} of {trained.settings.epochs}: {kept}; --resume goes on")
     if trained.is_written:
         notes.append(f"wrote {where.output}" + ("" if where.file is None else f" and {where.file}"))
@@ -76,7 +79,9 @@ def training_to_dict(trained: Trained) -> dict[str, Any]:
     rows = {}
     for row in trained.rows:
         name = "trained" if row.trained else "float" if row.name == "float" else "untrained"
-        changes = {f"change_from_{own}": change_to_dict(change) for own, change in zip(names, row.changes, strict=False)}
+        changes = {
+            f"change_from_{own}": change_to_dict(change) for own, change in zip(names, row.changes, strict=False)
+        }
         rows[name] = {"score": score_to_dict(row.score), **changes}
     return {
         "output": str(trained.where.output) if trained.is_written else None,

@@ -155,9 +155,7 @@ class Course:
         """Look at what is there before the first epoch, which is kept if none is better."""
         self._judge(None)
 
-    def train(
-        self, progress: Progress, announce: Callable[[Figures, bool], None], stop: Stop | None = None
-    ) -> None:
+    def train(self, progress: Progress, announce: Callable[[Figures, bool], None], stop: Stop | None = None) -> None:
         """Train until all epochs are over, none was better for as long as `patience`, or somebody asks to stop.
 
         Args:
@@ -258,7 +256,11 @@ class Course:
         if math.isfinite(loss):
             return
         standing, rate = self.standing, self._settings.learning_rate
-        place = f"in epoch {standing.epoch + 1}, by batch {standing.batch}" if standing.batch else f"of epoch {standing.epoch}"
+        place = (
+            f"in epoch {standing.epoch + 1}, by batch {standing.batch}"
+            if standing.batch
+            else f"of epoch {standing.epoch}"
+        )
         kept = f"; {self._path} is from before, and --resume goes on there" if self._path.exists() else ""
         raise VerificationError(
             f"the loss is {loss:g} {place}: "

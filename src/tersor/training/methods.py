@@ -60,9 +60,6 @@ def phases_of(name: str) -> tuple[Phase, ...]:
 
 def _qat(recipe: Recipe) -> Phase:
     def start(given: Start) -> Network:
-        return prepare(
-            given.model, recipe, data=given.samples, freeze_after=given.freeze_after, learned=given.learned
-        )
+        return prepare(given.model, recipe, data=given.samples, freeze_after=given.freeze_after, learned=given.learned)
 
     return Phase(recipe.name, start, recipe, stands_untrained=True)
-

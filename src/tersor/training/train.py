@@ -289,9 +289,7 @@ def _trained(
             course.restore(found)
         elif phase.stands_untrained:
             course.start()
-        course.train(
-            listener.progress, lambda figures, is_best: listener.announce(figures, task, is_best), stop
-        )
+        course.train(listener.progress, lambda figures, is_best: listener.announce(figures, task, is_best), stop)
         if stop.signal is not None:
             break
         if number + 1 < len(phases):
@@ -337,14 +335,14 @@ def _resumed(where: Where, run: Mapping[str, Any], model: Model, listener: Liste
     require_same_run(where.checkpoint, found.run, fixed)
     standing = found.standing
     place = f"epoch {standing.epoch + 1}" + (f", batch {standing.batch + 1}" if standing.batch else "")
-    changed = [f"{name} {found.run.get(name)} -> {run[name]}" for name in _MAY_CHANGE if found.run.get(name) != run[name]]
+    changed = [
+        f"{name} {found.run.get(name)} -> {run[name]}" for name in _MAY_CHANGE if found.run.get(name) != run[name]
+    ]
     listener.say(f"goes on at {place}" + (f", with {', '.join(changed)}" if changed else ""))
     return found
 
 
-def _run(
-    model: Model, phases: tuple[Phase, ...], material: Material, settings: Settings, task: Task
-) -> dict[str, Any]:
+def _run(model: Model, phases: tuple[Phase, ...], material: Material, settings: Settings, task: Task) -> dict[str, Any]:
     """What training follows from."""
     return {
         "model": _digest(tflite.write_bytes(model)),
