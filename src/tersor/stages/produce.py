@@ -80,7 +80,9 @@ def produce(
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
         given, evaluation = dataset_of(data, model), dataset_of(evaluation, model)
         calibration, rest = (None, None) if given is None else given.split(options.calibration_samples)
-        preparation = preparation or Preparation(float_model, float_path, calibration, runner, progress)
+        preparation = preparation or Preparation(
+            float_model, float_path, calibration, runner, progress, options.finetune
+        )
         drafts = {recipe: preparation.corrected(recipe) for recipe in outputs}
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration

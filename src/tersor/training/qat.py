@@ -71,7 +71,7 @@ class QuantizationAware(Network):
         ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
         source = self.trained()
         weights = {layer.op.name: own for layer in self.operators() if (own := layer.weight_params()) is not None}
-        seen = _statistics({name: own for name, own in ranges.items() if own})
+        seen = trained_statistics({name: own for name, own in ranges.items() if own})
         return source, plan(source, self.recipe, seen, weights)
 
     def get_config(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def first_rounding(source: Model, recipe: Recipe, data: Iterable[object] | None,
     if learned and data is None:
         raise PlanError("learned ranges begin with those of samples: give some (data)")
     seen = None if data is None else calibrate(source, data, recipe.observer)
-    unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
+    unknown = trained_statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
     return rounding_of(source.graph, plan(source, recipe, seen or unknown), seen, learned)
 
 
@@ -203,5 +203,6 @@ def _scheme(graph: Graph, op: Op, decided: Plan, *, learned: bool) -> Scheme:
     return Scheme(weights.dtype, per_channel, quantizer=quantizer)
 
 
-def _statistics(ranges: Mapping[str, Pair]) -> Statistics:
+def trained_statistics(ranges: Mapping[str, Pair]) -> Statistics:
+    """Ranges that are known, by the activation's name, as if they had been seen."""
     return Statistics({name: Trained(Extremes(*bounds, samples=1)) for name, bounds in ranges.items()}, 1)
