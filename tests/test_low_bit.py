@@ -85,9 +85,12 @@ def answers(model: Model, samples: list[Any], folder: Path, engine: Engine) -> A
 
 
 def weights_of(model: Model, layer: str) -> tuple[DType, Array]:
-    op = next(op for op in model.graph.ops if layer in op.name and op.kind != "QUANTIZE")
-    tensor = model.graph.tensors[op.inputs[1] or ""]
+    tensor = next(item for name, item in model.graph.tensors.items() if name.startswith(f"{layer}/kernel"))
     return tensor.dtype, values_of(tensor)
+
+
+def operator(network: Any, layer: str) -> Any:
+    return next(item for item in network.operators() if f"{layer}/kernel" in item.op.inputs)
 
 
 @pytest.mark.parametrize("axis", [-1, None])
@@ -197,8 +200,8 @@ def test_the_file_holds_the_very_codes_in_the_smallest_type_and_answers_alike(
         assert dtype is wanted, layer
         if layer == "first":
             continue
-        operator = next(item for item in network.operators() if layer in item.name and item.weight_quantizer)
-        own = ops.convert_to_numpy(operator.weight_quantizer.codes(ops.convert_to_tensor(operator.kernel))[0])
+        held = operator(network, layer)
+        own = ops.convert_to_numpy(held.weight_quantizer.codes(ops.convert_to_tensor(held.kernel))[0])
         np.testing.assert_array_equal(np.sort(np.abs(codes), axis=None), np.sort(np.abs(own), axis=None))
     found, expected = answers(made, listed(data), tmp_path, engine), network.predict_on_batch(data[0])
     assert np.abs(found - expected).mean() <= 1 / 256
@@ -209,7 +212,7 @@ def test_a_negative_factor_of_a_normalization_turns_the_codes(
     model: Any, data: tuple[Array, Array], tmp_path: Path, engine: Engine
 ) -> None:
     network = low_bit.prepare(model, low_bit.Ternary(), data=listed(data))
-    layer = next(item for item in network.operators() if "point" in item.name and item.normalizes)
+    layer = operator(network, "point")
     layer.gamma.assign(ops.convert_to_tensor(np.where(np.arange(16) % 2, -1.0, 1.0) * np.array(layer.gamma)))
     _, codes = weights_of(tersor.quantize(network), "point")
     own = ops.convert_to_numpy(layer.weight_quantizer.codes(ops.convert_to_tensor(layer.kernel))[0])
@@ -250,12 +253,14 @@ def test_activations_of_few_bits_are_so_in_the_file(
 
 
 def test_single_layers_are_chosen_by_name(model: Any, data: tuple[Array, Array]) -> None:
-    names = [op.name for op in tersor.optimize(tersor.load(model)).graph.ops if "Conv" in op.kind or "CONV" in op.kind]
-    network = low_bit.prepare(model, layers={names[0]: low_bit.LearnedScale(3)})
-    kinds = {item.op.name: type(item.weight_quantizer).__name__ for item in network.operators() if item.weight_quantizer}
-    assert kinds[names[0]] == "LearnedScale"
-    assert set(kinds.values()) == {"LearnedScale", "Uniform"}
-    with pytest.raises(PlanError, match="no layer with weights is called 'nonsense': there are"):
+    network = low_bit.prepare(model, low_bit.Ternary(), layers={"first": low_bit.LearnedScale(3), "depth": None})
+    kinds = {
+        name: type(operator(network, name).weight_quantizer).__name__
+        for name in ("first", "depth", "point", "dense", "answer")
+    }
+    learned, ternary, uniform = "LearnedScale", "Ternary", "Uniform"
+    assert kinds == {"first": learned, "depth": uniform, "point": ternary, "dense": ternary, "answer": uniform}
+    with pytest.raises(PlanError, match="no layer with weights is called 'nonsense': there are first, depth, point"):
         low_bit.prepare(model, layers={"nonsense": None})
 
 
