@@ -31,7 +31,8 @@ def command(
             "--recipe",
             "-r",
             metavar="FLAVOUR",
-            help="What to train for: int8, int16x8, int8_w4, int8_float_io, uint8, or a recipe.toml.",
+            help="What to train for: int8, int16x8, int8_w4, int8_float_io, uint8, or a recipe.toml; with a table "
+            "[pruning] in it, zeros.",
         ),
     ] = "int8",
     tflite: Annotated[
@@ -40,8 +41,13 @@ def command(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.", rich_help_panel=_TRAINING)] = 10,
     learning_rate: Annotated[
-        float, typer.Option(help="Of Adam; it falls to 0 as a cosine.", rich_help_panel=_TRAINING)
-    ] = 1e-4,
+        float | None,
+        typer.Option(
+            help="Of Adam; it falls to 0 as a cosine. Default: 1e-4, and 1e-3 for 4-bit weights and pruning.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples of a step.", rich_help_panel=_TRAINING)] = 32,
     freeze: Annotated[
         float,
@@ -119,7 +125,7 @@ def command(
     from tersor.runtimes.engine import Engine
 
     with Engine() as engine:  # first of all, so that the child starts while this process imports
-        if not learning_rate > 0:
+        if learning_rate is not None and not learning_rate > 0:
             raise RecipeError(f"--learning-rate {learning_rate:g}: it is above 0")
         from tersor.cli import console
 

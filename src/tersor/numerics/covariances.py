@@ -47,7 +47,9 @@ def covariance(
         if samples[0].dtype == np.int8:
             found = _sums_of_bytes(samples, window, border, places)
         else:
-            found = _in_parts(_ChannelSums, lambda n: (taps(samples[n], window, border, places[n]),), len(samples), 1)[0]
+            found = _in_parts(_ChannelSums, lambda n: (taps(samples[n], window, border, places[n]),), len(samples), 1)[
+                0
+            ]
     else:
         found = _in_parts(_Sums, lambda n: (patches(samples[n], window, border, places[n]),), len(samples), 1)[0]
     unit = 1.0 if params is None else params.scale

@@ -17,6 +17,7 @@ _BINS = 1 << 16
 _BATCH = 1 << 16
 """Keys that wait to be counted together: counting has a price per bin too."""
 
+
 @dataclass(slots=True)
 class Histogram:
     """How often values were seen.

@@ -12,7 +12,6 @@ from tersor.report import cells
 from tersor.report.outcome import change_to_dict, finite, score_to_dict
 
 if TYPE_CHECKING:
-    from tersor.stages.evaluate import Score
     from tersor.training.checkpoint import Figures
     from tersor.training.task import Task
     from tersor.training.train import Row, Trained
@@ -43,20 +42,26 @@ def epoch_line(figures: Figures, task: Task, epochs: int, is_best: bool) -> str:
     loss = "" if figures.loss is None else f"loss {figures.loss:.4f}, "
     value = f"{100 * figures.value:.2f} %" if task.metric.startswith("top") else f"{figures.value:.4g}"
     best = " (best so far)" if is_best else ""
-    return f"epoch {figures.epoch}/{epochs}: {loss}validation loss {figures.validation_loss:.4f}, {task.metric} {value}{best}"
+    validation = f"validation loss {figures.validation_loss:.4f}, {task.metric} {value}"
+    return f"epoch {figures.epoch}/{epochs}: {loss}{validation}{best}"
 
 
 def training_notes(trained: Trained) -> tuple[list[str], list[str]]:
     """Lines that explain, and lines that a user should not miss."""
     where, held = trained.where, trained.rows[0].score.samples
     notes = [
-        f"measured on {held} validation samples, none of which was trained on; trained on {trained.samples} by Keras on "
-        f"{trained.backend}; in the first row float's own interval"
+        f"measured on {held} samples, none of which was trained on; in the first row float's own interval",
+        f"trained on {trained.samples} samples by Keras on {trained.backend}",
     ]
+    notes += [trained.remark] if trained.remark else []
     warnings = []
     if trained.stopped is not None:
         last = trained.history[-1].epoch if trained.history else 0
-        kept = f"the best so far (epoch {trained.best}) is in {where.output}" if trained.is_written else "nothing to keep yet"
+        kept = (
+            f"the best so far (epoch {trained.best}) is in {where.output}"
+            if trained.is_written
+            else "nothing to keep yet"
+        )
         warnings.append(f"stopped after epoch {last} of {trained.settings.epochs}: {kept}; --resume goes on")
     if trained.is_written:
         notes.append(f"wrote {where.output}" + ("" if where.file is None else f" and {where.file}"))
@@ -65,7 +70,7 @@ def training_notes(trained: Trained) -> tuple[list[str], list[str]]:
     if trained.stopped is None and trained.best == 0:
         warnings.append(
             "no epoch was better than none, so the network is as it was: try another --learning-rate "
-            f"(it was {trained.settings.learning_rate:g}), or more samples"
+            f"(it was {trained.rate:g}), or more samples"
         )
     return notes, warnings
 
@@ -76,7 +81,9 @@ def training_to_dict(trained: Trained) -> dict[str, Any]:
     rows = {}
     for row in trained.rows:
         name = "trained" if row.trained else "float" if row.name == "float" else "untrained"
-        changes = {f"change_from_{own}": change_to_dict(change) for own, change in zip(names, row.changes, strict=False)}
+        changes = {
+            f"change_from_{own}": change_to_dict(change) for own, change in zip(names, row.changes, strict=False)
+        }
         rows[name] = {"score": score_to_dict(row.score), **changes}
     return {
         "output": str(trained.where.output) if trained.is_written else None,
@@ -89,5 +96,5 @@ def training_to_dict(trained: Trained) -> dict[str, Any]:
         "best_epoch": trained.best,
         "stopped": trained.stopped is not None,
         "history": [{key: finite(value) for key, value in asdict(item).items()} for item in trained.history],
-        "settings": asdict(trained.settings),
+        "settings": {**asdict(trained.settings), "learning_rate": trained.rate},
     }

@@ -27,7 +27,6 @@ from tersor.runtimes.memory import return_freed_memory
 from tersor.runtimes.micro_session import KERNELS, MicroSession
 from tersor.runtimes.store import Shelves
 
-
 _NO_VALUES = np.empty(0, np.float32)
 """For observers that look at extremes alone."""
 

@@ -85,7 +85,7 @@ class Checkpoint:
         arrays["about"] = np.frombuffer(about.encode(), np.uint8)
         arrays["source"] = np.frombuffer(self.source, np.uint8)
         with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
 
 
 _GROUPS = ("variables", "optimizer", "best")

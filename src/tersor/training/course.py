@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ class Settings:
     Attributes:
         epochs: passes over the training samples.
         batch_size: samples of a step.
-        learning_rate: at the beginning; it falls to 0 as a cosine.
+        learning_rate: at the beginning; it falls to 0 as a cosine. None for what suits the recipe.
         freeze: the last share of the steps, in which batch normalization uses its moving statistics, as the file does.
         patience: end after so many epochs without a better one; None for never.
         seed: of the order of samples and of augmentation.
@@ -53,7 +54,7 @@ class Settings:
 
     epochs: int = 10
     batch_size: int = 32
-    learning_rate: float = 1e-4
+    learning_rate: float | None = None
     freeze: float = 1 / 3
     patience: int | None = None
     seed: int = 0
@@ -100,10 +101,12 @@ class Course:
         batches: to train on.
         validation: to be judged by, computed as the file computes.
         settings: how.
+        rate: the learning rate.
         path: of the checkpoint.
         run: what training follows from, for the checkpoint.
         standing: where to go on.
         source: for the checkpoint, see there.
+        counts_from: the step behind which the network is worth keeping.
     """
 
     def __init__(
@@ -114,17 +117,21 @@ class Course:
         validation: Dataset,
         settings: Settings,
         *,
+        rate: float,
         path: Path,
         run: Mapping[str, Any],
         standing: Standing | None = None,
         source: bytes = b"",
+        counts_from: int = 0,
     ) -> None:
         self.network = network
         self._task = task
         self._batches = batches
         self._validation = validation
         self._settings = settings
+        self._rate = rate
         self._path = path
+        self._counts_from = counts_from
         self._run = run
         self._source = source
         self._best: Sequence[Array] = ()
@@ -134,7 +141,7 @@ class Course:
         self.standing = standing or Standing()
         self.trainee = in_mixed_precision(network) if settings.mixed_precision else network
         steps = settings.epochs * len(batches)
-        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
+        schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
         self._optimizer = keras.optimizers.Adam(schedule)
         self._optimizer.build(self.trainee.trainable_variables)
         self.trainee.compile(self._optimizer, self._loss)
@@ -152,12 +159,10 @@ class Course:
         self._best = found.best
 
     def start(self) -> None:
-        """Look at what is there before the first epoch, which is kept if none is better."""
+        """Look at what is there before the first epoch; where that counts, it is kept if none is better."""
         self._judge(None)
 
-    def train(
-        self, progress: Progress, announce: Callable[[Figures, bool], None], stop: Stop | None = None
-    ) -> None:
+    def train(self, progress: Progress, announce: Callable[[Figures, bool], None], stop: Stop | None = None) -> None:
         """Train until all epochs are over, none was better for as long as `patience`, or somebody asks to stop.
 
         Args:
@@ -225,7 +230,9 @@ class Course:
         try:
             if len(epoch):
                 watch = _Watch(after_batch, self._prepare_to_save, stop)
-                self.trainee.fit(epoch, epochs=1, shuffle=False, verbose=0, callbacks=[watch])
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)  # of one, in no list
+                    self.trainee.fit(epoch, epochs=1, shuffle=False, verbose=0, callbacks=[watch])
         except Exception:
             if epoch.failure is not None:
                 raise epoch.failure from None
@@ -242,7 +249,8 @@ class Course:
         history = self.standing.history
         best = next((item for item in history if item.epoch == self.standing.best), None)
         history.append(figures)
-        if best is None or self._key(figures) > self._key(best):
+        is_finished = figures.epoch * len(self._batches) >= self._counts_from
+        if is_finished and (best is None or self._key(figures) > self._key(best)):
             self.standing.best = figures.epoch
             self._best = _values(self.network.weights)
         return figures
@@ -257,8 +265,12 @@ class Course:
     def _require_number(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        standing, rate = self.standing, self._settings.learning_rate
-        place = f"in epoch {standing.epoch + 1}, by batch {standing.batch}" if standing.batch else f"of epoch {standing.epoch}"
+        standing, rate = self.standing, self._rate
+        place = (
+            f"in epoch {standing.epoch + 1}, by batch {standing.batch}"
+            if standing.batch
+            else f"of epoch {standing.epoch}"
+        )
         kept = f"; {self._path} is from before, and --resume goes on there" if self._path.exists() else ""
         raise VerificationError(
             f"the loss is {loss:g} {place}: "

@@ -143,7 +143,9 @@ def _with_few_bits(graph: Graph, rounding: Rounding, how: Pact | LearnedStep | i
         spec = OPS.get(op.kind)
         rectified = op.kind in _RECTIFIERS or (op.option("fused_activation_function", 0) or 0) in _NOT_NEGATIVE
         moved = spec is not None and spec.scale == SAME and any(name in positive for name in op.present_inputs)
-        if rectified or (moved and all(name in positive or graph.tensors[name].is_constant for name in op.present_inputs)):
+        if rectified or (
+            moved and all(name in positive or graph.tensors[name].is_constant for name in op.present_inputs)
+        ):
             positive.update(op.outputs)
     few = {
         name

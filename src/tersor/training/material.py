@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tersor.data.dataset import Dataset
@@ -33,9 +33,9 @@ class Material:
 
     training: Dataset
     validation: Dataset
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     raw: Dataset | None = None
-    normalize: Preprocess = Preprocess()
+    normalize: Preprocess = field(default_factory=Preprocess)
 
     @property
     def notes(self) -> tuple[str, ...]:

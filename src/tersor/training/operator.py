@@ -258,4 +258,6 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
 
 def _cast(value: Any, dtype: str) -> Any:
     """A float operand in another precision; others as they are."""
-    return ops.cast(value, dtype) if keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)) else value
+    return (
+        ops.cast(value, dtype) if keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)) else value
+    )

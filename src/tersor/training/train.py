@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from tersor.data.dataset import Dataset
-from tersor.errors import OutputError, RecipeError
+from tersor.errors import OutputError, PlanError, RecipeError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.runtimes.engine import Engine
@@ -100,6 +100,8 @@ class Trained:
         stopped: the signal that ended it before its time; None for none.
         is_written: whether there is an output: not if somebody stopped it before the first epoch was over.
         backend: what Keras ran on.
+        rate: the learning rate of the last phase.
+        remark: what else is to be said of the network.
     """
 
     where: Where
@@ -113,6 +115,8 @@ class Trained:
     stopped: int | None
     is_written: bool
     backend: str
+    rate: float
+    remark: str
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,7 @@ def train(
         measured = _Measured(material.validation, task, runner, listener)
         source, float_path = prepared(model, folder)
         batches = Batches(material, source.graph, task, settings.batch_size, settings.seed)
+        _require_steps(phases, settings, len(batches))
         listener.say(str(task))
         measured.add("float", float_path, trained=False)
         calibration = material.training.spread(_RANGES)
@@ -187,7 +192,9 @@ def train(
         course = _trained(model, phases, batches, material, settings, task, where, run, found, listener, stop)
         course.keep_best()
         is_written = stop.signal is None or bool(course.standing.best)
+        remark = ""
         if is_written:
+            remark = last.remark(course.network)
             result = _file_of(course.network, last)
             tflite.write(result, folder / "trained.tflite")
             measured.add(last.name, folder / "trained.tflite", trained=True)
@@ -210,6 +217,8 @@ def train(
         stop.signal,
         is_written,
         str(keras.backend.backend()),
+        settings.learning_rate or last.rate,
+        remark,
     )
 
 
@@ -273,31 +282,42 @@ def _trained(
         given = tflite.read_bytes(source) if source else model
         samples = list(material.training.spread(_RANGES))
         freeze_after = round((1 - settings.freeze) * steps)
-        network = phase.prepare(Start(given, samples, steps, freeze_after, settings.learned))
+        network = phase.prepare(Start(given, samples, freeze_after, settings.learned))
         course = Course(
             network,
             task,
             batches,
             material.validation,
             settings,
+            rate=settings.learning_rate or phase.rate,
             path=where.checkpoint,
             run=run,
             standing=Standing(phase=number),
             source=source,
+            counts_from=phase.counts_from,
         )
         if found is not None and number == first:
             course.restore(found)
-        elif phase.stands_untrained:
+        else:
             course.start()
-        course.train(
-            listener.progress, lambda figures, is_best: listener.announce(figures, task, is_best), stop
-        )
+        course.train(listener.progress, lambda figures, is_best: listener.announce(figures, task, is_best), stop)
         if stop.signal is not None:
             break
         if number + 1 < len(phases):
             course.keep_best()
             source = tflite.write_bytes(network.trained())
     return course
+
+
+def _require_steps(phases: tuple[Phase, ...], settings: Settings, batches: int) -> None:
+    """Raise PlanError for a training that would end before it is any good."""
+    for phase in phases:
+        steps, needed = settings.epochs * batches, phase.counts_from
+        if needed > steps:
+            raise PlanError(
+                f"{phase.name}: its schedule takes {needed} steps, and --epochs {settings.epochs} of {batches} batches are "
+                f"{steps}: give at least --epochs {-(-needed // batches)}, or a schedule that ends earlier"
+            )
 
 
 def _file_of(network: Any, phase: Phase) -> Model:
@@ -327,7 +347,8 @@ def _resumed(where: Where, run: Mapping[str, Any], model: Model, listener: Liste
     if not where.resume:
         if where.checkpoint.exists() and not where.overwrite:
             raise OutputError(
-                f"{where.checkpoint} is there, of a training that did not end: --resume goes on, --overwrite begins anew"
+                f"{where.checkpoint} is there, of a training that did not end: --resume goes on, --overwrite begins "
+                "anew"
             )
         return None
     if not where.checkpoint.exists():
@@ -337,18 +358,18 @@ def _resumed(where: Where, run: Mapping[str, Any], model: Model, listener: Liste
     require_same_run(where.checkpoint, found.run, fixed)
     standing = found.standing
     place = f"epoch {standing.epoch + 1}" + (f", batch {standing.batch + 1}" if standing.batch else "")
-    changed = [f"{name} {found.run.get(name)} -> {run[name]}" for name in _MAY_CHANGE if found.run.get(name) != run[name]]
+    changed = [
+        f"{name} {found.run.get(name)} -> {run[name]}" for name in _MAY_CHANGE if found.run.get(name) != run[name]
+    ]
     listener.say(f"goes on at {place}" + (f", with {', '.join(changed)}" if changed else ""))
     return found
 
 
-def _run(
-    model: Model, phases: tuple[Phase, ...], material: Material, settings: Settings, task: Task
-) -> dict[str, Any]:
+def _run(model: Model, phases: tuple[Phase, ...], material: Material, settings: Settings, task: Task) -> dict[str, Any]:
     """What training follows from."""
     return {
         "model": _digest(tflite.write_bytes(model)),
-        "recipe": _digest(repr([phase.recipe for phase in phases]).encode()),
+        "recipe": _digest(repr([phase.wish for phase in phases]).encode()),
         "data": material.training.what,
         "samples": len(material.training),
         "validation": material.validation.what,
@@ -356,6 +377,7 @@ def _run(
         "loss": task.loss,
         "metric": task.metric,
         **asdict(settings),
+        "learning_rate": [settings.learning_rate or phase.rate for phase in phases],
         "backend": keras.backend.backend(),
     }
 
