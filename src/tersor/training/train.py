@@ -315,8 +315,8 @@ def _require_steps(phases: tuple[Phase, ...], settings: Settings, batches: int) 
         steps, needed = settings.epochs * batches, phase.counts_from
         if needed > steps:
             raise PlanError(
-                f"{phase.name}: its schedule takes {needed} steps, and --epochs {settings.epochs} of {batches} batches are "
-                f"{steps}: give at least --epochs {-(-needed // batches)}, or a schedule that ends earlier"
+                f"{phase.name}: its schedule takes {needed} steps, and --epochs {settings.epochs} of {batches} batches "
+                f"are {steps}: give at least --epochs {-(-needed // batches)}, or a schedule that ends earlier"
             )
 
 
