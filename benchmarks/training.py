@@ -28,7 +28,7 @@ from training_page import METHODS, page
 from environments import ROOT, add_pythons, processor, pythons, source, versions
 
 WORKERS = ROOT / "benchmarks" / "training"
-ENVIRONMENTS = ("training", "tfmot")
+ENVIRONMENTS = ("tensorflow", "tfmot")
 PROGRAMS = {"tfmot": "tfmot_methods.py"}
 """The worker of methods whose name begins so, in the environment of that name; of others `methods.py`."""
 
@@ -47,7 +47,7 @@ class Bench:
         self._pythons = pythons(arguments, self._work, ENVIRONMENTS)
         self._data = self._work / "cifar10.npz"
         if not self._data.exists():
-            self._python("training", WORKERS / "cifar.py", arguments.package or self._fetched(), self._data)
+            self._python("tensorflow", WORKERS / "cifar.py", arguments.package or self._fetched(), self._data)
 
     def run(self, method: str, seed: int) -> None:
         """One method, if that is not done."""
@@ -59,9 +59,9 @@ class Bench:
         folder.mkdir(exist_ok=True)
         started = time.perf_counter()
         given = ("--model", self._model, "--data", self._data, "--epochs", self._epochs, "--seed", seed)
-        program = next((name for name in PROGRAMS if method.startswith(name)), "training")
+        program = next((name for name in PROGRAMS if method.startswith(name)), "tensorflow")
         self._python(program, WORKERS / PROGRAMS.get(program, "methods.py"), method, *given, "--output", folder)
-        self._python("training", WORKERS / "judge.py", folder, self._data)
+        self._python("tensorflow", WORKERS / "judge.py", folder, self._data)
         found = json.loads((folder / "found.json").read_text())
         found |= {"method": method, "seed": seed, "tersor_source": source(), "seconds": time.perf_counter() - started}
         kept.write_text(json.dumps(found))
@@ -69,7 +69,7 @@ class Bench:
     def write_page(self) -> None:
         """The page, from what is there."""
         summary = self._work / "summary.json"
-        self._python("training", WORKERS / "summarize.py", self._work, summary)
+        self._python("tensorflow", WORKERS / "summarize.py", self._work, summary)
         document = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "epochs": self._epochs,
@@ -92,7 +92,7 @@ class Bench:
 
     def _python(self, program: str, *command: object) -> None:
         settings = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        if program == "training":
+        if program == "tensorflow":
             settings["PYTHONPATH"] = str(ROOT / "src")
         subprocess.run([self._pythons[program], *map(str, command)], check=True, env=settings)
 

@@ -279,8 +279,8 @@ _COMPARISON: dict[str, Any] = {
 
 _UP_TO_4 = MappingProxyType({DType.INT8: 4.0, DType.INT16: 4.0})
 _INT16_UP_TO_4 = MappingProxyType({DType.INT16: 4.0})
-"""Beyond, all int16 kernels answer nonsense, for their fixed point overflows; micro's int8 kernels are up to 3 steps off
-and answer nonsense from 8 on."""
+"""Beyond, all int16 kernels answer nonsense, for their fixed point overflows; micro's int8 kernels are up to 3 steps
+off, and answer nonsense from 8 on."""
 
 OPS: Mapping[str, OpSpec] = MappingProxyType(
     {

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tersor.errors import FormatError, RecipeError, UnsupportedError
 from tersor.formats import tflite
@@ -29,6 +29,14 @@ READ = ".tflite, .keras and .h5 files, SavedModels and frozen graphs (.pb)"
 
 BATCH_LIMIT = 65_536
 """Samples of one batch; more is a slip of the finger, and would not fit a device."""
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A live network of `tersor.training`."""
+
+    def exported(self) -> Model:
+        """The float model that was trained."""
 
 
 def load(
@@ -102,6 +110,8 @@ def _load_live(
 
     if not keras.is_live(model):
         raise FormatError(f"a {type(model).__name__} is neither the path of a file nor a keras.Model")
+    if isinstance(model, Trained):
+        return model.exported()
     if architecture is not None:
         raise RecipeError("a live model has its own architecture; architecture= is for files with nothing but weights")
     return keras.read_live(model, input_shapes, batch)

@@ -21,6 +21,7 @@ from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
+from tersor.stages.trained import training_of, without_training
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
 Progress = Callable[[str, int, int | None], None]
@@ -41,7 +42,7 @@ class Preparation:
     """Plans and corrects a model by one recipe after the other.
 
     Args:
-        model: a float model, optimized.
+        model: a float model, optimized; one that was trained for a recipe brings its ranges, and needs no corrections.
         written: its `.tflite` file.
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
@@ -56,7 +57,8 @@ class Preparation:
         engine: Engine,
         progress: Progress | None = None,
     ) -> None:
-        self.model = model
+        self.model = without_training(model)
+        self._training = training_of(model)
         self.written = written
         self._calibration = calibration
         self._engine = engine
@@ -117,6 +119,10 @@ class Preparation:
         given = model = self._fitting(recipe)
         if not recipe.needs_calibration:
             return model, None, Corrected(model, plan(model, recipe, None))
+        if self._training is not None:
+            statistics = self._training.statistics
+            decided = plan(model, self._with_cpu_in_float(recipe), statistics, self._training.weights)
+            return model, statistics, Corrected(model, decided)
         refused = None
         names = tuple(split_kinds(recipe.algorithms)[0])
         try:
@@ -133,6 +139,8 @@ class Preparation:
         if recipe in self._found:
             return self._found[recipe][1]
         _, _, draft = self.drafted(recipe)
+        if self._training is not None and recipe.needs_calibration:
+            return draft
         if self._calibration is None:
             return self._correct_without_data(recipe, draft)
         if not recipe.algorithms:

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from keras import ops
 
 from tersor.errors import UnsupportedError
 from tersor.formats import tflite
+from tersor.formats.keras.trained import ASSET
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
 from tersor.ir.normal import Normal
@@ -46,6 +48,10 @@ class Clock(keras.layers.Layer):  # type: ignore[misc]
     def now(self) -> Any:
         """The number of the step; the first is 1."""
         return ops.convert_to_tensor(self.steps)
+
+    def compute_output_spec(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
+        """That of the input."""
+        return keras.KerasTensor(x.shape, x.dtype)
 
     def frozen(self) -> Any:
         """Whether the steps before the freeze are over."""
@@ -113,6 +119,17 @@ class Network(keras.Model):  # type: ignore[misc]
             if tuple(names) != op.inputs:
                 replaced[op.name] = (replace(op, inputs=tuple(names)),)
         return self.source.with_graph(graph.edit(replace_ops=replaced, tensors=changed.values()))
+
+    def exported(self) -> Model:
+        """The float model as it is saved beside the weights, for readers without Keras."""
+        return self.trained()
+
+    def save_assets(self, dir_path: str) -> None:
+        """Called by `save`: what `tersor quantize` and all other commands read of the file."""
+        tflite.write(self.exported(), Path(dir_path) / ASSET)
+
+    def load_assets(self, dir_path: str) -> None:
+        """Called by Keras, which has all that it needs in the weights."""
 
     def get_config(self) -> dict[str, Any]:
         """The architecture without its weights."""

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from tersor.errors import UnsupportedError
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.normal import Normal
 from tersor.ir.quant import PerChannel, PerTensor, QuantParams
@@ -69,6 +70,7 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self._place: LayerOperands | None = layer_operands(op.kind) if op.kind in LAYERS else None
         self._shapes = [() if own is None else graph.tensors[own].shape for own in op.inputs]
         self._results = [graph.tensors[own].shape for own in op.outputs]
+        self._dtypes = [graph.tensors[own].dtype for own in op.outputs]
         self._constants: dict[int, Any] = {}
         normal = graph.tensors[op.outputs[0]].normal
         self.normalizes = self._place is not None and normal is not None
@@ -99,6 +101,17 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if self.normalizes:
             result = self._normalized(result, training)
         return FUSED[self.op.option("fused_activation_function", 0) or 0](result)
+
+    def compute_output_spec(self, *values: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
+        """What the graph says of the results: to trace each operator would take a minute where there are thousands."""
+        specs = [
+            keras.KerasTensor((None, *shape[1:]) if shape else (), self._kept(dtype))
+            for shape, dtype in zip(self._results, self._dtypes, strict=True)
+        ]
+        return specs if len(specs) > 1 else specs[0]
+
+    def _kept(self, dtype: DType) -> str:
+        return self.compute_dtype if dtype is DType.FLOAT32 else str(dtype)
 
     def _operand(self, index: int, name: str | None, computed: Iterator[Any]) -> Any:
         if index in self._constants:

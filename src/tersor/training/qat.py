@@ -8,7 +8,7 @@ readers see nothing. So what Keras evaluates is what the file answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -17,38 +17,19 @@ from tersor.errors import PlanError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
-from tersor.observers._extremes import Extremes, ExtremesAlone, Pair
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
-from tersor.passes import deduplicate_constants
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
 from tersor.stages.calibrate import Statistics, calibrate, observable
-from tersor.stages.load import load
-from tersor.stages.optimize import PASSES, optimize
 from tersor.stages.plan import plan
+from tersor.stages.trained import Training, statistics_of, with_training
 from tersor.stages.visible import Visibility
 from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value
-from tersor.training.same import require_same
+from tersor.training.source import source_of
 from tersor.training.weight_quantizers import LearnedScale
-
-_PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
-"""Constants that are equal before training need not be after it."""
 
 _UNKNOWN = (-6.0, 6.0)
 """Stands in for a range until the first batch shows it."""
-
-
-@dataclass
-class Trained(ExtremesAlone):
-    """A range as training left it."""
-
-    def range(self, dtype: DType) -> Pair:  # noqa: ARG002 (of the contract)
-        """See the contract of observers."""
-        return self.extremes.bounds
-
-    def method(self, dtype: DType) -> str:  # noqa: ARG002 (likewise)
-        """See the contract of observers."""
-        return "trained"
 
 
 @keras.saving.register_keras_serializable("tersor")
@@ -68,11 +49,18 @@ class QuantizationAware(Network):
 
     def planned(self) -> tuple[Model, Plan]:
         """The float model that was trained, and the plan with the ranges that training left."""
-        ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
         source = self.trained()
+        left = self._training()
+        return source, plan(source, self.recipe, left.statistics, left.weights)
+
+    def exported(self) -> Model:
+        """The float model that was trained, which states the recipe and the ranges that training left."""
+        return with_training(self.trained(), self._training())
+
+    def _training(self) -> Training:
+        ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
         weights = {layer.op.name: own for layer in self.operators() if (own := layer.weight_params()) is not None}
-        seen = _statistics({name: own for name, own in ranges.items() if own})
-        return source, plan(source, self.recipe, seen, weights)
+        return Training(self.recipe, {name: own for name, own in ranges.items() if own is not None}, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The architecture without its weights."""
@@ -119,9 +107,8 @@ def opened(model: Any, recipe: Recipe | str) -> tuple[Model, Recipe]:
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     if not wanted.needs_calibration:
         raise PlanError(f"{wanted.name} rounds no activations: there is nothing to train for")
-    source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
-    require_same(source)
-    return source, replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
+    wanted = replace(wanted, weight_observer="min_max", algorithms=())  # training moves weights, not what comes after
+    return source_of(model), wanted
 
 
 def first_rounding(source: Model, recipe: Recipe, data: Iterable[object] | None, learned: bool) -> Rounding:
@@ -129,7 +116,7 @@ def first_rounding(source: Model, recipe: Recipe, data: Iterable[object] | None,
     if learned and data is None:
         raise PlanError("learned ranges begin with those of samples: give some (data)")
     seen = None if data is None else calibrate(source, data, recipe.observer)
-    unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
+    unknown = statistics_of(dict.fromkeys(observable(source.graph), _UNKNOWN))
     return rounding_of(source.graph, plan(source, recipe, seen or unknown), seen, learned)
 
 
@@ -201,7 +188,3 @@ def _scheme(graph: Graph, op: Op, decided: Plan, *, learned: bool) -> Scheme:
     per_channel, bits = weights.params.axis is not None, weights.dtype.bits or 8
     quantizer = keras.saving.serialize_keras_object(LearnedScale(bits)) if learned and bits < 8 else None
     return Scheme(weights.dtype, per_channel, quantizer=quantizer)
-
-
-def _statistics(ranges: Mapping[str, Pair]) -> Statistics:
-    return Statistics({name: Trained(Extremes(*bounds, samples=1)) for name, bounds in ranges.items()}, 1)

@@ -59,7 +59,11 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def bounds(self) -> tuple[float, float] | None:
         """The smallest and the largest number of this value alone, as known so far; None if there is none."""
-        if self._how.fixed is not None or self.of is None or not float(ops.convert_to_numpy(self.seen)):
+        if self._how.fixed is not None:
+            scale, zero_point = self._how.fixed
+            q_low, q_high = self._how.dtype.integer_range
+            return (q_low - zero_point) * scale, (q_high - zero_point) * scale
+        if self.of is None or not float(ops.convert_to_numpy(self.seen)):
             return None
         low, high = (float(ops.convert_to_numpy(bound)) for bound in self._own())
         return min(low, high), max(low, high)
@@ -81,6 +85,10 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
             count = math.prod(size or 1 for size in x.shape[1:]) * dtype.integer_range[1]
             low, high = (_with_gradient_by(bound, 1 / math.sqrt(count)) for bound in (low, high))
         return fake_quantize(x, low, high, dtype)
+
+    def compute_output_spec(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
+        """That of the value itself."""
+        return keras.KerasTensor(x.shape, x.dtype)
 
     def _own(self) -> tuple[Any, Any]:
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)

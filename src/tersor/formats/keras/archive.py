@@ -29,6 +29,8 @@ _EXPANSION_LIMIT = 200
 
 _HEADER = struct.Struct("<26xHH")
 """Of a member in a zip archive: how long its name and what follows that are."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+"""What reading a damaged zip archive ends in."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,21 @@ def open_archive(
         raise FormatError(f"{path}: neither a .keras file (a zip archive) nor an HDF5 file; is it truncated?")
 
 
+def registered_name(path: Path) -> str:
+    """The name under which a `.keras` file's own class is registered; empty for Keras's classes. Raises FormatError."""
+    content = member_of(path, "config.json", CONFIG_LIMIT)
+    return "" if content is None else str(parse_json(path, content).get("registered_name") or "")
+
+
+def member_of(path: Path, name: str, limit: int = _WEIGHTS_LIMIT) -> bytes | None:
+    """A member of a `.keras` file; None if it is not there. Raises FormatError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _member(path, archive, name, limit) if name in archive.namelist() else None
+    except _DAMAGE as error:
+        raise FormatError(f"{path}: the .keras file is truncated or corrupted ({error})") from error
+
+
 def _read_zip(path: Path, outlines_above: float) -> tuple[dict[str, Any], memoryview, int]:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -86,7 +103,7 @@ def _read_zip(path: Path, outlines_above: float) -> tuple[dict[str, Any], memory
             if "metadata.json" in archive.namelist():
                 metadata = parse_json(path, _member(path, archive, "metadata.json", CONFIG_LIMIT))
             content = _content(path, archive, outlines_above)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise FormatError(f"{path}: the .keras file is truncated or corrupted ({error})") from error
     return config, content, _generation(metadata.get("keras_version"), default=3)
 

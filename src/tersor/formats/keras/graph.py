@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersor.errors import FormatError, ModelError, UnsupportedError
+from tersor.errors import FormatError, ModelError, RecipeError, UnsupportedError
 from tersor.formats.keras.architecture import find
 from tersor.formats.keras.archive import Archive, open_archive
 from tersor.formats.keras.call import Call, Edge
@@ -16,6 +16,7 @@ from tersor.formats.keras.config import Layer, Network, Ref, network_of
 from tersor.formats.keras.inputs import InputShapes, emit_input
 from tersor.formats.keras.layers import function_of
 from tersor.formats.keras.layers.masks import carry_mask
+from tersor.formats.keras.trained import read_trained
 from tersor.formats.keras.weights import Weights
 from tersor.ir.build import Builder
 from tersor.ir.graph import Model, Signature
@@ -64,6 +65,11 @@ def read(
     path = Path(path)
     config = None if architecture is None else find(architecture)
     try:
+        trained = read_trained(path, input_shapes or {}, batch)
+        if trained is not None:
+            if config is not None:
+                raise RecipeError(f"{path}: holds its own architecture; leave out --architecture")
+            return trained
         with open_archive(path, config, outlines_above=outlines_above) as archive:
             return model_of(archive, str(path), input_shapes or {}, batch)
     except ModelError as error:

@@ -68,7 +68,7 @@ def _integer(
     dtype = weight_type(spec, scheme)
     axis = spec.weight_axis if scheme.granularity == "per_channel" else None
     why = f"symmetric {dtype} weights, " + ("one scale" if axis is None else f"a scale per channel (axis {axis})")
-    if given is None:
+    if given is None or (given.dtype.bits or 0) > (dtype.bits or 0):
         params = weight_params(values_of(weights), dtype, axis, observer)
         why += f" by {observer}" if observer != "min_max" else ""
     else:
