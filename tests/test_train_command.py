@@ -93,13 +93,13 @@ def test_what_it_says(cli: Cli, xy: Path) -> None:
     assert "int8, not trained" in answer.out
 
 
-def in_a_process(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def in_a_process(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     code = "from tersor.cli.main import main; main()"
     paths = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths, "KERAS_BACKEND": keras.backend.backend()},
+        env={**os.environ, "PYTHONPATH": paths, "KERAS_BACKEND": keras.backend.backend(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -211,6 +211,37 @@ def test_in_mixed_precision_only_products_are_less_precise() -> None:
     )
     steps = values / ((max(high, 0) - min(low, 0)) / 255)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)  # on the grid of 8 bits, which bfloat16 does not have
+
+
+def test_two_devices_train_as_one(cli: Cli, xy: Path) -> None:
+    line = (*LINE, "--rescale", "1/255", "--epochs", "2")
+    if keras.backend.backend() != "jax":
+        answer = cli(*line, "--data-parallel")
+        assert answer.code == 2
+        assert "--data-parallel is for JAX" in answer.err
+        return
+    assert cli(*line).code == 0
+    two = "--xla_force_host_platform_device_count=2"
+    running = in_a_process(
+        xy,
+        *line[:-4],
+        "--epochs",
+        "2",
+        "--data-parallel",
+        "--rescale",
+        "1/255",
+        "--overwrite",
+        "-o",
+        "two.keras",
+        XLA_FLAGS=two,
+    )
+    _, err = running.communicate(timeout=600)
+    assert running.returncode == 0, err
+    for own, wanted in zip(weights(xy / "two.keras"), weights(xy / "out.keras"), strict=True):
+        np.testing.assert_allclose(own, wanted, atol=1e-4)
+    running = in_a_process(xy, *line, "--batch-size", "15", "--data-parallel", "--overwrite", XLA_FLAGS=two)
+    _, err = running.communicate(timeout=600)
+    assert (running.returncode, b"cannot be shared by 2 devices" in err) == (2, True)
 
 
 # Bad input

@@ -72,6 +72,12 @@ def command(
         bool,
         typer.Option("--mixed-precision", help="Multiply in bfloat16; round in float32.", rich_help_panel=_TRAINING),
     ] = False,
+    data_parallel: Annotated[
+        bool,
+        typer.Option(
+            "--data-parallel", help="Let all devices of this machine share each batch (JAX).", rich_help_panel=_TRAINING
+        ),
+    ] = False,
     loss: Annotated[
         str | None,
         typer.Option(
@@ -151,7 +157,16 @@ def command(
         )
         console.say(material.notes)
         settings = Settings(
-            epochs, batch_size, learning_rate, freeze, patience, seed, mixed_precision, learned, checkpoint_minutes
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            freeze=freeze,
+            patience=patience,
+            seed=seed,
+            mixed_precision=mixed_precision,
+            learned=learned,
+            data_parallel=data_parallel,
+            checkpoint_minutes=checkpoint_minutes,
         )
         is_shown = console.err.is_terminal
 

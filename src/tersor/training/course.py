@@ -49,6 +49,7 @@ class Settings:
         seed: of the order of samples and of augmentation.
         mixed_precision: let layers multiply in bfloat16; what is rounded to integers is computed in float32.
         learned: learn ranges by their gradients.
+        data_parallel: let all devices of this machine share each batch.
         checkpoint_minutes: between checkpoints within an epoch; there is one at the end of each.
     """
 
@@ -60,6 +61,7 @@ class Settings:
     seed: int = 0
     mixed_precision: bool = False
     learned: bool = False
+    data_parallel: bool = False
     checkpoint_minutes: float = 10.0
 
 

@@ -75,18 +75,21 @@ def load_material(
     def read(source: str, how: Preprocess | None) -> Dataset:
         return load_data(source, model, how, skip_bad=skip_bad, features=features)
 
-    whole = by_place(read(data, preprocess))
+    found = read(data, preprocess)
+    whole = by_place(found)
     share = _share(validate)
     if share is None:
         training, validation = whole, read(validate, preprocess)
     else:
         validation, training = held_back(whole, share, seed)
     raw = None
+    if augmentation is None and found.peek is None:
+        augmentation = Augmentation()
     if augmentation is None or augmentation:
         raw = by_place(read(data, Preprocess()))
         if augmentation is None:
             shape = model.graph.tensors[model.graph.inputs[0]].shape
-            augmentation = usual_augmentation(next(iter(raw)).inputs, shape)
+            augmentation = usual_augmentation(first_of(raw).inputs, shape)
         raw = replace(raw, chosen=training.chosen) if augmentation else None
     return Material(training, validation, augmentation, raw, normalization(preprocess, model)[0])
 

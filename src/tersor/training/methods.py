@@ -11,7 +11,7 @@ from typing import Any
 from tersor.errors import RecipeError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
-from tersor.recipe import Recipe, load_recipe, parse_recipe
+from tersor.recipe import Recipe, load_recipe
 from tersor.training import prune, qat
 from tersor.training.network import Network
 
@@ -66,9 +66,12 @@ def phases_of(name: str) -> tuple[Phase, ...]:
     if text is None or not tables:
         return (_qat(load_recipe(name), name),)
     first = tuple(TABLES[key](own, name) for key, own in tables.items())
-    if set(_tables(text)) <= set(tables):
-        return first
-    return (*first, _qat(parse_recipe(text, Path(name).stem, name, tuple(TABLES)), name))
+    beside = sorted(set(_tables(text)) - set(tables))
+    if beside:
+        raise RecipeError(
+            f"{name}: {beside[0]} beside [{next(iter(tables))}]: train for one after the other, in files of their own"
+        )
+    return first
 
 
 def _qat(recipe: Recipe, name: str) -> Phase:

@@ -27,6 +27,7 @@ from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
 from tersor.stages.verify import SAMPLES as VERIFIED
 from tersor.stages.verify import verify
+from tersor.training.backend import all_devices
 from tersor.training.batches import Batches, require_labels
 from tersor.training.checkpoint import SUFFIX, Checkpoint, Figures, Standing, read_checkpoint, require_same_run
 from tersor.training.course import Course, Settings, Stop, stoppable
@@ -41,7 +42,16 @@ _RANGES = 100
 _DIGITS = 12
 """Of a digest, in the checkpoint."""
 
-_MAY_CHANGE = ("epochs", "learning_rate", "freeze", "patience", "mixed_precision", "checkpoint_minutes", "backend")
+_MAY_CHANGE = (
+    "epochs",
+    "learning_rate",
+    "freeze",
+    "patience",
+    "mixed_precision",
+    "data_parallel",
+    "checkpoint_minutes",
+    "backend",
+)
 """What another value of does not make another run."""
 
 
@@ -181,6 +191,8 @@ def train(
         batches = Batches(material, source.graph, task, settings.batch_size, settings.seed)
         _require_steps(phases, settings, len(batches))
         listener.say(str(task))
+        if settings.data_parallel:
+            stack.enter_context(all_devices(settings.batch_size))
         measured.add("float", float_path, trained=False)
         calibration = material.training.spread(_RANGES)
         last = phases[-1]
