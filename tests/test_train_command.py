@@ -204,11 +204,9 @@ def test_in_mixed_precision_only_products_are_less_precise() -> None:
     assert {str(own.dtype) for own in mixed.weights} <= {"float32", "int32"}
     error = np.abs(network.predict_on_batch(x) - mixed.predict_on_batch(x))
     assert 0 < error.max() < 0.1
-    probe = keras.Model(mixed.inputs, mixed.quantizers()[network.source.graph.ops[0].outputs[0]].output)
-    values, low, high = (
-        np.asarray(probe.predict_on_batch(x)),
-        *mixed.quantizers()[network.source.graph.ops[0].outputs[0]].bounds(),
-    )
+    quantizer = mixed.quantizers()[network.source.graph.ops[0].outputs[0]]
+    values = np.asarray(keras.Model(mixed.inputs, quantizer.output).predict_on_batch(x))
+    low, high = quantizer.bounds() or (0.0, 0.0)
     steps = values / ((max(high, 0) - min(low, 0)) / 255)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)  # on the grid of 8 bits, which bfloat16 does not have
 
@@ -307,7 +305,8 @@ def test_a_model_that_cannot_be_trained_is_refused_by_operator(cli: Cli, xy: Pat
 def test_a_full_disk_ends_it_and_the_checkpoint_from_before_stays(
     cli: Cli, xy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, written = np.savez, []
+    usual = np.savez
+    written: list[int] = []
 
     def full(file: Any, **arrays: Any) -> None:
         if written:
@@ -378,7 +377,7 @@ def test_the_loss_suits_the_output(
     assert loss in ("mse", "mae") or task.from_logits == from_logits
     target = task.target(label, "a sample")
     assert (target.shape, target.dtype) == ((size,), np.float32)
-    if np.size(label) == 1 and size > 1:
+    if isinstance(label, int) and size > 1:
         assert target.argmax() == label
         assert target.sum() == 1
     assert float(task.keras_loss()(target[None], np.full((1, size), 0.25, np.float32))) > 0
@@ -426,7 +425,7 @@ def test_every_epoch_has_every_sample_once_in_an_order_of_its_own(place: Path) -
     np.testing.assert_array_equal(epochs[0], epochs[2])
     assert (epochs[0] != epochs[1]).any()
     sums = [np.sort(own.sum((1, 2, 3))) for own in epochs[:2]]
-    np.testing.assert_array_equal(*sums)
+    np.testing.assert_array_equal(sums[0], sums[1])
     held = {one.inputs.tobytes() for one in found.validation if isinstance(one.inputs, np.ndarray)}
     assert not held & {one.tobytes() for one in epochs[0]}
     part = Epoch(batches, 0, start=4)

@@ -137,7 +137,8 @@ def command(
 
         try:
             with console.hushed():  # backends greet
-                from tersor.training.train import Listener, Settings, Where, train
+                from tersor.training.course import Settings
+                from tersor.training.train import Listener, Where, train
         except ImportError as error:
             raise RecipeError(str(error)) from error
         from tersor.report.training import epoch_line, training_notes, training_table, training_to_dict
