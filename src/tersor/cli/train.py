@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -122,6 +123,7 @@ def command(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Between checkpoints within an epoch; there is one at the end of each.")
     ] = 10.0,
+    labels: options.Labels = None,
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
@@ -135,6 +137,7 @@ def command(
             raise RecipeError(f"--learning-rate {learning_rate:g}: it is above 0")
         from tersor.cli import console
 
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow says what it does, otherwise
         try:
             with console.hushed():  # backends greet
                 from tersor.training.course import Settings
@@ -145,7 +148,7 @@ def command(
         from tersor.training.augment import parse_augmentation
         from tersor.training.material import load_material
 
-        loaded = opening.load(model)
+        loaded = normalization.annotate(opening.load(model), labels)
         material = load_material(
             data,
             loaded,

@@ -72,6 +72,13 @@ def training_notes(trained: Trained) -> tuple[list[str], list[str]]:
             "no epoch was better than none, so the network is as it was: try another --learning-rate "
             f"(it was {trained.rate:g}), or more samples"
         )
+    change = next((row.changes[1] for row in trained.rows if row.trained and len(row.changes) > 1), None)
+    if change is not None and (change.value > 0) == trained.task.lower_is_better and change.value:
+        surely = "is" if change.is_significant else "may be"
+        warnings.append(
+            f"the file that was not trained {surely} better: give more --epochs or another --learning-rate (it was "
+            f"{trained.rate:g}), or leave it at tersor quantize"
+        )
     return notes, warnings
 
 
