@@ -30,9 +30,10 @@ from tersor.ir.graph import Array
 from tersor.training.augment import AUGMENTATIONS, parse_augmentation
 from tersor.training.batches import Batches, Epoch
 from tersor.training.checkpoint import read_checkpoint
-from tersor.training.course import in_mixed_precision, stoppable
+from tersor.training.course import Course, in_mixed_precision, stoppable
 from tersor.training.material import Material, held_back, load_material
 from tersor.training.qat import prepare
+from tersor.training.sparsity import sparsity_of  # noqa: E402
 from tersor.training.task import task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn of themselves
@@ -490,3 +491,75 @@ def test_a_share_is_held_back_at_random() -> None:
     assert (len(held), len(others)) == (20, 80)
     assert held.chosen != held_back(data, 0.2, seed=1)[0].chosen
     assert held.chosen == held_back(data, 0.2, seed=0)[0].chosen
+
+
+# Zeros
+
+PRUNING = """
+[pruning]
+sparsity = 0.5
+
+[pruning.schedule]
+kind = "constant"
+begin = 4
+"""
+
+INT8 = """
+activations = "int8"
+weights = "int8"
+compute = "integer"
+"""
+
+
+def zeros(path: Path) -> float:
+    return sparsity_of(tersor.load(path)).reached
+
+
+def test_a_table_of_pruning_prunes(cli: Cli, xy: Path) -> None:
+    (xy / "prune.toml").write_text(PRUNING)
+    line = (*LINE, "--rescale", "1/255", "--recipe", "prune.toml", "--tflite", "out.tflite")
+    answer = cli(*line, "--epochs", "2", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert (found["recipe"], list(found["results"])) == ("pruned", ["float", "trained"])
+    assert found["best_epoch"] > 0  # none before the schedule ends
+    assert zeros(xy / "out.tflite") == pytest.approx(0.5, abs=0.02)
+    (xy / "prune.toml").write_text(PRUNING.replace("begin = 4", "begin = 50"))
+    answer = cli(*line, "--epochs", "2", "--overwrite")
+    assert answer.code == 5
+    assert "its schedule takes 50 steps, and --epochs 2 of 9 batches are 18: give at least --epochs 6" in answer.err
+    (xy / "prune.toml").write_text(PRUNING.replace("sparsity", "sparsty"))
+    answer = cli(*line, "--overwrite")
+    assert answer.code == 2
+    assert "[pruning]" in answer.err
+    assert "sparsty" in answer.err
+
+
+def test_pruning_and_integers_are_trained_in_turn_and_go_on_in_the_second(cli: Cli, xy: Path) -> None:
+    (xy / "both.toml").write_text(INT8 + PRUNING)
+    line = (*LINE, "--rescale", "1/255", "--recipe", "both.toml", "--epochs", "2", "--checkpoint-minutes", "0")
+    answer = cli(*line, "--tflite", "out.tflite")
+    assert answer.code == 0, answer.err
+    assert "training 1 of 2: pruned" in answer.err
+    assert "training 2 of 2: both" in answer.err
+    assert "of all weights" in answer.err
+    assert zeros(xy / "out.tflite") >= 0.48
+    expected = weights(xy / "out.keras")
+    (xy / "out.keras").unlink()
+    (xy / "out.tflite").unlink()
+    usual, epochs = Course.save, []
+
+    def killed(course: Course) -> None:
+        usual(course)
+        epochs.append(course.standing.phase)
+        if epochs.count(1) == 1:
+            raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Course, "save", killed)
+        assert cli(*line).code == 1
+    assert read_checkpoint(xy / "out.keras.checkpoint").standing.phase == 1
+    answer = cli(*line, "--resume")
+    assert answer.code == 0, answer.err
+    for own, wanted in zip(weights(xy / "out.keras"), expected, strict=True):
+        np.testing.assert_array_equal(own, wanted)

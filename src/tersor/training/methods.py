@@ -11,7 +11,7 @@ from typing import Any
 from tersor.errors import RecipeError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Model
-from tersor.recipe import Recipe, load_recipe
+from tersor.recipe import Recipe, load_recipe, parse_recipe
 from tersor.training import prune, qat
 from tersor.training.network import Network
 
@@ -66,15 +66,14 @@ def phases_of(name: str) -> tuple[Phase, ...]:
     if text is None or not tables:
         return (_qat(load_recipe(name), name),)
     first = tuple(TABLES[key](own, name) for key, own in tables.items())
-    beside = sorted(set(_tables(text)) - set(tables))
-    if beside:
-        raise RecipeError(
-            f"{name}: {beside[0]} beside [{next(iter(tables))}]: train for one after the other, in files of their own"
-        )
-    return first
+    if set(_tables(text)) <= set(tables):
+        return first
+    recipe = parse_recipe(text, Path(name).stem, name, beside=tuple(TABLES))
+    return (*first, _qat(recipe, name, keep_zeros=True))
 
 
-def _qat(recipe: Recipe, name: str) -> Phase:
+def _qat(recipe: Recipe, name: str, *, keep_zeros: bool = False) -> Phase:
+    """The phase in which values are rounded, and what pruning left as zeros stays so."""
     if not recipe.needs_calibration:
         raise RecipeError(
             f"{recipe.name} rounds no activations, so there is nothing to train for: tersor quantize --as {name}"
@@ -82,11 +81,19 @@ def _qat(recipe: Recipe, name: str) -> Phase:
 
     def start(given: Start) -> Network:
         return qat.prepare(
-            given.model, recipe, data=given.samples, freeze_after=given.freeze_after, learned=given.learned
+            given.model,
+            recipe,
+            data=given.samples,
+            freeze_after=given.freeze_after,
+            learned=given.learned,
+            keep_zeros=keep_zeros,
         )
 
+    def remark(network: qat.QuantizationAware) -> str:
+        return f"zeros: {prune.sparsity_of(network.trained()).reached:.1%} of all weights"
+
     rate = _WEIGHTS if recipe.scheme.weights is DType.INT4 else _ROUNDING
-    return Phase(recipe.name, start, recipe, recipe, rate)
+    return Phase(recipe.name, start, recipe, recipe, rate, remark=remark if keep_zeros else lambda _network: "")
 
 
 def _pruning(table: Mapping[str, Any], source: str) -> Phase:

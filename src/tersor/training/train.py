@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import keras
 from tersor.data.dataset import Dataset
 from tersor.errors import OutputError, PlanError, RecipeError
 from tersor.formats import tflite
-from tersor.ir.graph import Model
+from tersor.ir.graph import Array, Model
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Change, Score, Scorer, scored
 from tersor.stages.load import admit_tensorflow_ops
@@ -30,7 +30,7 @@ from tersor.stages.verify import verify
 from tersor.training.backend import all_devices
 from tersor.training.batches import Batches, require_labels
 from tersor.training.checkpoint import SUFFIX, Checkpoint, Figures, Standing, read_checkpoint, require_same_run
-from tersor.training.course import Course, Settings, Stop, stoppable
+from tersor.training.course import Course, Settings, Stop, assign, stoppable, values_of
 from tersor.training.material import Material, first_of
 from tersor.training.methods import Phase, Start, phases_of
 from tersor.training.network import Network
@@ -203,7 +203,8 @@ def train(
         stop = stack.enter_context(stoppable())
         course = _trained(model, phases, batches, material, settings, task, where, run, found, listener, stop)
         course.keep_best()
-        is_written = stop.signal is None or bool(course.standing.best)
+        is_finished = course.standing.phase == len(phases) - 1
+        is_written = is_finished and (stop.signal is None or bool(course.standing.best))
         remark = ""
         if is_written:
             remark = last.remark(course.network)
@@ -285,16 +286,22 @@ def _trained(
     listener: Listener,
     stop: Stop,
 ) -> Course:
-    """The training of the last phase, or of the one in which somebody stopped it."""
-    first = 0 if found is None else found.standing.phase
-    source = b"" if found is None else found.source
+    """The training of the last phase, or of the one in which somebody stopped it.
+
+    A phase ends with a checkpoint, from which it ends again at once.
+    """
     steps = settings.epochs * len(batches)
-    for number in range(first, len(phases)):
-        phase = phases[number]
-        given = tflite.read_bytes(source) if source else model
-        samples = list(material.training.spread(_RANGES))
-        freeze_after = round((1 - settings.freeze) * steps)
-        network = phase.prepare(Start(given, samples, freeze_after, settings.learned))
+    freeze_after = round((1 - settings.freeze) * steps)
+    samples = list(material.training.spread(_RANGES))
+    before: Sequence[Array] = () if found is None else found.before
+    for number, phase in enumerate(phases):
+        network = phase.prepare(Start(model, samples, freeze_after, settings.learned))
+        if found is not None and number < found.standing.phase:
+            assign(network.weights, before)
+            model = network.trained()
+            continue
+        if len(phases) > 1:
+            listener.say(f"training {number + 1} of {len(phases)}: {phase.name}")
         course = Course(
             network,
             task,
@@ -305,19 +312,22 @@ def _trained(
             path=where.checkpoint,
             run=run,
             standing=Standing(phase=number),
-            source=source,
+            before=before,
             counts_from=phase.counts_from,
         )
-        if found is not None and number == first:
+        if found is not None and number == found.standing.phase:
             course.restore(found)
         else:
             course.start()
-        course.train(listener.progress, lambda figures, is_best: listener.announce(figures, task, is_best), stop)
-        if stop.signal is not None:
+        course.train(
+            lambda done, total, name=phase.name: listener.progress(f"training: {name}", done, total),
+            lambda figures, is_best: listener.announce(figures, task, is_best),
+            stop,
+        )
+        if stop.signal is not None or phase is phases[-1]:
             break
-        if number + 1 < len(phases):
-            course.keep_best()
-            source = tflite.write_bytes(network.trained())
+        course.keep_best()
+        model, before = network.trained(), values_of(network.weights)
     return course
 
 
