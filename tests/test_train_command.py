@@ -33,7 +33,7 @@ from tersor.training.checkpoint import read_checkpoint
 from tersor.training.course import Course, in_mixed_precision, stoppable
 from tersor.training.material import Material, held_back, load_material
 from tersor.training.qat import prepare
-from tersor.training.sparsity import sparsity_of  # noqa: E402
+from tersor.training.sparsity import sparsity_of
 from tersor.training.task import task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn of themselves
