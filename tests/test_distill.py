@@ -81,9 +81,14 @@ def test_the_divergence_of_a_network_from_itself_is_none_and_of_logits_that_of_p
     wanted = float(np.mean(np.sum(q * np.log(q / p), axis=1)))
     assert loss(straight, straight, logits, other, distill.LOGITS) == pytest.approx(wanted, rel=1e-4)
     assert loss(soft, soft, logits, other, distill.PROBABILITIES) == pytest.approx(wanted, rel=1e-4)
-    warm = [loss(*pair, logits, other, held, 4.0) for pair, held in (((straight, straight), "logits"), ((soft, soft), "probabilities"))]
+    warm = [
+        loss(*pair, logits, other, held, 4.0)
+        for pair, held in (((straight, straight), "logits"), ((soft, soft), "probabilities"))
+    ]
     assert warm[0] == pytest.approx(warm[1], rel=1e-3)
-    assert loss(straight, straight, logits, other, distill.VALUES) == pytest.approx(np.mean((logits - other) ** 2), rel=1e-4)
+    assert loss(straight, straight, logits, other, distill.VALUES) == pytest.approx(
+        np.mean((logits - other) ** 2), rel=1e-4
+    )
 
 
 def test_a_quantized_network_learns_from_its_float_one_without_labels(model: Any, pictures: Array) -> None:
@@ -104,9 +109,7 @@ def test_features_and_labels_count_as_well(model: Any, pictures: Array) -> None:
     student = qat.prepare(model, "int8", data=[item[None] for item in pictures[:20]])
     labels = model.predict_on_batch(pictures).argmax(1)
     name = next(layer.name for layer in student.operators() if "second/kernel" in layer.op.inputs)
-    both = distill.distiller(
-        student, model, pictures[:8], features={name: "second"}, label_weight=0.3, temperature=2.0
-    )
+    both = distill.distiller(student, model, pictures[:8], features={name: "second"}, label_weight=0.3, temperature=2.0)
     both.compile(keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = both.fit(pictures, labels, batch_size=40, epochs=1, verbose=0).history
     assert np.isfinite(history["loss"][-1])

@@ -81,7 +81,9 @@ def listed(data: tuple[Array, Array]) -> list[Array]:
 def answers(model: Model, samples: list[Any], folder: Path, engine: Engine) -> Array:
     path = folder / "model.tflite"
     tersor.save(model, path)
-    return np.concatenate([next(iter(row.values())) for row in tersor.run(path, samples, kernels="builtin", engine=engine)])
+    return np.concatenate(
+        [next(iter(row.values())) for row in tersor.run(path, samples, kernels="builtin", engine=engine)]
+    )
 
 
 def weights_of(model: Model, layer: str) -> tuple[DType, Array]:
@@ -226,7 +228,8 @@ def test_int8_on_request_with_the_same_answers(
     model: Any, data: tuple[Array, Array], tmp_path: Path, engine: Engine
 ) -> None:
     smallest, wide = (
-        tersor.quantize(low_bit.prepare(model, low_bit.Ternary(), data=listed(data), smallest=own)) for own in (True, False)
+        tersor.quantize(low_bit.prepare(model, low_bit.Ternary(), data=listed(data), smallest=own))
+        for own in (True, False)
     )
     dtype, codes = weights_of(wide, "dense")
     assert dtype is DType.INT8

@@ -17,23 +17,24 @@ from PIL import Image
 
 pytest.importorskip("keras", reason="training needs Keras 3")
 
-import keras  # noqa: E402
-from conftest import Cli  # noqa: E402
-from small_nets import classifier  # noqa: E402
+import keras
 
-import tersor  # noqa: E402
-from tersor.data.dataset import Dataset  # noqa: E402
-from tersor.errors import DataError  # noqa: E402
-from tersor.formats import tflite  # noqa: E402
-from tersor.ir.build import Builder  # noqa: E402
-from tersor.ir.graph import Array  # noqa: E402
-from tersor.training.augment import AUGMENTATIONS, parse_augmentation  # noqa: E402
-from tersor.training.batches import Batches, Epoch  # noqa: E402
-from tersor.training.checkpoint import read_checkpoint  # noqa: E402
-from tersor.training.course import in_mixed_precision, stoppable  # noqa: E402
-from tersor.training.material import Material, held_back, load_material  # noqa: E402
-from tersor.training.qat import prepare  # noqa: E402
-from tersor.training.task import task_of  # noqa: E402
+import tersor
+from conftest import Cli
+from small_nets import classifier
+from tersor.data.dataset import Dataset
+from tersor.errors import DataError
+from tersor.formats import tflite
+from tersor.ir.build import Builder
+from tersor.ir.graph import Array
+from tersor.training.augment import AUGMENTATIONS, parse_augmentation
+from tersor.training.batches import Batches, Epoch
+from tersor.training.checkpoint import read_checkpoint
+from tersor.training.course import Course, in_mixed_precision, stoppable
+from tersor.training.material import Material, held_back, load_material
+from tersor.training.qat import prepare
+from tersor.training.sparsity import sparsity_of
+from tersor.training.task import task_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn of themselves
 
@@ -93,13 +94,13 @@ def test_what_it_says(cli: Cli, xy: Path) -> None:
     assert "int8, not trained" in answer.out
 
 
-def in_a_process(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def in_a_process(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
     code = "from tersor.cli.main import main; main()"
     paths = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths, "KERAS_BACKEND": keras.backend.backend()},
+        env={**os.environ, "PYTHONPATH": paths, "KERAS_BACKEND": keras.backend.backend(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -158,7 +159,7 @@ def test_ctrl_c_leaves_the_best_and_says_how_to_go_on(cli: Cli, xy: Path) -> Non
     kept = (xy / "out.keras.checkpoint").read_bytes()
     answer = cli(*line, "--resume", "--learning-rate", "1e30")
     assert answer.code == 6
-    assert "with learning_rate 0.01 -> 1e+30" in answer.err
+    assert "with learning_rate [0.01] -> [1e+30]" in answer.err
     assert "try --learning-rate 1e+29" in answer.err
     assert "--resume goes on there" in answer.err
     assert (xy / "out.keras.checkpoint").read_bytes() == kept  # the last good one
@@ -204,10 +205,42 @@ def test_in_mixed_precision_only_products_are_less_precise() -> None:
     assert {str(own.dtype) for own in mixed.weights} <= {"float32", "int32"}
     error = np.abs(network.predict_on_batch(x) - mixed.predict_on_batch(x))
     assert 0 < error.max() < 0.1
-    probe = keras.Model(mixed.inputs, mixed.quantizers()[network.source.graph.ops[0].outputs[0]].output)
-    values, low, high = np.asarray(probe.predict_on_batch(x)), *mixed.quantizers()[network.source.graph.ops[0].outputs[0]].bounds()
+    quantizer = mixed.quantizers()[network.source.graph.ops[0].outputs[0]]
+    values = np.asarray(keras.Model(mixed.inputs, quantizer.output).predict_on_batch(x))
+    low, high = quantizer.bounds() or (0.0, 0.0)
     steps = values / ((max(high, 0) - min(low, 0)) / 255)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)  # on the grid of 8 bits, which bfloat16 does not have
+
+
+def test_two_devices_train_as_one(cli: Cli, xy: Path) -> None:
+    line = (*LINE, "--rescale", "1/255", "--epochs", "2")
+    if keras.backend.backend() != "jax":
+        answer = cli(*line, "--data-parallel")
+        assert answer.code == 2
+        assert "--data-parallel is for JAX" in answer.err
+        return
+    assert cli(*line).code == 0
+    two = "--xla_force_host_platform_device_count=2"
+    running = in_a_process(
+        xy,
+        *line[:-4],
+        "--epochs",
+        "2",
+        "--data-parallel",
+        "--rescale",
+        "1/255",
+        "--overwrite",
+        "-o",
+        "two.keras",
+        XLA_FLAGS=two,
+    )
+    _, err = running.communicate(timeout=600)
+    assert running.returncode == 0, err
+    for own, wanted in zip(weights(xy / "two.keras"), weights(xy / "out.keras"), strict=True):
+        np.testing.assert_allclose(own, wanted, atol=1e-4)
+    running = in_a_process(xy, *line, "--batch-size", "15", "--data-parallel", "--overwrite", XLA_FLAGS=two)
+    _, err = running.communicate(timeout=600)
+    assert (running.returncode, b"cannot be shared by 2 devices" in err) == (2, True)
 
 
 # Bad input
@@ -261,7 +294,9 @@ def test_an_output_that_is_there_is_not_replaced(cli: Cli, xy: Path) -> None:
 def test_a_model_that_cannot_be_trained_is_refused_by_operator(cli: Cli, xy: Path) -> None:
     net = Builder("net")
     given = net.input("x", [1, 8])
-    tflite.write(net.model([net.op("CUMSUM", [given, net.constant("a", np.array(1, np.int32))], [1, 8])]), xy / "c.tflite")
+    tflite.write(
+        net.model([net.op("CUMSUM", [given, net.constant("a", np.array(1, np.int32))], [1, 8])]), xy / "c.tflite"
+    )
     np.savez("c.npz", x=np.ones((40, 8), np.float32) * np.arange(40)[:, None], y=np.arange(40) % 8)
     answer = cli("train", "c.tflite", "--data", "c.npz", "-o", "out.keras", "--batch-size", "4")
     assert answer.code in (3, 5)
@@ -271,7 +306,8 @@ def test_a_model_that_cannot_be_trained_is_refused_by_operator(cli: Cli, xy: Pat
 def test_a_full_disk_ends_it_and_the_checkpoint_from_before_stays(
     cli: Cli, xy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, written = np.savez, []
+    usual = np.savez
+    written: list[int] = []
 
     def full(file: Any, **arrays: Any) -> None:
         if written:
@@ -334,12 +370,15 @@ def test_the_loss_suits_the_output(
 ) -> None:
     net = Builder("net")
     values = net.op(kind, [net.input("x", [1, size])], [1, size])
-    task = task_of(net.model([net.op("RESHAPE", [values, net.constant("s", np.array([1, size], np.int32))], [1, size])]).graph, label)
+    task = task_of(
+        net.model([net.op("RESHAPE", [values, net.constant("s", np.array([1, size], np.int32))], [1, size])]).graph,
+        label,
+    )
     assert (task.loss, task.metric) == (loss, metric)
     assert loss in ("mse", "mae") or task.from_logits == from_logits
     target = task.target(label, "a sample")
     assert (target.shape, target.dtype) == ((size,), np.float32)
-    if np.size(label) == 1 and size > 1:
+    if isinstance(label, int) and size > 1:
         assert target.argmax() == label
         assert target.sum() == 1
     assert float(task.keras_loss()(target[None], np.full((1, size), 0.25, np.float32))) > 0
@@ -387,7 +426,7 @@ def test_every_epoch_has_every_sample_once_in_an_order_of_its_own(place: Path) -
     np.testing.assert_array_equal(epochs[0], epochs[2])
     assert (epochs[0] != epochs[1]).any()
     sums = [np.sort(own.sum((1, 2, 3))) for own in epochs[:2]]
-    np.testing.assert_array_equal(*sums)
+    np.testing.assert_array_equal(sums[0], sums[1])
     held = {one.inputs.tobytes() for one in found.validation if isinstance(one.inputs, np.ndarray)}
     assert not held & {one.tobytes() for one in epochs[0]}
     part = Epoch(batches, 0, start=4)
@@ -407,13 +446,14 @@ def test_samples_are_changed_before_they_are_normalized(place: Path) -> None:
 
 
 def test_data_without_places_is_kept_in_memory(place: Path) -> None:
-    (place / "mine.py").write_text(
-        "import numpy as np\ndef samples():\n    for i in range(40):\n        yield np.full((6, 6, 3), i, 'float32'), i % 5\n"
-    )
+    yielding = "    for i in range(40):\n        yield np.full((6, 6, 3), i, 'float32'), i % 5\n"
+    (place / "mine.py").write_text(f"import numpy as np\ndef samples():\n{yielding}")
     found = load_material("mine:samples", classifier())
     assert (len(found.training), len(found.validation)) == (36, 4)
     assert any("held in memory" in note for note in found.notes)
-    values = {int(np.asarray(one.inputs).flat[0]): one.label for part in (found.training, found.validation) for one in part}
+    values = {
+        int(np.asarray(one.inputs).flat[0]): one.label for part in (found.training, found.validation) for one in part
+    }
     assert values == {i: i % 5 for i in range(40)}
 
 
@@ -446,8 +486,80 @@ def test_what_goes_wrong_with_samples_in_the_midst_is_said_in_one_line(cli: Cli,
 
 
 def test_a_share_is_held_back_at_random() -> None:
-    data = Dataset(lambda _places: iter(()), 100, "data", peek=lambda _place: pytest.fail())
+    data = Dataset(lambda _places: iter(()), 100, "data", peek=lambda _place: pytest.fail("not asked for"))
     held, others = held_back(data, 0.2, seed=0)
     assert (len(held), len(others)) == (20, 80)
     assert held.chosen != held_back(data, 0.2, seed=1)[0].chosen
     assert held.chosen == held_back(data, 0.2, seed=0)[0].chosen
+
+
+# Zeros
+
+PRUNING = """
+[pruning]
+sparsity = 0.5
+
+[pruning.schedule]
+kind = "constant"
+begin = 4
+"""
+
+INT8 = """
+activations = "int8"
+weights = "int8"
+compute = "integer"
+"""
+
+
+def zeros(path: Path) -> float:
+    return sparsity_of(tersor.load(path)).reached
+
+
+def test_a_table_of_pruning_prunes(cli: Cli, xy: Path) -> None:
+    (xy / "prune.toml").write_text(PRUNING)
+    line = (*LINE, "--rescale", "1/255", "--recipe", "prune.toml", "--tflite", "out.tflite")
+    answer = cli(*line, "--epochs", "2", "--json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert (found["recipe"], list(found["results"])) == ("pruned", ["float", "trained"])
+    assert found["best_epoch"] > 0  # none before the schedule ends
+    assert zeros(xy / "out.tflite") == pytest.approx(0.5, abs=0.02)
+    (xy / "prune.toml").write_text(PRUNING.replace("begin = 4", "begin = 50"))
+    answer = cli(*line, "--epochs", "2", "--overwrite")
+    assert answer.code == 5
+    assert "its schedule takes 50 steps, and --epochs 2 of 9 batches are 18: give at least --epochs 6" in answer.err
+    (xy / "prune.toml").write_text(PRUNING.replace("sparsity", "sparsty"))
+    answer = cli(*line, "--overwrite")
+    assert answer.code == 2
+    assert "[pruning]" in answer.err
+    assert "sparsty" in answer.err
+
+
+def test_pruning_and_integers_are_trained_in_turn_and_go_on_in_the_second(cli: Cli, xy: Path) -> None:
+    (xy / "both.toml").write_text(INT8 + PRUNING)
+    line = (*LINE, "--rescale", "1/255", "--recipe", "both.toml", "--epochs", "2", "--checkpoint-minutes", "0")
+    answer = cli(*line, "--tflite", "out.tflite")
+    assert answer.code == 0, answer.err
+    assert "training 1 of 2: pruned" in answer.err
+    assert "training 2 of 2: both" in answer.err
+    assert "of all weights" in answer.err
+    assert zeros(xy / "out.tflite") >= 0.48
+    expected = weights(xy / "out.keras")
+    (xy / "out.keras").unlink()
+    (xy / "out.tflite").unlink()
+    usual, epochs = Course.save, []
+
+    def killed(course: Course) -> None:
+        usual(course)
+        epochs.append(course.standing.phase)
+        if epochs.count(1) == 1:
+            raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Course, "save", killed)
+        assert cli(*line).code == 1
+    assert read_checkpoint(xy / "out.keras.checkpoint").standing.phase == 1
+    answer = cli(*line, "--resume")
+    assert answer.code == 0, answer.err
+    for own, wanted in zip(weights(xy / "out.keras"), expected, strict=True):
+        np.testing.assert_array_equal(own, wanted)

@@ -234,12 +234,21 @@ def adjusted(
     return replace(recipe, rules=recipe.rules + added, **changes)
 
 
-def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
-    """A recipe from TOML. Raises RecipeError that names the wrong key."""
+def parse_recipe(text: str, name: str, source: str = "recipe", *, beside: Sequence[str] = ()) -> Recipe:
+    """A recipe from TOML. Raises RecipeError that names the wrong key.
+
+    Args:
+        text: TOML.
+        name: of the recipe, unless it has one.
+        source: for messages.
+        beside: tables that are for somebody else.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{source}: not TOML: {error}") from error
+    for other in beside:
+        table.pop(other, None)
     try:
         rules = tuple(_rule(item) for item in table.pop("rules", []))
         scheme_keys = {item.name for item in fields(Scheme)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +32,8 @@ def command(
             "--recipe",
             "-r",
             metavar="FLAVOUR",
-            help="What to train for: int8, int16x8, int8_w4, int8_float_io, uint8, or a recipe.toml.",
+            help="What to train for: int8, int16x8, int8_w4, int8_float_io, uint8, or a recipe.toml; with a table "
+            "[pruning] in it, zeros.",
         ),
     ] = "int8",
     tflite: Annotated[
@@ -40,8 +42,13 @@ def command(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.", rich_help_panel=_TRAINING)] = 10,
     learning_rate: Annotated[
-        float, typer.Option(help="Of Adam; it falls to 0 as a cosine.", rich_help_panel=_TRAINING)
-    ] = 1e-4,
+        float | None,
+        typer.Option(
+            help="Of Adam; it falls to 0 as a cosine. Default: 1e-4, and 1e-3 for 4-bit weights and pruning.",
+            rich_help_panel=_TRAINING,
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples of a step.", rich_help_panel=_TRAINING)] = 32,
     freeze: Annotated[
         float,
@@ -65,6 +72,12 @@ def command(
     mixed_precision: Annotated[
         bool,
         typer.Option("--mixed-precision", help="Multiply in bfloat16; round in float32.", rich_help_panel=_TRAINING),
+    ] = False,
+    data_parallel: Annotated[
+        bool,
+        typer.Option(
+            "--data-parallel", help="Let all devices of this machine share each batch (JAX).", rich_help_panel=_TRAINING
+        ),
     ] = False,
     loss: Annotated[
         str | None,
@@ -110,6 +123,7 @@ def command(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Between checkpoints within an epoch; there is one at the end of each.")
     ] = 10.0,
+    labels: options.Labels = None,
     as_json: options.Json = False,
     *,
     opening: groups.Opening,
@@ -119,20 +133,22 @@ def command(
     from tersor.runtimes.engine import Engine
 
     with Engine() as engine:  # first of all, so that the child starts while this process imports
-        if not learning_rate > 0:
+        if learning_rate is not None and not learning_rate > 0:
             raise RecipeError(f"--learning-rate {learning_rate:g}: it is above 0")
         from tersor.cli import console
 
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow says what it does, otherwise
         try:
             with console.hushed():  # backends greet
-                from tersor.training.train import Listener, Settings, Where, train
+                from tersor.training.course import Settings
+                from tersor.training.train import Listener, Where, train
         except ImportError as error:
             raise RecipeError(str(error)) from error
         from tersor.report.training import epoch_line, training_notes, training_table, training_to_dict
         from tersor.training.augment import parse_augmentation
         from tersor.training.material import load_material
 
-        loaded = opening.load(model)
+        loaded = normalization.annotate(opening.load(model), labels)
         material = load_material(
             data,
             loaded,
@@ -145,7 +161,16 @@ def command(
         )
         console.say(material.notes)
         settings = Settings(
-            epochs, batch_size, learning_rate, freeze, patience, seed, mixed_precision, learned, checkpoint_minutes
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            freeze=freeze,
+            patience=patience,
+            seed=seed,
+            mixed_precision=mixed_precision,
+            learned=learned,
+            data_parallel=data_parallel,
+            checkpoint_minutes=checkpoint_minutes,
         )
         is_shown = console.err.is_terminal
 

@@ -42,16 +42,18 @@ def epoch_line(figures: Figures, task: Task, epochs: int, is_best: bool) -> str:
     loss = "" if figures.loss is None else f"loss {figures.loss:.4f}, "
     value = f"{100 * figures.value:.2f} %" if task.metric.startswith("top") else f"{figures.value:.4g}"
     best = " (best so far)" if is_best else ""
-    return f"epoch {figures.epoch}/{epochs}: {loss}validation loss {figures.validation_loss:.4f}, {task.metric} {value}{best}"
+    validation = f"validation loss {figures.validation_loss:.4f}, {task.metric} {value}"
+    return f"epoch {figures.epoch}/{epochs}: {loss}{validation}{best}"
 
 
 def training_notes(trained: Trained) -> tuple[list[str], list[str]]:
     """Lines that explain, and lines that a user should not miss."""
     where, held = trained.where, trained.rows[0].score.samples
     notes = [
-        f"measured on {held} validation samples, none of which was trained on; trained on {trained.samples} by Keras on "
-        f"{trained.backend}; in the first row float's own interval"
+        f"measured on {held} samples, none of which was trained on; in the first row float's own interval",
+        f"trained on {trained.samples} samples by Keras on {trained.backend}",
     ]
+    notes += [trained.remark] if trained.remark else []
     warnings = []
     if trained.stopped is not None:
         last = trained.history[-1].epoch if trained.history else 0
@@ -68,7 +70,14 @@ def training_notes(trained: Trained) -> tuple[list[str], list[str]]:
     if trained.stopped is None and trained.best == 0:
         warnings.append(
             "no epoch was better than none, so the network is as it was: try another --learning-rate "
-            f"(it was {trained.settings.learning_rate:g}), or more samples"
+            f"(it was {trained.rate:g}), or more samples"
+        )
+    change = next((row.changes[1] for row in trained.rows if row.trained and len(row.changes) > 1), None)
+    if change is not None and (change.value > 0) == trained.task.lower_is_better and change.value:
+        surely = "is" if change.is_significant else "may be"
+        warnings.append(
+            f"the file that was not trained {surely} better: give more --epochs or another --learning-rate (it was "
+            f"{trained.rate:g}), or leave it at tersor quantize"
         )
     return notes, warnings
 
@@ -94,5 +103,5 @@ def training_to_dict(trained: Trained) -> dict[str, Any]:
         "best_epoch": trained.best,
         "stopped": trained.stopped is not None,
         "history": [{key: finite(value) for key, value in asdict(item).items()} for item in trained.history],
-        "settings": asdict(trained.settings),
+        "settings": {**asdict(trained.settings), "learning_rate": trained.rate},
     }

@@ -6,8 +6,10 @@ import importlib.util
 import json
 import os
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+
+from tersor.errors import RecipeError
 
 _PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 """Keras's backends that train, in the order of its own preference, and what is imported for each."""
@@ -35,6 +37,28 @@ def choose_backend() -> None:
         raise ImportError(f"{_NEEDS} (there is no backend)")
     if not asked and _configured() not in installed:
         os.environ["KERAS_BACKEND"] = installed[0]
+
+
+def all_devices(batch_size: int) -> AbstractContextManager[object]:
+    """Have all devices of this machine share each batch: Keras's data parallelism, which JAX has.
+
+    Args:
+        batch_size: of all devices together.
+
+    Raises RecipeError on other backends, and for a batch that cannot be shared.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "jax":
+        raise RecipeError(f"--data-parallel is for JAX (KERAS_BACKEND=jax), and Keras runs on {backend}")
+    devices = keras.distribution.list_devices()
+    if batch_size % len(devices):
+        raise RecipeError(
+            f"--batch-size {batch_size} cannot be shared by {len(devices)} devices: give a multiple of that"
+        )
+    distribution = keras.distribution.DataParallel(devices=devices)
+    return distribution.scope()  # type: ignore[no-any-return]
 
 
 def _configured() -> str:

@@ -68,7 +68,7 @@ class Checkpoint:
         variables: of the network that trains.
         optimizer: the optimizer's.
         best: the variables of the best epoch; none before any.
-        source: what the phase began with, where that is not the model itself: a `.tflite` file's bytes.
+        before: the variables with which the phase before ended; none in the first.
     """
 
     run: Mapping[str, Any]
@@ -76,19 +76,18 @@ class Checkpoint:
     variables: Sequence[Array]
     optimizer: Sequence[Array]
     best: Sequence[Array]
-    source: bytes = b""
+    before: Sequence[Array] = ()
 
     def write(self, path: Path) -> None:
         """Replace the file. Raises OutputError; then the one before is still there."""
         arrays = {f"{name}/{i}": own for name in _GROUPS for i, own in enumerate(getattr(self, name))}
         about = json.dumps({"run": dict(self.run), "standing": asdict(self.standing)})
         arrays["about"] = np.frombuffer(about.encode(), np.uint8)
-        arrays["source"] = np.frombuffer(self.source, np.uint8)
         with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **arrays)
 
 
-_GROUPS = ("variables", "optimizer", "best")
+_GROUPS = ("variables", "optimizer", "best", "before")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -99,7 +98,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             groups = {name: [loaded[key] for key in _numbered(loaded.files, name)] for name in _GROUPS}
             kept = about["standing"]
             history = [Figures(**item) for item in kept.pop("history")]
-            return Checkpoint(about["run"], Standing(**kept, history=history), **groups, source=bytes(loaded["source"]))
+            return Checkpoint(about["run"], Standing(**kept, history=history), **groups)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise OutputError(f"{path}: not a checkpoint that can be read: {error}; begin anew without --resume") from error
 

@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,6 @@ from tersor.data.feed import Sample, fit
 from tersor.errors import VerificationError
 from tersor.ir.graph import Array
 from tersor.stages.evaluate import Scorer
-from tersor.stages.prepare import Progress
 from tersor.training.batches import Batches, Epoch, joined, ports_of
 from tersor.training.checkpoint import Checkpoint, Figures, Standing
 from tersor.training.network import Network
@@ -42,24 +42,30 @@ class Settings:
     Attributes:
         epochs: passes over the training samples.
         batch_size: samples of a step.
-        learning_rate: at the beginning; it falls to 0 as a cosine.
+        learning_rate: at the beginning; it falls to 0 as a cosine. None for what suits the recipe.
         freeze: the last share of the steps, in which batch normalization uses its moving statistics, as the file does.
         patience: end after so many epochs without a better one; None for never.
         seed: of the order of samples and of augmentation.
         mixed_precision: let layers multiply in bfloat16; what is rounded to integers is computed in float32.
         learned: learn ranges by their gradients.
+        data_parallel: let all devices of this machine share each batch.
         checkpoint_minutes: between checkpoints within an epoch; there is one at the end of each.
     """
 
     epochs: int = 10
     batch_size: int = 32
-    learning_rate: float = 1e-4
+    learning_rate: float | None = None
     freeze: float = 1 / 3
     patience: int | None = None
     seed: int = 0
     mixed_precision: bool = False
     learned: bool = False
+    data_parallel: bool = False
     checkpoint_minutes: float = 10.0
+
+
+_SEED = "seed_generator_state"
+"""What Keras calls the variable of a source of random numbers."""
 
 
 class Stop:
@@ -100,10 +106,12 @@ class Course:
         batches: to train on.
         validation: to be judged by, computed as the file computes.
         settings: how.
+        rate: the learning rate.
         path: of the checkpoint.
         run: what training follows from, for the checkpoint.
         standing: where to go on.
-        source: for the checkpoint, see there.
+        before: for the checkpoint, see there.
+        counts_from: the step behind which the network is worth keeping.
     """
 
     def __init__(
@@ -114,19 +122,23 @@ class Course:
         validation: Dataset,
         settings: Settings,
         *,
+        rate: float,
         path: Path,
         run: Mapping[str, Any],
         standing: Standing | None = None,
-        source: bytes = b"",
+        before: Sequence[Array] = (),
+        counts_from: int = 0,
     ) -> None:
         self.network = network
         self._task = task
         self._batches = batches
         self._validation = validation
         self._settings = settings
+        self._rate = rate
         self._path = path
+        self._counts_from = counts_from
         self._run = run
-        self._source = source
+        self._before = before
         self._best: Sequence[Array] = ()
         self._loss = task.keras_loss()
         self._saved = time.monotonic()
@@ -134,7 +146,7 @@ class Course:
         self.standing = standing or Standing()
         self.trainee = in_mixed_precision(network) if settings.mixed_precision else network
         steps = settings.epochs * len(batches)
-        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
+        schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
         self._optimizer = keras.optimizers.Adam(schedule)
         self._optimizer.build(self.trainee.trainable_variables)
         self.trainee.compile(self._optimizer, self._loss)
@@ -147,19 +159,21 @@ class Course:
     def restore(self, found: Checkpoint) -> None:
         """Go on where a checkpoint was written."""
         self.standing = found.standing
-        _assign(self.trainee.weights, found.variables)
-        _assign(self._optimizer.variables, found.optimizer)
+        assign(_state(self.trainee), found.variables)
+        assign(self._optimizer.variables, found.optimizer)
         self._best = found.best
 
     def start(self) -> None:
-        """Look at what is there before the first epoch, which is kept if none is better."""
+        """Look at what is there before the first epoch; where that counts, it is kept if none is better."""
         self._judge(None)
 
-    def train(self, progress: Progress, announce: Callable[[Figures, bool], None], stop: Stop | None = None) -> None:
+    def train(
+        self, progress: Callable[[int, int], None], announce: Callable[[Figures, bool], None], stop: Stop | None = None
+    ) -> None:
         """Train until all epochs are over, none was better for as long as `patience`, or somebody asks to stop.
 
         Args:
-            progress: told after each batch.
+            progress: told after each batch which it is, and of how many.
             announce: told what each epoch came to, and whether it is the best.
             stop: tells whether somebody asks to stop.
 
@@ -179,7 +193,7 @@ class Course:
     def keep_best(self) -> None:
         """Give the network what it was in its best epoch."""
         if self._best:
-            _assign(self.network.weights, self._best)
+            assign(self.network.weights, self._best)
 
     def save(self) -> None:
         """Write the checkpoint. Raises OutputError."""
@@ -187,8 +201,8 @@ class Course:
 
     def _snapshot(self) -> Checkpoint:
         standing = replace(self.standing, history=list(self.standing.history))
-        variables, optimizer = _values(self.trainee.weights), _values(self._optimizer.variables)
-        return Checkpoint(self._run, standing, variables, optimizer, self._best, self._source)
+        variables, optimizer = values_of(_state(self.trainee)), values_of(self._optimizer.variables)
+        return Checkpoint(self._run, standing, variables, optimizer, self._best, self._before)
 
     def _prepare_to_save(self) -> None:
         """Write this state behind the next batch, whose loss shows whether it is any good."""
@@ -198,7 +212,7 @@ class Course:
         checkpoint.write(self._path)
         self._saved, self._pending = time.monotonic(), None
 
-    def _epoch(self, progress: Progress, stop: Stop) -> None:
+    def _epoch(self, progress: Callable[[int, int], None], stop: Stop) -> None:
         """One epoch, or what is left of it."""
         standing = self.standing
         first, before = standing.batch, standing.loss
@@ -207,7 +221,7 @@ class Course:
         def after_batch(done: int, loss: Callable[[], float]) -> bool:
             standing.batch = first + done
             number = standing.epoch * len(self._batches) + standing.batch
-            progress("training", number, total)
+            progress(number, total)
             is_due = time.monotonic() - self._saved > 60 * self._settings.checkpoint_minutes
             is_last = standing.batch == len(self._batches)
             is_stopped, pending = stop.signal is not None, self._pending
@@ -223,7 +237,9 @@ class Course:
         try:
             if len(epoch):
                 watch = _Watch(after_batch, self._prepare_to_save, stop)
-                self.trainee.fit(epoch, epochs=1, shuffle=False, verbose=0, callbacks=[watch])
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "The structure of `inputs`", UserWarning)  # of one, in no list
+                    self.trainee.fit(epoch, epochs=1, shuffle=False, verbose=0, callbacks=[watch])
         except Exception:
             if epoch.failure is not None:
                 raise epoch.failure from None
@@ -233,16 +249,17 @@ class Course:
 
     def _judge(self, loss: float | None) -> Figures:
         if self.trainee is not self.network:
-            _assign(self.network.weights, _values(self.trainee.weights))
+            assign(self.network.weights, values_of(self.trainee.weights))
         value, validation_loss = judge(self.network, self._task, self._validation, self._batches.size)
         self._require_number(validation_loss)
         figures = Figures(self.standing.epoch, loss, value, validation_loss)
         history = self.standing.history
         best = next((item for item in history if item.epoch == self.standing.best), None)
         history.append(figures)
-        if best is None or self._key(figures) > self._key(best):
+        is_finished = figures.epoch * len(self._batches) >= self._counts_from
+        if is_finished and (best is None or self._key(figures) > self._key(best)):
             self.standing.best = figures.epoch
-            self._best = _values(self.network.weights)
+            self._best = values_of(self.network.weights)
         return figures
 
     def _key(self, figures: Figures) -> tuple[float, float]:
@@ -255,7 +272,7 @@ class Course:
     def _require_number(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        standing, rate = self.standing, self._settings.learning_rate
+        standing, rate = self.standing, self._rate
         place = (
             f"in epoch {standing.epoch + 1}, by batch {standing.batch}"
             if standing.batch
@@ -311,14 +328,22 @@ def in_mixed_precision(network: Network) -> Network:
         found: Network = type(network).from_config(network.get_config())
     finally:
         keras.config.set_dtype_policy(usual)
-    _assign(found.weights, _values(network.weights))
+    assign(found.weights, values_of(network.weights))
     return found
 
 
-def _values(variables: Sequence[Any]) -> list[Array]:
+def _state(network: Network) -> list[Any]:
+    """All that a step changes: weights, and where random numbers are."""
+    seeds = [own for own in network.variables if own.name == _SEED]
+    return [*network.weights, *seeds]
+
+
+def values_of(variables: Sequence[Any]) -> list[Array]:
+    """What variables hold now."""
     return [np.asarray(ops.convert_to_numpy(own)) for own in variables]
 
 
-def _assign(variables: Sequence[Any], values: Sequence[Array]) -> None:
+def assign(variables: Sequence[Any], values: Sequence[Array]) -> None:
+    """Have variables hold these."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

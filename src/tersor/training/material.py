@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tersor.data.dataset import Dataset
@@ -33,9 +33,9 @@ class Material:
 
     training: Dataset
     validation: Dataset
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     raw: Dataset | None = None
-    normalize: Preprocess = Preprocess()
+    normalize: Preprocess = field(default_factory=Preprocess)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -75,18 +75,21 @@ def load_material(
     def read(source: str, how: Preprocess | None) -> Dataset:
         return load_data(source, model, how, skip_bad=skip_bad, features=features)
 
-    whole = by_place(read(data, preprocess))
+    found = read(data, preprocess)
+    whole = by_place(found)
     share = _share(validate)
     if share is None:
         training, validation = whole, read(validate, preprocess)
     else:
         validation, training = held_back(whole, share, seed)
     raw = None
+    if augmentation is None and found.peek is None:
+        augmentation = Augmentation()
     if augmentation is None or augmentation:
         raw = by_place(read(data, Preprocess()))
         if augmentation is None:
             shape = model.graph.tensors[model.graph.inputs[0]].shape
-            augmentation = usual_augmentation(next(iter(raw)).inputs, shape)
+            augmentation = usual_augmentation(first_of(raw).inputs, shape)
         raw = replace(raw, chosen=training.chosen) if augmentation else None
     return Material(training, validation, augmentation, raw, normalization(preprocess, model)[0])
 

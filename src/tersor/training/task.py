@@ -96,8 +96,8 @@ def task_of(graph: Graph, label: object, loss: str | None = None, metric: str | 
     """
     if len(graph.outputs) != 1:
         raise UnsupportedError(
-            f"the model has {len(graph.outputs)} outputs ({', '.join(graph.outputs)}) and samples have one label: train "
-            "it in Python, with a loss for each (docs/how-to/train.md)"
+            f"the model has {len(graph.outputs)} outputs ({', '.join(graph.outputs)}) and samples have one label: "
+            "train it in Python, with a loss for each (docs/how-to/train.md)"
         )
     if label is None:
         raise DataError(

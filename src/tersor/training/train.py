@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 import keras
 
 from tersor.data.dataset import Dataset
-from tersor.errors import OutputError, RecipeError
+from tersor.errors import OutputError, PlanError, RecipeError
 from tersor.formats import tflite
-from tersor.ir.graph import Model
+from tersor.ir.graph import Array, Model
 from tersor.runtimes.engine import Engine
 from tersor.stages.evaluate import Change, Score, Scorer, scored
 from tersor.stages.load import admit_tensorflow_ops
@@ -27,9 +27,10 @@ from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
 from tersor.stages.verify import SAMPLES as VERIFIED
 from tersor.stages.verify import verify
+from tersor.training.backend import all_devices
 from tersor.training.batches import Batches, require_labels
 from tersor.training.checkpoint import SUFFIX, Checkpoint, Figures, Standing, read_checkpoint, require_same_run
-from tersor.training.course import Course, Settings, Stop, stoppable
+from tersor.training.course import Course, Settings, Stop, assign, stoppable, values_of
 from tersor.training.material import Material, first_of
 from tersor.training.methods import Phase, Start, phases_of
 from tersor.training.network import Network
@@ -41,7 +42,16 @@ _RANGES = 100
 _DIGITS = 12
 """Of a digest, in the checkpoint."""
 
-_MAY_CHANGE = ("epochs", "learning_rate", "freeze", "patience", "mixed_precision", "checkpoint_minutes", "backend")
+_MAY_CHANGE = (
+    "epochs",
+    "learning_rate",
+    "freeze",
+    "patience",
+    "mixed_precision",
+    "data_parallel",
+    "checkpoint_minutes",
+    "backend",
+)
 """What another value of does not make another run."""
 
 
@@ -100,6 +110,8 @@ class Trained:
         stopped: the signal that ended it before its time; None for none.
         is_written: whether there is an output: not if somebody stopped it before the first epoch was over.
         backend: what Keras ran on.
+        rate: the learning rate of the last phase.
+        remark: what else is to be said of the network.
     """
 
     where: Where
@@ -113,6 +125,8 @@ class Trained:
     stopped: int | None
     is_written: bool
     backend: str
+    rate: float
+    remark: str
 
 
 @dataclass(frozen=True)
@@ -175,7 +189,10 @@ def train(
         measured = _Measured(material.validation, task, runner, listener)
         source, float_path = prepared(model, folder)
         batches = Batches(material, source.graph, task, settings.batch_size, settings.seed)
+        _require_steps(phases, settings, len(batches))
         listener.say(str(task))
+        if settings.data_parallel:
+            stack.enter_context(all_devices(settings.batch_size))
         measured.add("float", float_path, trained=False)
         calibration = material.training.spread(_RANGES)
         last = phases[-1]
@@ -186,8 +203,11 @@ def train(
         stop = stack.enter_context(stoppable())
         course = _trained(model, phases, batches, material, settings, task, where, run, found, listener, stop)
         course.keep_best()
-        is_written = stop.signal is None or bool(course.standing.best)
+        is_finished = course.standing.phase == len(phases) - 1
+        is_written = is_finished and (stop.signal is None or bool(course.standing.best))
+        remark = ""
         if is_written:
+            remark = last.remark(course.network)
             result = _file_of(course.network, last)
             tflite.write(result, folder / "trained.tflite")
             measured.add(last.name, folder / "trained.tflite", trained=True)
@@ -210,6 +230,8 @@ def train(
         stop.signal,
         is_written,
         str(keras.backend.backend()),
+        settings.learning_rate or last.rate,
+        remark,
     )
 
 
@@ -264,38 +286,60 @@ def _trained(
     listener: Listener,
     stop: Stop,
 ) -> Course:
-    """The training of the last phase, or of the one in which somebody stopped it."""
-    first = 0 if found is None else found.standing.phase
-    source = b"" if found is None else found.source
+    """The training of the last phase, or of the one in which somebody stopped it.
+
+    A phase ends with a checkpoint, from which it ends again at once.
+    """
     steps = settings.epochs * len(batches)
-    for number in range(first, len(phases)):
-        phase = phases[number]
-        given = tflite.read_bytes(source) if source else model
-        samples = list(material.training.spread(_RANGES))
-        freeze_after = round((1 - settings.freeze) * steps)
-        network = phase.prepare(Start(given, samples, steps, freeze_after, settings.learned))
+    freeze_after = round((1 - settings.freeze) * steps)
+    samples = list(material.training.spread(_RANGES))
+    before: Sequence[Array] = () if found is None else found.before
+    for number, phase in enumerate(phases):
+        network = phase.prepare(Start(model, samples, freeze_after, settings.learned))
+        if found is not None and number < found.standing.phase:
+            assign(network.weights, before)
+            model = network.trained()
+            continue
+        if len(phases) > 1:
+            listener.say(f"training {number + 1} of {len(phases)}: {phase.name}")
         course = Course(
             network,
             task,
             batches,
             material.validation,
             settings,
+            rate=settings.learning_rate or phase.rate,
             path=where.checkpoint,
             run=run,
             standing=Standing(phase=number),
-            source=source,
+            before=before,
+            counts_from=phase.counts_from,
         )
-        if found is not None and number == first:
+        if found is not None and number == found.standing.phase:
             course.restore(found)
-        elif phase.stands_untrained:
+        else:
             course.start()
-        course.train(listener.progress, lambda figures, is_best: listener.announce(figures, task, is_best), stop)
-        if stop.signal is not None:
+        course.train(
+            lambda done, total, name=phase.name: listener.progress(f"training: {name}", done, total),
+            lambda figures, is_best: listener.announce(figures, task, is_best),
+            stop,
+        )
+        if stop.signal is not None or phase is phases[-1]:
             break
-        if number + 1 < len(phases):
-            course.keep_best()
-            source = tflite.write_bytes(network.trained())
+        course.keep_best()
+        model, before = network.trained(), values_of(network.weights)
     return course
+
+
+def _require_steps(phases: tuple[Phase, ...], settings: Settings, batches: int) -> None:
+    """Raise PlanError for a training that would end before it is any good."""
+    for phase in phases:
+        steps, needed = settings.epochs * batches, phase.counts_from
+        if needed > steps:
+            raise PlanError(
+                f"{phase.name}: its schedule takes {needed} steps, and --epochs {settings.epochs} of {batches} batches "
+                f"are {steps}: give at least --epochs {-(-needed // batches)}, or a schedule that ends earlier"
+            )
 
 
 def _file_of(network: Any, phase: Phase) -> Model:
@@ -325,7 +369,8 @@ def _resumed(where: Where, run: Mapping[str, Any], model: Model, listener: Liste
     if not where.resume:
         if where.checkpoint.exists() and not where.overwrite:
             raise OutputError(
-                f"{where.checkpoint} is there, of a training that did not end: --resume goes on, --overwrite begins anew"
+                f"{where.checkpoint} is there, of a training that did not end: --resume goes on, --overwrite begins "
+                "anew"
             )
         return None
     if not where.checkpoint.exists():
@@ -346,7 +391,7 @@ def _run(model: Model, phases: tuple[Phase, ...], material: Material, settings: 
     """What training follows from."""
     return {
         "model": _digest(tflite.write_bytes(model)),
-        "recipe": _digest(repr([phase.recipe for phase in phases]).encode()),
+        "recipe": _digest(repr([phase.wish for phase in phases]).encode()),
         "data": material.training.what,
         "samples": len(material.training),
         "validation": material.validation.what,
@@ -354,6 +399,7 @@ def _run(model: Model, phases: tuple[Phase, ...], material: Material, settings: 
         "loss": task.loss,
         "metric": task.metric,
         **asdict(settings),
+        "learning_rate": [settings.learning_rate or phase.rate for phase in phases],
         "backend": keras.backend.backend(),
     }
 
