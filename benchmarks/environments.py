@@ -13,16 +13,31 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ("numpy==2.4.6", "ai-edge-litert==2.3.0")
 REQUIREMENTS = {
-    "tensorflow": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
+    "tensorflow": ("tensorflow-cpu==2.21.0", "keras==3.15.1", "-e", str(ROOT), *SHARED),
     "keras_2": ("tensorflow-cpu==2.21.0", "keras==3.15.1", *SHARED),
     "litert_quantizer": ("litert-quantizer==0.11.0", *SHARED),
+    "training": ("torch==2.13.0", "keras==3.15.1", "-e", str(ROOT), *SHARED),
+    "tfmot": ("tensorflow-cpu==2.21.0", "dm-tree==0.1.10", "mock==5.2.0", "six==1.17.0", *SHARED),
     "tersor": ("-e", str(ROOT), *SHARED),
     "tersor_targets": ("-e", f"{ROOT}[micro,ethos_u]", *SHARED),
 }
-ALONE = {"keras_2": ("tf-keras==2.21.0",)}
+ALONE = {
+    "keras_2": ("tf-keras==2.21.0",),
+    "tfmot": ("tf-keras==2.21.0", "tensorflow-model-optimization==0.8.1"),
+}
 """Installed without what they ask for: tf-keras wants the package `tensorflow`; `tensorflow-cpu` stands in for it."""
 
-PACKAGES = ("tersor", "litert-quantizer", "tensorflow-cpu", "keras", "tf-keras", "torch", "ai-edge-litert", "numpy")
+PACKAGES = (
+    "tersor",
+    "litert-quantizer",
+    "tensorflow-cpu",
+    "tensorflow-model-optimization",
+    "keras",
+    "tf-keras",
+    "torch",
+    "ai-edge-litert",
+    "numpy",
+)
 
 
 def environment(work: Path, name: str) -> Path:

@@ -4,8 +4,9 @@
 
 Makes, in the folder given, an environment for Keras and one for tersor. For each network three processes follow one
 another: `zoo/make.py` builds it with live random weights and asks Keras and a float64 referee for answers,
-`zoo/convert.py` turns the `.keras` file into a float `.tflite`, `zoo/measure.py` makes and measures the flavours. What
-was found goes to ``docs/benchmarks/zoo/NAME.json`` at once, and ``docs/results.md`` is written anew. A network whose
+`zoo/convert.py` turns the `.keras` file into a float `.tflite`, `zoo/measure.py` makes and measures the flavours. Two
+more train a step for int8: `zoo/train.py` with tersor, `zoo/train_tfmot.py` with TensorFlow Model Optimization. What was
+found goes to ``docs/benchmarks/zoo/NAME.json`` at once, and ``docs/results.md`` is written anew. A network whose
 JSON was made by the same state of tersor and of these scripts is skipped, so that a run that was cut short goes on
 where it stopped. Needs Linux, ``pip``, 12 GB of disk, 16 GB of memory for the largest. Runs on Python alone.
 """
@@ -31,10 +32,13 @@ from page import page
 from environments import ROOT, add_pythons, fingerprint, processor, pythons, source, versions
 from whole_process import CommandFailure, measure
 
-ENVIRONMENTS = ("tensorflow", "tersor")
+ENVIRONMENTS = ("tensorflow", "tersor", "training", "tfmot")
 WORKERS = ROOT / "benchmarks" / "zoo"
 RECIPE = ("alive.py", "convert.py", "make.py", "measure.py", "models.py")
 """The scripts that decide what is measured and how."""
+
+TRAINING = {"qat": "train", "tfmot": "train_tfmot"}
+"""Columns of a step of training, and the scripts that fill them."""
 
 
 class Zoo:
@@ -54,6 +58,42 @@ class Zoo:
             "processor": processor(),
         }
         self._results.mkdir(parents=True, exist_ok=True)
+
+    def is_trained(self, network: Network, *, any_state: bool) -> bool:
+        """Whether its JSON has the columns of training, made by this state of the code (or by any)."""
+        path = self._results / f"{network.name}.json"
+        columns = json.loads(path.read_text()).get("columns", {}) if path.exists() else {}
+        stamp = self._made_with["tersor_source"]
+        return all(name in columns and (any_state or columns[name]["tersor_source"] == stamp) for name in TRAINING)
+
+    def train(self, network: Network) -> None:
+        """Put the columns of training into the JSON of a network that was measured."""
+        path = self._results / f"{network.name}.json"
+        if not path.exists():
+            sys.exit(f"{network.name}: not measured yet; run without --training")
+        found = json.loads(path.read_text())
+        found["columns"] |= self._trained(network)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        self.write_page()
+        print(f"{network.name}: trained", flush=True)
+
+    def _trained(self, network: Network) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        # Keras builds these on TensorFlow and JAX only
+        own = "tensorflow" if network.module == "nasnet" else "training"
+        for name, environment in (("qat", own), ("tfmot", "tfmot")):
+            report = self._work / f"{network.name}.{name}.json"
+            try:
+                self._process(environment, TRAINING[name], network, [network.name, str(report)])
+                columns[name] = json.loads(report.read_text())
+                report.unlink()
+            except CommandFailure as failure:
+                columns[name] = {"error": str(failure).splitlines()[-1].replace(str(self._work), ".")}
+            columns[name] |= {
+                "tersor_source": self._made_with["tersor_source"],
+                "versions": self._made_with["versions"][environment],
+            }
+        return columns
 
     def is_finished(self, network: Network, *, any_state: bool) -> bool:
         """Whether its JSON is there, made by this state of the code (or by any)."""
@@ -105,7 +145,8 @@ class Zoo:
             "process_seconds": cost.wall,
             "peak_bytes": cost.largest_process,
         }
-        return {**facts, "seconds": report["seconds"], "columns": {"read": read, **report["columns"]}}
+        columns = {"read": read, **report["columns"], **self._trained(network)}
+        return {**facts, "seconds": report["seconds"], "columns": columns}
 
     def _process(self, environment: str, worker: str, network: Network, arguments: Sequence[str]) -> Any:
         command = [str(self._pythons[environment]), str(WORKERS / f"{worker}.py"), *arguments]
@@ -120,6 +161,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="networks at the same time; latencies suffer from more")
     parser.add_argument("--quick", action="store_true", help="few images: to see that it works, not for the table")
     parser.add_argument("--keep", action="store_true", help="skip networks that another state of the code has measured")
+    parser.add_argument("--training", action="store_true", help="fill the columns of training only")
     parser.add_argument("--page", action="store_true", help="write the page from the JSON files, and measure nothing")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder for results.md and benchmarks/zoo/")
     add_pythons(parser, ENVIRONMENTS)
@@ -141,7 +183,10 @@ def main() -> None:
         os.nice(10)
 
         def run(network: Network) -> None:
-            if not zoo.is_finished(network, any_state=arguments.keep):  # another run may have come first
+            if arguments.training:
+                if not zoo.is_trained(network, any_state=arguments.keep):
+                    zoo.train(network)
+            elif not zoo.is_finished(network, any_state=arguments.keep):  # another run may have come first
                 zoo.run(network)
 
         with ThreadPoolExecutor(arguments.jobs) as pool:

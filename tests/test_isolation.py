@@ -19,6 +19,7 @@ from small_nets import classifier, images
 from tersor.errors import DataError, RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.build import Builder
+from tersor.runtimes import isolation
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.isolation import Channel, Worker
 
@@ -343,3 +344,28 @@ def test_interrupt_while_waiting_gives_the_child_up_and_no_failure_takes_its_pla
                 child.send("tidy up")  # what would end in a failure otherwise, which somebody may catch
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_child_that_was_started_ahead_is_taken_by_the_first_worker() -> None:
+    target = f"{__name__}:echo"
+    with isolation.started_ahead([target]):
+        ahead = isolation._AHEAD[target][0].pid
+        with Worker(target) as first, Worker(target) as second:
+            assert (first._process.pid, second._process.pid != ahead) == (ahead, True)
+            for worker in (first, second):
+                worker.send("yes")
+                assert worker.receive() == "yes"
+
+
+def test_a_child_that_was_not_needed_is_ended() -> None:
+    with isolation.started_ahead([f"{__name__}:echo"]):
+        process, stderr = isolation._AHEAD[f"{__name__}:echo"]
+    assert process.returncode == -signal.SIGKILL
+    assert stderr.closed
+    assert not isolation._AHEAD
+
+
+def test_a_child_that_cannot_be_started_ahead_is_the_trouble_of_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    with isolation.started_ahead([f"{__name__}:echo"]), pytest.raises(RuntimeFailure, match="cannot be started"):
+        Worker(f"{__name__}:echo")

@@ -59,6 +59,12 @@ def _size(values: Result) -> str:
     return f"{values['bytes'] / MB:.1f} MB"
 
 
+def _trained(values: Result) -> str:
+    """Seconds of the processor to prepare and to train a step, and the file beside the network that was trained."""
+    seconds = sum(values["cpu_seconds"].values())
+    return f"{seconds:.0f} s, {values['kernels']['xnnpack']['sqnr_db']:.1f} dB"
+
+
 COLUMNS = (
     Column("read, CPU s", "read", lambda values: _processor(values, "read")),
     Column("to float file, CPU s", "read", lambda values: _processor(values, "read", "optimize", "write")),
@@ -75,6 +81,8 @@ COLUMNS = (
     Column("uncorrected", "int8_plain", lambda values: f"{values['sqnr_db']:.1f} dB"),
     Column("int8 same answer", "int8_fidelity", lambda values: f"{values['agreement']:.0%}"),
     Column("int8 latency", "latency", lambda values: f"{values['int8']['ratio']:.2f}x"),
+    Column("QAT step, file", "qat", _trained),
+    Column("tfmot", "tfmot", lambda values: f"{values['seconds']:.0f} s"),
 )
 
 
@@ -105,7 +113,14 @@ def summary(results: Sequence[Result]) -> str:
         whole = sum(not values["left_in_float"] for values in made)
         text = f"- {name}: {len(made)} of {count} made, loaded and run on both kernel sets"
         lines.append(text + (f", {whole} of them in integers throughout." if name.startswith("int") else "."))
+    for name, whose in (("qat", "tersor"), ("tfmot", "TensorFlow Model Optimization, on Keras 2")):
+        tried = [each["columns"][name] for each in results if name in each["columns"]]
+        lines.append(f"- quantization-aware training, {whose}: {_made(tried)} of {len(tried)} train a step for int8.")
     return "\n".join(lines)
+
+
+def _made(columns: Sequence[Result]) -> int:
+    return sum("error" not in values for values in columns)
 
 
 def notes(results: Sequence[Result]) -> str:
@@ -187,6 +202,9 @@ figures are in [benchmarks/zoo](benchmarks/zoo)), one processor, at low priority
 - **int8 size**: of the float file. **SQNR** and **same answer** (arg-max): int8 on XNNPACK against the float file, on
   images that calibration has not seen, at the softmax; **uncorrected** is the SQNR without the corrections that
   `tersor quantize` makes by default. **latency**: int8 over float, XNNPACK, one thread, in turn.
+- **QAT step, file**: seconds of the processor to prepare a network of at most 128 pixels for quantization-aware training
+  and to train a batch of 2, and how far the file (XNNPACK) is from the network that was trained. **tfmot**: seconds of
+  the same with TensorFlow Model Optimization and Keras 2; it does not take Keras 3.
 
 ## The weights
 

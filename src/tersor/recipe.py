@@ -20,7 +20,7 @@ from tersor.ir.dtypes import DType
 from tersor.numerics.affine import WEIGHT_OBSERVERS
 
 ACTIVATIONS = (DType.FLOAT32, DType.INT8, DType.INT16)
-WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4)
+WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4, DType.INT2)
 INTERFACES = (DType.FLOAT32, DType.INT8, DType.UINT8, DType.INT16)
 COMPUTE = ("integer", "dynamic", "float")
 GRANULARITIES = ("per_channel", "per_tensor")
@@ -32,7 +32,7 @@ class Scheme:
 
     Attributes:
         activations: float32, int8 or int16.
-        weights: float32, float16, int8 or int4.
+        weights: float32, float16, int8, int4 or int2; where no kernel takes so few bits, the next larger type is meant.
         granularity: "per_channel" or "per_tensor" scales of weights.
         compute: "integer"; "dynamic" (activations are quantized on the fly by the hybrid kernels); "float" (weights are
             restored to float before use).
@@ -51,8 +51,10 @@ class Scheme:
         integer = self.activations is not DType.FLOAT32
         if integer != (self.compute == "integer"):
             raise RecipeError(f"activations {self.activations} do not go with compute {self.compute!r}")
-        if integer and self.weights not in (DType.INT8, DType.INT4):
-            raise RecipeError(f"activations {self.activations} need weights int8 or int4, not {self.weights}")
+        if integer and self.weights not in (DType.INT8, DType.INT4, DType.INT2):
+            raise RecipeError(f"activations {self.activations} need weights int8, int4 or int2, not {self.weights}")
+        if not integer and self.weights is DType.INT2:
+            raise RecipeError("weights int2 need activations int8: what restores weights to float takes none of 2 bits")
         if self.compute == "dynamic" and self.weights is not DType.INT8:
             raise RecipeError(f"compute 'dynamic' needs weights int8, not {self.weights}")
 

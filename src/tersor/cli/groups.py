@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Opening:
     select_tf_ops: options.SelectTfOps = False
     trust_code: options.TrustCode = False
 
-    def load(self, path: Path, batch: int = 1, *, outlines: bool = False) -> Model:
+    def load(self, path: Path, batch: int = 1, *, outlines_above: float = math.inf) -> Model:
         """The model, for so many samples at once. Raises what `stages.load.load` does, and RecipeError."""
         from tersor.stages.load import load
 
@@ -46,7 +47,14 @@ class Opening:
             trust_code=self.trust_code,
         )
         shapes = options.input_shapes(self.input_shape)
-        return load(path, shapes, batch=batch, architecture=self.architecture, conversion=asked, outlines=outlines)
+        return load(
+            path,
+            shapes,
+            batch=batch,
+            architecture=self.architecture,
+            conversion=asked,
+            outlines_above=outlines_above,
+        )
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ COMMANDS = (
     "optimize",
     "report",
     "quantize",
+    "train",
     "evaluate",
     "compare",
     "benchmark",
@@ -36,11 +37,11 @@ COMMANDS = (
     "cache",
     "doctor",
 )
-"""Modules of `cli`, in the order of the help."""
+"""In the order of the help. Each is a module of this package."""
 
 
 def application(commands: Sequence[str] = COMMANDS) -> typer.Typer:
-    """The command line with some commands; each takes time to import and to take apart."""
+    """The command line with these commands; no others are imported, which takes as long as half of a small network."""
     app = typer.Typer(
         name="tersor",
         help="Makes trained networks small, fast and still right on edge devices, and says what it cost.",
@@ -75,7 +76,7 @@ def _options(
 _USAGE_ERRORS = typer.BadParameter.__mro__[-4]
 """What Typer raises for wrong arguments, which it gives no public name: the base of those below `Exception`."""
 
-_GARBAGE = 50_000
+_GARBAGE = 200_000
 """New objects between two searches for cycles: those of a model live to the end, and are many."""
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -89,7 +90,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names in a model need not fit the terminal's encoding
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")  # before NumPy: its idle threads are to sleep soon
     gc.set_threshold(_GARBAGE)
-    atexit.register(gc.freeze)  # all ends then: a last search through everything would find nothing to keep
+    atexit.register(gc.freeze)  # at the end all goes; to search it for cycles would take a tenth of a second
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what is unfinished is cleaned away
     sys.exit(_exit_code())
 
@@ -101,9 +102,8 @@ def _exit_code() -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", TersorWarning)
             warnings.showwarning = _show_warning(warnings.showwarning)
-            asked = sys.argv[1:2]
-            app = application(asked if asked and asked[0] in COMMANDS else COMMANDS)
-            code = int(app(standalone_mode=False) or 0)
+            asked = [name for name in sys.argv[1:2] if name in COMMANDS]
+            code = int(application(asked or COMMANDS)(standalone_mode=False) or 0)
     except TersorError as error:
         return _failed(str(error), error.exit_code)
     except typer.Abort:

@@ -122,6 +122,7 @@ def command(
         from tersor.stages.annotate import declared
         from tersor.stages.outcome import Options, warnings
         from tersor.stages.produce import produce
+        from tersor.stages.trained import training_of
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
             from tersor.report.repair import repair_notes, repair_table, repair_to_dict, verdict
@@ -132,12 +133,15 @@ def command(
             from tersor.stages.search.targets import target_of
 
             device = target_of(target)
+        loaded = normalization.annotate(opening.load(model), labels, write=metadata)
+        training = training_of(loaded)
         names = [part for item in flavours or ["int8"] for part in item.split(",") if part]
         if names == ["all"]:
             names = presets() if device is None else [*device.flavours]
+        bases = [load_recipe(name) for name in names] if training is None or flavours else [training.recipe]
         recipes = [
             adjusted(
-                load_recipe(name),
+                base,
                 observer=observer,
                 per_tensor=per_tensor,
                 interface=io,
@@ -145,8 +149,10 @@ def command(
                 keep_float=keep_float or (),
                 algorithms=options.listed(algorithms),
             )
-            for name in names
+            for base in bases
         ]
+        if training is not None:
+            recipes = [training.fitted(recipe) for recipe in recipes]
         if device is not None:
             recipes = [device.fitted(recipe) for recipe in recipes]
         if split:
@@ -157,7 +163,6 @@ def command(
         if is_fitted:
             from tersor.report.fitting import fitting_notes, fitting_to_dict
             from tersor.report.split import outcome_split_notes, split_to_dict
-        loaded = normalization.annotate(opening.load(model), labels, write=metadata)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
         )
@@ -205,6 +210,8 @@ def command(
     if labels is not None:  # for programs that read them
         doors += reader_notes(outcome, loaded.graph.inputs)
     notes = footnotes(outcome, lossy_without_data=dataset is None and any(recipe.algorithms for recipe in recipes))
+    if training is not None:
+        notes += (f"ranges are those that training for {training.recipe.name} left",)
     fittings = [*fitting_notes(outcome), *outcome_split_notes(outcome)] if is_fitted else []
     console.say((*fittings, *doors, *notes, *(f"wrote {path}" for path in reports)))
     for item in repairs:

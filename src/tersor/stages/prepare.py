@@ -17,11 +17,13 @@ from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Scheme, left_in_float
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
+from tersor.stages.statistics import Statistics
+from tersor.stages.trained import training_of, without_training
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
 Progress = Callable[[str, int, int | None], None]
@@ -42,7 +44,7 @@ class Preparation:
     """Plans and corrects a model by one recipe after the other.
 
     Args:
-        model: a float model, optimized.
+        model: a float model, optimized; one that was trained for a recipe brings its ranges, and needs no corrections.
         written: its `.tflite` file, which is written when it is asked for if it is not there.
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
@@ -57,12 +59,13 @@ class Preparation:
         engine: Engine,
         progress: Progress | None = None,
     ) -> None:
-        self.model = model
+        self.model = without_training(model)
+        self._training = training_of(model)
         self._written = written
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
-        self._fitted: dict[str, Fitted] = {}
+        self._fitted: dict[tuple[str, bool], Fitted] = {}
         self._run_by_cpu: dict[str, tuple[str, ...]] = {}
         self._rewritten: dict[tuple[str, tuple[str, ...], Scheme, str], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
@@ -89,17 +92,18 @@ class Preparation:
         same = {id(self.model), *(id(item.model) for item in self._fitted.values())}
         return next((found.outputs for (key, _), found in self._statistics.items() if key in same), ())
 
-    def fitted(self, target: str) -> Fitted:
-        """What a target makes of the model. Raises what `fit` does."""
-        if target not in self._fitted:
+    def fitted(self, recipe: Recipe) -> Fitted:
+        """What a recipe's target makes of the model. Raises what `fit` does."""
+        key = recipe.target, recipe.split
+        if key not in self._fitted:
             from tersor.stages.fit import fit  # few have a target, and this imports all
 
-            self._fitted[target] = fit(self.model, target)
-        return self._fitted[target]
+            self._fitted[key] = fit(self.model, recipe.target, is_split=recipe.split)
+        return self._fitted[key]
 
     def _fitting(self, recipe: Recipe) -> Model:
         """The model, as the recipe's target can have it."""
-        return self.fitted(recipe.target).model if recipe.target else self.model
+        return self.fitted(recipe).model if recipe.target else self.model
 
     def _with_cpu_in_float(self, recipe: Recipe) -> Recipe:
         """The recipe with a rule for what the CPU runs of a network that is split."""
@@ -125,6 +129,10 @@ class Preparation:
         given = model = self._fitting(recipe)
         if not recipe.needs_calibration:
             return model, None, Corrected(model, plan(model, recipe, None))
+        if self._training is not None:
+            statistics = self._training.statistics
+            decided = plan(model, self._with_cpu_in_float(recipe), statistics, self._training.weights)
+            return model, statistics, Corrected(model, decided)
         refused = None
         names = tuple(split_kinds(recipe.algorithms)[0])
         try:
@@ -141,6 +149,8 @@ class Preparation:
         if recipe in self._found:
             return self._found[recipe][1]
         _, _, draft = self.drafted(recipe)
+        if self._training is not None and recipe.needs_calibration:
+            return draft
         if self._calibration is None:
             return self._correct_without_data(recipe, draft)
         if not recipe.algorithms:

@@ -126,7 +126,7 @@ def _with_fitting(
     from tersor.stages.fit_costs import SAMPLES, fit_costs  # it stands on repair, which stands on this module
     from tersor.stages.place import place  # imports all targets
 
-    fitted = preparation.fitted(recipe.target)
+    fitted = preparation.fitted(recipe)
     costs: tuple[Cost, ...] = ()
     is_split = product.split is not None and bool(product.split.paths)
     if (fitted.rewrites or is_split) and calibration is not None and data is not None:

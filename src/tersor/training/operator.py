@@ -10,15 +10,20 @@ import numpy as np
 from keras import ops
 
 from tersor.errors import UnsupportedError
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.normal import Normal
+from tersor.ir.quant import PerChannel, PerTensor, QuantParams
+from tersor.numerics.affine import SMALLEST_SCALE
 from tersor.numerics.packing import values_of
-from tersor.ops import LAYERS, LayerOperands, layer_operands
-from tersor.training.fake_quantization import fake_quantize, fake_quantize_weights, weight_scale
+from tersor.ops import LAYERS, OPS, LayerOperands, layer_operands
+from tersor.training.fake_quantization import fake_quantize
+from tersor.training.masking import Mask
 from tersor.training.operators import OPERATORS, Call
 from tersor.training.operators.elementwise import FUSED
 from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
 from tersor.training.rounding import NOTHING, Scheme
+from tersor.training.weight_quantizers import Uniform, WeightQuantizer
 
 _EPSILON = 1e-3
 """Of a batch normalization, as a share of the variance that the channel had."""
@@ -41,12 +46,21 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         name: of the layer, unique in the network.
         frozen: tells whether the statistics of batches are used no longer.
         scheme: how constants are rounded.
+        mask: which weights are zeros; None where no care is taken of them.
 
     Raises UnsupportedError for an operator that cannot be trained.
     """
 
-    def __init__(self, op: Op, graph: Graph, name: str, frozen: Callable[[], Any], scheme: Scheme = NOTHING) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        op: Op,
+        graph: Graph,
+        name: str,
+        frozen: Callable[[], Any],
+        scheme: Scheme = NOTHING,
+        mask: Mask | None = None,
+    ) -> None:
+        super().__init__(name=name, autocast=False)
         if op.kind not in OPERATORS:
             raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained")
         self.op = op
@@ -56,6 +70,7 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self._place: LayerOperands | None = layer_operands(op.kind) if op.kind in LAYERS else None
         self._shapes = [() if own is None else graph.tensors[own].shape for own in op.inputs]
         self._results = [graph.tensors[own].shape for own in op.outputs]
+        self._dtypes = [graph.tensors[own].dtype for own in op.outputs]
         self._constants: dict[int, Any] = {}
         normal = graph.tensors[op.outputs[0]].normal
         self.normalizes = self._place is not None and normal is not None
@@ -65,15 +80,38 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 self._hold(index, values_of(tensor))
         if self._place is not None and normal is not None:
             self._hold_statistics(self._constants.pop(self._place.bias, None), normal)
+        self.weight_quantizer = self._quantizer() if self._place is not None and scheme.weights is not None else None
+        self.masking = None if mask is None else mask.how
+        self._mask = mask
+        if mask is not None:
+            first = mask.first(ops.convert_to_numpy(self.kernel))
+            self.kept = self._variable("kept", first, trainable=False, dtype="bool")
 
     def call(self, *values: Any, training: bool = False) -> Any:
         """The operator's results on its computed operands, in order."""
         computed = iter(values)
+        if training and self._mask is not None:
+            self.kept.assign(self._mask.updated(self.kept, self._importance))
         operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
+        if self._place is not None and self.compute_dtype != "float32":  # mixed precision: all but this is in float32
+            operands = [_cast(value, self.compute_dtype) for value in operands]
         result = self._function(Call(self.op, operands, self._shapes, self._results))
+        if self._place is not None:
+            result = _cast(result, "float32")
         if self.normalizes:
             result = self._normalized(result, training)
         return FUSED[self.op.option("fused_activation_function", 0) or 0](result)
+
+    def compute_output_spec(self, *values: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
+        """What the graph says of the results: to trace each operator would take a minute where there are thousands."""
+        specs = [
+            keras.KerasTensor((None, *shape[1:]) if shape else (), self._kept(dtype))
+            for shape, dtype in zip(self._results, self._dtypes, strict=True)
+        ]
+        return specs if len(specs) > 1 else specs[0]
+
+    def _kept(self, dtype: DType) -> str:
+        return self.compute_dtype if dtype is DType.FLOAT32 else str(dtype)
 
     def _operand(self, index: int, name: str | None, computed: Iterator[Any]) -> Any:
         if index in self._constants:
@@ -89,14 +127,46 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
             if not isinstance(value, np.ndarray)
         }
         if self._place is not None and self._place.weights in found:
-            kernel = found[self._place.weights]
+            kernel = self._stored()[0]
             if self.normalizes:
-                scale = ops.convert_to_numpy(self.gamma / ops.sqrt(self.moving_variance + self.epsilon))
                 mean, beta = (ops.convert_to_numpy(item) for item in (self.moving_mean, self.beta))
-                kernel = kernel * np.reshape(scale, self._spread)
-                found[self._place.bias] = np.asarray(beta - mean * scale, np.float32)
+                found[self._place.bias] = np.asarray(beta - mean * ops.convert_to_numpy(self._factor()), np.float32)
             found[self._place.weights] = np.asarray(from_keras(self.op.kind, kernel), np.float32)
         return found
+
+    def weight_params(self) -> QuantParams | None:
+        """The numbers of the weights in the file, where they are learned and not what the planner would choose."""
+        if self._scheme.weights is None or self._place is None or (scales := self._stored()[1]) is None:
+            return None
+        flat = np.asarray(scales, np.float32).reshape(-1)
+        found = tuple(float(scale) for scale in np.where(flat > 0, flat, max(flat.max(), SMALLEST_SCALE)))
+        axis = OPS[self.op.kind].weight_axis
+        granularity = PerChannel(axis) if self._scheme.per_channel and axis is not None else PerTensor()
+        return QuantParams(found, (0,) * len(found), self._scheme.weights, granularity)
+
+    def _stored(self) -> tuple[Array, Array | None]:
+        """The kernel as the file has it, in Keras's layout, batch normalization folded; rounded where it has scales.
+
+        The scales come second; None where they are to be chosen by the kernel.
+        """
+        kernel, quantizer = self._masked(ops.convert_to_tensor(self.kernel)), self.weight_quantizer
+        factor = ops.reshape(self._factor(), self._spread) if self.normalizes else ops.ones(())
+        if quantizer is None or isinstance(quantizer, Uniform):
+            folded = np.asarray(ops.convert_to_numpy(kernel * factor), np.float32)
+            return folded + np.float32(0), None  # never -0, which compresses badly
+        if not self._scheme.per_channel:
+            kernel, factor = kernel * factor, ops.ones(())
+        codes, scales = (np.asarray(ops.convert_to_numpy(item), np.float32) for item in quantizer.codes(kernel))
+        scales = scales * np.asarray(ops.convert_to_numpy(factor), np.float32)  # a negative factor turns the codes
+        return codes * scales, np.abs(scales)
+
+    def normal(self) -> Normal | None:
+        """How batch normalization makes the results spread now; None if there is none."""
+        if not self.normalizes:
+            return None
+        deviation = self.gamma * ops.sqrt(self.moving_variance / (self.moving_variance + self.epsilon))
+        mean, deviation = (ops.convert_to_numpy(item) for item in (self.beta, ops.absolute(deviation)))
+        return Normal(tuple(map(float, mean)), tuple(map(float, deviation)))
 
     def _hold(self, index: int, values: Array) -> None:
         place = self._place
@@ -126,13 +196,11 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self.moving_mean = self._variable("moving_mean", mean - folded, trainable=False)
         self.moving_variance = self._variable("moving_variance", deviation**2, trainable=False)
 
-    def _variable(self, label: str, values: Array, *, trainable: bool = True) -> Any:
+    def _variable(self, label: str, values: Array, *, trainable: bool = True, dtype: str = "float32") -> Any:
         def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
             return ops.convert_to_tensor(values, dtype)
 
-        return self.add_weight(
-            shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype="float32"
-        )
+        return self.add_weight(shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype=dtype)
 
     @property
     def _spread(self) -> tuple[int, ...]:
@@ -145,21 +213,48 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if isinstance(value, np.ndarray):
             return value
         if self._place is not None and index == self._place.weights:
-            return self._rounded_weights(value)
+            return self._rounded_weights(self._masked(value))
         dtype = self._scheme.data.get(index)
         return value if dtype is None else fake_quantize(value, ops.min(value), ops.max(value), dtype)
 
+    def _masked(self, kernel: Any) -> Any:
+        return kernel if self._mask is None else kernel * ops.cast(ops.convert_to_tensor(self.kept), kernel.dtype)
+
+    def _importance(self) -> Any:
+        """How much each weight matters: the magnitude that it has in the file."""
+        kernel = ops.stop_gradient(ops.convert_to_tensor(self.kernel))
+        if self.normalizes:
+            kernel = kernel * ops.reshape(self._factor(), self._spread)
+        return ops.absolute(kernel)
+
     def _rounded_weights(self, kernel: Any) -> Any:
-        dtype = self._scheme.weights
-        if dtype is None:
+        if self.weight_quantizer is None:
             return kernel
-        if self._scheme.per_channel:  # a factor per channel goes through: folded weights are rounded alike
-            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, CHANNEL_AXES[self.op.kind]), dtype)
-        if not self.normalizes:
-            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, None), dtype)
-        scale = ops.reshape(self.gamma * ops.rsqrt(self.moving_variance + self.epsilon), self._spread)
-        folded = kernel * ops.stop_gradient(scale)
-        return fake_quantize_weights(folded, weight_scale(folded, dtype, None), dtype) / ops.stop_gradient(scale)
+        kernel = ops.convert_to_tensor(kernel)
+        if self._scheme.per_channel or not self.normalizes:
+            return self.weight_quantizer(kernel)  # a factor per channel goes through: folded weights are rounded alike
+        factor = ops.stop_gradient(ops.reshape(self._factor(), self._spread))
+        return self.weight_quantizer(kernel * factor) / factor
+
+    def _quantizer(self) -> WeightQuantizer:
+        """What rounds the weights, built for those that the layer begins with."""
+        assert self._scheme.weights is not None
+        assert self._scheme.weights.bits is not None
+        given = self._scheme.quantizer
+        wanted = Uniform(self._scheme.weights.bits) if given is None else keras.saving.deserialize_keras_object(given)
+        found = wanted.like(CHANNEL_AXES[self.op.kind] if self._scheme.per_channel else None)
+        folded = self.normalizes and not self._scheme.per_channel
+
+        def start() -> Array:
+            factor = ops.reshape(self._factor(), self._spread) if folded else 1.0
+            return np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(self.kernel) * factor), np.float32)
+
+        found.attach(self.kernel.shape, start)
+        return found  # type: ignore[no-any-return]
+
+    def _factor(self) -> Any:
+        """What batch normalization multiplies each channel by in the file."""
+        return self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
 
     def _normalized(self, x: Any, training: bool) -> Any:
         mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
@@ -172,3 +267,8 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 variable.assign(variable + share * (ops.stop_gradient(own) - variable))
             mean, variance = ops.where(frozen, mean, own_mean), ops.where(frozen, variance, own_variance)
         return (x - mean) * (self.gamma * ops.rsqrt(variance + self.epsilon)) + self.beta
+
+
+def _cast(value: Any, dtype: str) -> Any:
+    """A float operand in another precision; others as they are."""
+    return ops.cast(value, dtype) if keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)) else value

@@ -8,7 +8,7 @@ readers see nothing. So what Keras evaluates is what the file answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -17,37 +17,20 @@ from tersor.errors import PlanError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
-from tersor.observers._extremes import Extremes, ExtremesAlone, Pair
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
-from tersor.passes import deduplicate_constants
 from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
-from tersor.stages.calibrate import Statistics, calibrate, observable
-from tersor.stages.load import load
-from tersor.stages.optimize import PASSES, optimize
+from tersor.stages.calibrate import calibrate, observable
 from tersor.stages.plan import plan
+from tersor.stages.statistics import Statistics
+from tersor.stages.trained import Training, statistics_of, with_training
 from tersor.stages.visible import Visibility
 from tersor.training.network import Network, architecture
 from tersor.training.rounding import Rounding, Scheme, Value
-from tersor.training.same import require_same
-
-_PASSES = tuple(apply for apply in PASSES if apply is not deduplicate_constants.apply)
-"""Constants that are equal before training need not be after it."""
+from tersor.training.source import source_of
+from tersor.training.weight_quantizers import LearnedScale
 
 _UNKNOWN = (-6.0, 6.0)
 """Stands in for a range until the first batch shows it."""
-
-
-@dataclass
-class Trained(ExtremesAlone):
-    """A range as training left it."""
-
-    def range(self, dtype: DType) -> Pair:  # noqa: ARG002 (of the contract)
-        """See the contract of observers."""
-        return self.extremes.bounds
-
-    def method(self, dtype: DType) -> str:  # noqa: ARG002 (likewise)
-        """See the contract of observers."""
-        return "trained"
 
 
 @keras.saving.register_keras_serializable("tersor")
@@ -67,9 +50,18 @@ class QuantizationAware(Network):
 
     def planned(self) -> tuple[Model, Plan]:
         """The float model that was trained, and the plan with the ranges that training left."""
-        ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
         source = self.trained()
-        return source, plan(source, self.recipe, _statistics({name: own for name, own in ranges.items() if own}))
+        left = self._training()
+        return source, plan(source, self.recipe, left.statistics, left.weights)
+
+    def exported(self) -> Model:
+        """The float model that was trained, which states the recipe and the ranges that training left."""
+        return with_training(self.trained(), self._training())
+
+    def _training(self) -> Training:
+        ranges = {name: quantizer.bounds() for name, quantizer in self.quantizers().items()}
+        weights = {layer.op.name: own for layer in self.operators() if (own := layer.weight_params()) is not None}
+        return Training(self.recipe, {name: own for name, own in ranges.items() if own is not None}, weights)
 
     def get_config(self) -> dict[str, Any]:
         """The architecture without its weights."""
@@ -99,7 +91,7 @@ def prepare(
         freeze_after: the step from which on batch normalization uses its moving statistics, as the file does; by
             default in evaluation and in the file only.
         learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
-            batches.
+            batches; and scales of weights of less than 8 bits, instead of taking them from the largest.
 
     Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
 
@@ -107,18 +99,26 @@ def prepare(
         PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
         UnsupportedError: an operator cannot be trained, by name; or the model mixes the samples of a batch.
     """
+    source, wanted = opened(model, recipe)
+    return QuantizationAware(source, first_rounding(source, wanted, data, learned), freeze_after, wanted)
+
+
+def opened(model: Any, recipe: Recipe | str) -> tuple[Model, Recipe]:
+    """A model that can be trained for a recipe, and the recipe. Raises what `prepare` does."""
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     if not wanted.needs_calibration:
         raise PlanError(f"{wanted.name} rounds no activations: there is nothing to train for")
+    wanted = replace(wanted, weight_observer="min_max", algorithms=())  # training moves weights, not what comes after
+    return source_of(model), wanted
+
+
+def first_rounding(source: Model, recipe: Recipe, data: Iterable[object] | None, learned: bool) -> Rounding:
+    """What a recipe rounds, with ranges of the samples. Raises what `prepare` does."""
     if learned and data is None:
         raise PlanError("learned ranges begin with those of samples: give some (data)")
-    wanted = replace(wanted, weight_observer="min_max")  # training moves weights, and not their scales
-    source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
-    require_same(source)
-    seen = None if data is None else calibrate(source, data, wanted.observer)
-    unknown = _statistics(dict.fromkeys(observable(source.graph), _UNKNOWN))
-    decided = plan(source, wanted, seen or unknown)
-    return QuantizationAware(source, rounding_of(source.graph, decided, seen, learned), freeze_after, wanted)
+    seen = None if data is None else calibrate(source, data, recipe.observer)
+    unknown = statistics_of(dict.fromkeys(observable(source.graph), _UNKNOWN))
+    return rounding_of(source.graph, plan(source, recipe, seen or unknown), seen, learned)
 
 
 def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, learned: bool = False) -> Rounding:
@@ -128,7 +128,7 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
         graph: the float graph.
         decided: its plan.
         statistics: of its activations, to begin with their ranges.
-        learned: whether ranges are learned.
+        learned: whether ranges, and scales of weights of less than 8 bits, are learned.
     """
     visible = Visibility(graph, decided.computes, decided.reach)
 
@@ -150,7 +150,7 @@ def rounding_of(graph: Graph, decided: Plan, statistics: Statistics | None, lear
     for op in graph.ops:
         if decided.ops[op.name].compute != INTEGER:
             continue
-        schemes[op.name] = _scheme(graph, op, decided)
+        schemes[op.name] = _scheme(graph, op, decided, learned=learned)
         for index, operand in enumerate(op.inputs):
             read = decided.operands.get((op.name, index))
             if operand is None or graph.tensors[operand].is_constant or read is None or read.params is None:
@@ -172,7 +172,7 @@ def _source_of(op: Op, graph: Graph, values: Mapping[str, Value]) -> str | None:
     return None
 
 
-def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
+def _scheme(graph: Graph, op: Op, decided: Plan, *, learned: bool) -> Scheme:
     planned = {
         index: own
         for index, name in enumerate(op.inputs)
@@ -186,8 +186,6 @@ def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
     weights = planned.get(layer_operands(op.kind).weights)
     if weights is None or weights.params is None:
         return Scheme()
-    return Scheme(weights.dtype, per_channel=weights.params.axis is not None)
-
-
-def _statistics(ranges: Mapping[str, Pair]) -> Statistics:
-    return Statistics({name: Trained(Extremes(*bounds, samples=1)) for name, bounds in ranges.items()}, 1)
+    per_channel, bits = weights.params.axis is not None, weights.dtype.bits or 8
+    quantizer = keras.saving.serialize_keras_object(LearnedScale(bits)) if learned and bits < 8 else None
+    return Scheme(weights.dtype, per_channel, quantizer=quantizer)

@@ -10,11 +10,15 @@ import keras
 from keras import ops
 
 from tersor.ops import ALL
+from tersor.training.activation_quantizers import pact
 from tersor.training.fake_quantization import fake_quantize, fake_quantize_fixed
 from tersor.training.rounding import Value
 
 _MOMENTUM = 0.99
 """Of the moving average."""
+
+_SMALLEST = 1e-9
+"""Ranges narrower than this are of values that are all 0."""
 
 
 class Quantizer(keras.layers.Layer):  # type: ignore[misc]
@@ -32,15 +36,16 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, name: str, how: Value, *, of: str | None, learned: bool = False) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")  # whatever the network computes in
         self.of = of
         self._how = how
-        self._learned = learned
+        self._learned = learned or how.pact
         self._sharing: Callable[[], Sequence[Quantizer]] = lambda: (self,)
         if how.fixed is not None or of is None:
             return
         low, high = (0.0, 0.0) if how.bounds is None else how.bounds
-        self.low, self.high = (self._scalar(end, value, learned) for end, value in (("low", low), ("high", high)))
+        ends = (("low", low, self._learned and how.bits == 8), ("high", high, self._learned))
+        self.low, self.high = (self._scalar(*end) for end in ends)
         self.seen = self._scalar("seen", float(how.bounds is not None), False)
 
     def share(self, others: Sequence[Quantizer]) -> None:
@@ -54,7 +59,11 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def bounds(self) -> tuple[float, float] | None:
         """The smallest and the largest number of this value alone, as known so far; None if there is none."""
-        if self._how.fixed is not None or self.of is None or not float(ops.convert_to_numpy(self.seen)):
+        if self._how.fixed is not None:
+            scale, zero_point = self._how.fixed
+            q_low, q_high = self._how.dtype.integer_range
+            return (q_low - zero_point) * scale, (q_high - zero_point) * scale
+        if self.of is None or not float(ops.convert_to_numpy(self.seen)):
             return None
         low, high = (float(ops.convert_to_numpy(bound)) for bound in self._own())
         return min(low, high), max(low, high)
@@ -70,13 +79,21 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
         low, high = ranges[0]
         for other_low, other_high in ranges[1:]:
             low, high = ops.minimum(low, other_low), ops.maximum(high, other_high)
+        if self._how.pact:
+            return pact(x, ops.maximum(high, _SMALLEST), 2**self._how.bits - 1)
         if self._learned:
             count = math.prod(size or 1 for size in x.shape[1:]) * dtype.integer_range[1]
             low, high = (_with_gradient_by(bound, 1 / math.sqrt(count)) for bound in (low, high))
         return fake_quantize(x, low, high, dtype)
 
+    def compute_output_spec(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
+        """That of the value itself."""
+        return keras.KerasTensor(x.shape, x.dtype)
+
     def _own(self) -> tuple[Any, Any]:
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
+        if self._how.bits < 8:
+            return -self._how.below * high, high
         if self._how.visible != ALL:
             low, high = (ops.clip(bound, *self._how.visible) for bound in (low, high))
         return low, high

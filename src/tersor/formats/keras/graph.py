@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tersor.errors import FormatError, ModelError, UnsupportedError
+from tersor.errors import FormatError, ModelError, RecipeError, UnsupportedError
 from tersor.formats.keras.architecture import find
 from tersor.formats.keras.archive import Archive, open_archive
 from tersor.formats.keras.call import Call, Edge
@@ -15,6 +16,7 @@ from tersor.formats.keras.config import Layer, Network, Ref, network_of
 from tersor.formats.keras.inputs import InputShapes, emit_input
 from tersor.formats.keras.layers import function_of
 from tersor.formats.keras.layers.masks import carry_mask
+from tersor.formats.keras.trained import read_trained
 from tersor.formats.keras.weights import Weights
 from tersor.ir.build import Builder
 from tersor.ir.graph import Model, Signature
@@ -41,7 +43,7 @@ def read(
     batch: int = 1,
     architecture: str | Path | None = None,
     *,
-    outlines: bool = False,
+    outlines_above: float = math.inf,
 ) -> Model:
     """Read a `.keras` or `.h5` file as a float model with a fixed batch.
 
@@ -50,7 +52,7 @@ def read(
         input_shapes: for an input's name (or "" for any), its sizes without the batch, where the file leaves some open.
         batch: samples that the model takes at once.
         architecture: of a file with nothing but weights; see `architecture.find`.
-        outlines: whether large weights are outlines (`ir.outline`), and not read.
+        outlines_above: of more bytes of weights than these, large ones are outlines (`ir.outline`), and not read.
 
     Returns:
         The model; its tensors are named after the layers that compute them.
@@ -63,7 +65,12 @@ def read(
     path = Path(path)
     config = None if architecture is None else find(architecture)
     try:
-        with open_archive(path, config, outlines=outlines) as archive:
+        trained = read_trained(path, input_shapes or {}, batch)
+        if trained is not None:
+            if config is not None:
+                raise RecipeError(f"{path}: holds its own architecture; leave out --architecture")
+            return trained
+        with open_archive(path, config, outlines_above=outlines_above) as archive:
             return model_of(archive, str(path), input_shapes or {}, batch)
     except ModelError as error:
         text = str(error)

@@ -74,7 +74,7 @@ def _with_fan_in(recipe: Recipe, limit: int) -> Recipe:
 
 def _is_coarse(recipe: Recipe) -> bool:
     """Whether scales of weights are what there is too little of: one per tensor, or 4 bits."""
-    return recipe.scheme.granularity == "per_tensor" or recipe.scheme.weights is DType.INT4
+    return recipe.scheme.granularity == "per_tensor" or recipe.scheme.weights.is_packed
 
 
 def _corrections(recipe: Recipe) -> Recipe:
