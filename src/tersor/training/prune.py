@@ -21,6 +21,7 @@ from tersor.ir.graph import Graph, Model, Op
 from tersor.ops import LAYERS, layer_operands
 from tersor.passes import separate_mean
 from tersor.targets.cpu.sparse_inference import sparse_inference
+from tersor.training.channels import ChannelGroup, channel_groups, remove_channels
 from tersor.training.length import steps_of_fit
 from tersor.training.masking import Masking
 from tersor.training.network import Network, architecture, masking_of
@@ -33,13 +34,16 @@ from tersor.training.sparsity import Sparsity, sparsity_of
 from tersor.training.spread import lamp
 
 __all__ = [
+    "ChannelGroup",
     "Constant",
     "PolynomialDecay",
     "Pruned",
     "Pruning",
     "Sparsity",
     "center_padding",
+    "channel_groups",
     "prepare",
+    "remove_channels",
     "sparsity_of",
 ]
 

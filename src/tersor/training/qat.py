@@ -24,10 +24,13 @@ from tersor.stages.plan import plan
 from tersor.stages.statistics import Statistics
 from tersor.stages.trained import Training, statistics_of, with_training
 from tersor.stages.visible import Visibility
-from tersor.training.network import Network, architecture
+from tersor.training.masking import Masking
+from tersor.training.network import Network, architecture, masking_of
 from tersor.training.rounding import Rounding, Scheme, Value
 from tersor.training.source import source_of
+from tersor.training.sparsity import zeros_of
 from tersor.training.weight_quantizers import LearnedScale
+from tersor.training.sparsity import zeros_of
 
 _UNKNOWN = (-6.0, 6.0)
 """Stands in for a range until the first batch shows it."""
@@ -42,10 +45,18 @@ class QuantizationAware(Network):
         rounding: what its plan rounds.
         freeze_after: see `prepare`.
         recipe: what the file is going to be.
+        masking: see `Network`.
     """
 
-    def __init__(self, source: Model, rounding: Rounding, freeze_after: int | None, recipe: Recipe) -> None:
-        super().__init__(source, rounding, freeze_after)
+    def __init__(
+        self,
+        source: Model,
+        rounding: Rounding,
+        freeze_after: int | None,
+        recipe: Recipe,
+        masking: Mapping[str, Masking] | None = None,
+    ) -> None:
+        super().__init__(source, rounding, freeze_after, masking)
         self.recipe = recipe
 
     def planned(self) -> tuple[Model, Plan]:
@@ -71,7 +82,7 @@ class QuantizationAware(Network):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> QuantizationAware:  # noqa: ARG003 (Keras's)
         """The architecture again; Keras then loads its weights."""
         recipe = parse_recipe(config["recipe"], config["recipe_name"])
-        return cls(*architecture(config), config["freeze_after"], recipe)
+        return cls(*architecture(config), config["freeze_after"], recipe, masking_of(config))
 
 
 def prepare(
@@ -81,26 +92,32 @@ def prepare(
     data: Iterable[object] | None = None,
     freeze_after: int | None = None,
     learned: bool = False,
+    keep_zeros: bool = False,
 ) -> QuantizationAware:
     """A Keras model that trains as usual, and rounds as the file will.
 
     Args:
-        model: a live Keras model, a file of any kind that tersor reads, or a `Model`.
+        model: a live Keras model, a file of any kind that tersor reads, a `Model`, or a network that was pruned.
         recipe: what the file is going to be; one with integer activations.
         data: some samples, to begin with the ranges of these; by default with those of the first batch.
         freeze_after: the step from which on batch normalization uses its moving statistics, as the file does; by
             default in evaluation and in the file only.
         learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
             batches; and scales of weights of less than 8 bits, instead of taking them from the largest.
+        keep_zeros: have weights that are zeros, as pruning leaves them, stay so.
 
     Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
 
     Raises:
-        PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
+        PlanError: the recipe has no integer activations; ranges shall be learned without data to begin with; or zeros
+            shall be kept, and there are none.
         UnsupportedError: an operator cannot be trained, by name; or the model mixes the samples of a batch.
     """
     source, wanted = opened(model, recipe)
-    return QuantizationAware(source, first_rounding(source, wanted, data, learned), freeze_after, wanted)
+    masking = zeros_of(source) if keep_zeros else {}
+    if keep_zeros and not masking:
+        raise PlanError("keep_zeros: no layer of the model has weights that are zeros; prune it first (training.prune)")
+    return QuantizationAware(source, first_rounding(source, wanted, data, learned), freeze_after, wanted, masking)
 
 
 def opened(model: Any, recipe: Recipe | str) -> tuple[Model, Recipe]:

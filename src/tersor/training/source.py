@@ -23,8 +23,13 @@ def source_of(model: Any) -> Model:
 
     Raises UnsupportedError for a model that mixes the samples of a batch.
     """
-    if isinstance(model, Network):
-        model = model.trained()
-    source = optimize(model if isinstance(model, Model) else load(model), _PASSES)
+    source = float_source(model)
     require_same(source)
     return source
+
+
+def float_source(model: Any) -> Model:
+    """The simplified float model, which may not be one that can be trained; see `source_of`."""
+    if isinstance(model, Network):
+        model = model.trained()
+    return optimize(model if isinstance(model, Model) else load(model), _PASSES)

@@ -11,6 +11,7 @@ from tersor.ir.graph import Model
 from tersor.numerics.packing import values_of
 from tersor.ops import LAYERS, layer_operands
 from tersor.targets.cpu.sparse_inference import unpacked
+from tersor.training.masking import Masking
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def sparsity_of(
         share, why = (wanted or {}).get(op.name), (reasons or {}).get(op.name, "")
         found.append(LayerSparsity(op.name, op.kind, weights.elements, zeros, share, why))
     return Sparsity(tuple(found))
+
+
+def zeros_of(model: Model) -> dict[str, Masking]:
+    """What keeps the zeros that the weights of a float model have, by operator; layers without any are left out."""
+    return {layer.name: Masking(layer.reached) for layer in sparsity_of(model).layers if layer.zeros}
 
 
 def _share(part: int, whole: int) -> float:

@@ -15,6 +15,9 @@ _AXES = {"CONV_2D": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0), "TRANSPOSE_CONV": (
 CHANNEL_AXES = {"CONV_2D": (3,), "DEPTHWISE_CONV_2D": (2, 3), "FULLY_CONNECTED": (1,), "TRANSPOSE_CONV": (2,)}
 """The axes of Keras's kernels along which scales per channel vary."""
 
+OUTPUT_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
+"""The axis of outputs in the file's weights; that of inputs is the last one, where there is one."""
+
 
 def to_keras(kind: str, weights: Array, multiplier: int = 1) -> Array:
     """A layer's weights as Keras lays them out; `multiplier` is that of a depthwise convolution."""
