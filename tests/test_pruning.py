@@ -271,8 +271,8 @@ def test_a_table_is_read_from_a_file(tmp_path: Path) -> None:
 
 
 def test_names_that_no_layer_has_are_refused(mobile: Any) -> None:
-    with pytest.raises(RecipeError, match=r"skip names 'anser', .* did you mean"):
-        prune.prepare(mobile, Pruning(0.5, skip=("anser",)))
+    with pytest.raises(RecipeError, match=r"skip names .stem_rel., .* did you mean .stem_relu."):
+        prune.prepare(mobile, Pruning(0.5, skip=("stem_rel",)))
     with pytest.raises(PlanError, match=r"no layer can be pruned(.|\n)*3 inputs are no multiple of 4"):
         prune.prepare(mobile, Pruning(pattern="2:4", only=("stem*",)))
 
@@ -334,7 +334,7 @@ def test_a_region_that_does_not_end_in_a_mean_is_not_stored_sparsely() -> None:
         for own in model.graph.tensors.values()
         if own.is_constant and len(own.shape) == 4 and own.shape[1:3] == (1, 1)
     ]
-    with pytest.raises(UnsupportedError, match="not in a mean: XNNPACK refuses such files or answers wrongly"):
+    with pytest.raises(UnsupportedError, match="not in a mean, and XNNPACK refuses such files or answers wrongly"):
         encode_sparse(model.with_graph(model.graph.edit(tensors=changed)))
 
 
@@ -364,19 +364,19 @@ def test_tied_flattened_and_joined_channels_are_removed_together() -> None:
     gate = layers.Dense(16, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(z))
     z = layers.Dense(32)(layers.Flatten()(layers.Multiply()([z, gate])))
     model = keras.Model(given, layers.Dense(5)(z))
-    for share in (0.3, 0.5):
+    for share, left in ((0.3, 0.8), (0.5, 0.6)):
         smaller = prune.remove_channels(model, share)  # which compares on the runtime
         before, after = (sum(own.size for own in weights_of(own).values()) for own in (tersor.load(model), smaller))
-        assert after < (1 - share) * before
+        assert after < left * before
 
 
 def test_what_stays_says_why(mobile: Any) -> None:
     layers = keras.layers
     given = keras.Input((8, 8, 3))
     x = layers.Conv2D(16, 3, padding="same", name="mixed")(given)
-    x = layers.Reshape((8, 8, 8, 2))(x)
+    x = layers.Softmax()(x)
     model = keras.Model(given, layers.Dense(4)(layers.Flatten()(x)))
-    with pytest.raises(PlanError, match=r"mixed.*: channels cannot be followed through RESHAPE"):
+    with pytest.raises(PlanError, match=r"mixed.*: channels cannot be followed through SOFTMAX"):
         prune.remove_channels(model, 0.5)
     with pytest.raises(RecipeError, match="'stm' names no layer that computes channels"):
         prune.remove_channels(mobile, 0.5, skip=["stm"])

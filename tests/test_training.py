@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +18,20 @@ keras = pytest.importorskip("keras", reason="training needs Keras 3")
 
 import tersor  # noqa: E402
 from op_examples import EXAMPLES, make  # noqa: E402
-from tersor.errors import PlanError, UnsupportedError  # noqa: E402
+from recurrent_nets import VARIANTS, lstm_model  # noqa: E402
+from tersor.errors import FormatError, PlanError, UnsupportedError  # noqa: E402
+from tersor.formats import tflite  # noqa: E402
 from tersor.ir.build import Builder  # noqa: E402
+from tersor.ir.dtypes import DType  # noqa: E402
 from tersor.ir.graph import Array, Model  # noqa: E402
+from tersor.recipe import adjusted, load_recipe  # noqa: E402
 from tersor.runtimes.engine import Engine  # noqa: E402
+from tersor.stages.trained import training_of  # noqa: E402
 from tersor.training.network import Network  # noqa: E402
 from tersor.training.operators import OPERATORS  # noqa: E402
 from tersor.training.qat import QuantizationAware, prepare  # noqa: E402
+from tersor.training.quantizer import Quantizer  # noqa: E402
+from tersor.training.rounding import Value  # noqa: E402
 from tersor.training.same import require_same  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn of themselves
@@ -65,12 +77,86 @@ def test_an_operator_computes_what_the_runtime_does_for_each_sample_of_a_batch(
         np.testing.assert_allclose(own, wanted, rtol=0, atol=1e-5 * max(np.abs(wanted).max(), 1))
 
 
-def test_what_cannot_be_trained_is_refused_by_name() -> None:
+@pytest.mark.parametrize("kind", ["SVDF", "GATHER_ND", "ATAN2"])
+def test_what_cannot_be_trained_is_refused_by_name(kind: str) -> None:
     net = Builder("net")
-    x = net.input("x", [1, 8])
-    model = net.model([net.op("CUMSUM", [x, net.constant("axis", np.array(1, np.int32))], [1, 8])])
-    with pytest.raises(UnsupportedError, match=r"CUMSUM.* cannot be trained"):
+    model = net.model([net.op(kind, [net.input("x", [1, 8])], [1, 8])])
+    with pytest.raises(UnsupportedError, match=rf"{kind}.* cannot be trained: (it|there)"):
         Network(model)
+
+
+FLOAT_ONLY: dict[str, tuple[str, list[Any], dict[str, Any], list[int]]] = {
+    "CUMSUM": ("CUMSUM", [np.array(1, np.int32)], {"exclusive": True, "reverse": True}, [1, 6, 4]),
+    "FLOOR": ("FLOOR", [], {}, [1, 6, 4]),
+    "ROUND": ("ROUND", [], {}, [1, 6, 4]),
+    "SIGN": ("SIGN", [], {}, [1, 6, 4]),
+    "FLOOR_MOD": ("FLOOR_MOD", [np.full(4, 0.3, np.float32)], {}, [1, 6, 4]),
+    "ARG_MAX": ("ARG_MAX", [np.array(1, np.int32)], {"output_type": 2}, [1, 4]),
+    "CAST": ("CAST", [], {"in_data_type": 0, "out_data_type": 2}, [1, 6, 4]),
+}
+INTEGER_RESULTS = ("ARG_MAX", "CAST")
+
+
+@pytest.mark.parametrize("name", FLOAT_ONLY)
+def test_an_operator_without_integer_kernels_computes_what_the_runtime_does(
+    name: str, tmp_path: Path, engine: Engine
+) -> None:
+    kind, constants, options, shape = FLOAT_ONLY[name]
+    net = Builder("net")
+    operands = [net.input("x", [1, 6, 4]), *(net.constant("y", values) for values in constants)]
+    dtype = DType.INT32 if kind in INTEGER_RESULTS else DType.FLOAT32
+    model = tflite.read_bytes(tflite.write_bytes(net.model([net.op(kind, operands, shape, options, dtype=dtype)])))
+    samples = np.random.default_rng(0).normal(0, 2, (3, 1, 6, 4)).astype(np.float32)
+    [expected] = answers(model, list(samples), tmp_path, engine)
+    np.testing.assert_allclose(Network(model).predict_on_batch(samples[:, 0]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["plain", "coupled", "peephole", "projection", "norm", "clipped", "large_input"])
+def test_an_lstm_computes_what_the_runtime_does_for_each_sequence(name: str, tmp_path: Path, engine: Engine) -> None:
+    model = lstm_model(VARIANTS[name])
+    samples = np.random.default_rng(0).normal(0, 1, (3, *VARIANTS[name].shape)).astype(np.float32)
+    [expected] = answers(model, list(samples), tmp_path, engine)
+    np.testing.assert_allclose(Network(model).predict_on_batch(samples[:, 0]), expected, atol=1e-5)
+    require_same(model)
+
+
+def test_dilated_convolutions_between_blocks_compute_what_the_runtime_does(tmp_path: Path, engine: Engine) -> None:
+    net = Builder("net")
+    pairs = np.array([[1, 1], [2, 0]], np.int32)
+    block = net.constant("block", np.array([2, 2], np.int32))
+    x = net.op("SPACE_TO_BATCH_ND", [net.input("x", [1, 6, 8, 3]), block, net.constant("pad", pairs)], [4, 4, 5, 3])
+    weights = net.constant("w", np.random.default_rng(1).normal(0, 1, (5, 2, 2, 3)).astype(np.float32))
+    stride = {"stride_w": 1, "stride_h": 1, "padding": 1, "dilation_w_factor": 1, "dilation_h_factor": 1}
+    bias = net.constant("b", np.ones(5, np.float32))
+    x = net.op("CONV_2D", [x, weights, bias], [4, 3, 4, 5], stride)
+    x = net.op("BATCH_TO_SPACE_ND", [x, block, net.constant("cut", pairs[::-1].copy())], [1, 4, 6, 5])
+    model = tflite.read_bytes(tflite.write_bytes(net.model([x])))
+    samples = np.random.default_rng(0).normal(0, 1, (3, 1, 6, 8, 3)).astype(np.float32)
+    [expected] = answers(model, list(samples), tmp_path, engine)
+    np.testing.assert_allclose(Network(model).predict_on_batch(samples[:, 0]), expected, atol=1e-5)
+
+
+def test_an_lstm_trains_in_float_within_a_network_of_integers(tmp_path: Path, engine: Engine) -> None:
+    keras.utils.set_random_seed(0)
+    given = keras.Input((9, 4))
+    x = keras.layers.Dense(8, activation="relu")(given)
+    model = keras.Model(given, keras.layers.Dense(2, activation="softmax")(keras.layers.LSTM(6)(x)))
+    random = np.random.default_rng(0)
+    x = random.normal(0, 1, (64, 9, 4)).astype(np.float32)
+    y = (x[:, :, 0].sum(1) > 0).astype(np.int32)
+    samples = [item[None] for item in x]
+    with pytest.raises(PlanError, match="UNIDIRECTIONAL_SEQUENCE_LSTM"):
+        prepare(model, "int8", data=samples)
+    network = prepare(model, adjusted(load_recipe("int8"), allow_float=True), data=samples)
+    [layer] = [item for item in network.operators() if item.op.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM"]
+    before = [np.array(keras.ops.convert_to_numpy(weight)) for weight in layer.trainable_weights]
+    fitted(network, (x, y), epochs=2, rate=1e-2)
+    assert len(before) == 12
+    assert all(
+        np.any(old != keras.ops.convert_to_numpy(new)) for old, new in zip(before, layer.trainable_weights, strict=True)
+    )
+    [found] = answers(tersor.quantize(network), samples, tmp_path, engine)
+    assert np.abs(found - network.predict_on_batch(x)).mean() <= 1 / 256
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +255,101 @@ def test_values_of_one_scale_have_one_range(trained: Any, data: tuple[Array, Arr
     assert len(scales) == 1
 
 
+def test_the_first_batches_of_a_range_are_averaged() -> None:
+    quantizer = Quantizer("rounded", Value(DType.INT8), of="x")
+    assert quantizer.bounds() is None
+    for low, high in ((-1.0, 2.0), (-3.0, 4.0), (-2.0, 9.0)):
+        quantizer(keras.ops.convert_to_tensor(np.array([[low, 0.0, high]], np.float32)), training=True)
+    np.testing.assert_allclose(quantizer.bounds(), (-2.0, 5.0), rtol=1e-6)
+    begun = Quantizer("begun", Value(DType.INT8, bounds=(-1.0, 1.0)), of="x")
+    begun(keras.ops.convert_to_tensor(np.array([[-1.0, 11.0]], np.float32)), training=True)
+    np.testing.assert_allclose(begun.bounds(), (-1.0, 1.0 + 0.01 * 10), rtol=1e-4)
+
+
+def saved(network: Any, folder: Path) -> Path:
+    network.save(folder / "qat.keras")
+    return folder / "qat.keras"
+
+
+def test_every_command_reads_a_saved_network_as_data(
+    trained: Any, data: tuple[Array, Array], tmp_path: Path
+) -> None:
+    """Without Keras, which the file's own class would have to be made by: the commands run where there is none."""
+    network = fitted(prepare(trained, "int8"), data, epochs=1)
+    path = saved(network, tmp_path)
+    tersor.save(tersor.quantize(network), tmp_path / "library.tflite")
+    np.savez(tmp_path / "data.npz", x=data[0], y=data[1])
+    without = {**os.environ, "PYTHONPATH": os.pathsep.join([str(blocked(tmp_path)), *sys.path])}
+    for command in (
+        ["quantize", path, "-o", tmp_path / "cli.tflite"],
+        ["inspect", path],
+        ["evaluate", path, "--data", tmp_path / "data.npz"],
+        ["compare", path, tmp_path / "cli.tflite", "--data", tmp_path / "data.npz"],
+        ["place", path],
+    ):
+        line = [sys.executable, "-c", "from tersor.cli.main import main; main()", *map(str, command)]
+        done = subprocess.run(line, env=without, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        if command[0] == "quantize":
+            assert "training for int8 left" in done.stderr
+    assert (tmp_path / "cli.tflite").read_bytes() == (tmp_path / "library.tflite").read_bytes()
+
+
+def blocked(folder: Path) -> Path:
+    """A folder whose `keras` cannot be imported."""
+    (folder / "blocked").mkdir()
+    (folder / "blocked" / "keras.py").write_text("raise ImportError('no Keras here')")
+    return folder / "blocked"
+
+
+def test_a_live_network_is_read_as_what_was_trained(trained: Any, data: tuple[Array, Array]) -> None:
+    network = fitted(prepare(trained, "int8"), data, epochs=1)
+    assert training_of(tersor.load(network)) == training_of(network.exported())
+
+
+@pytest.mark.parametrize("damage", ["no asset", "other bytes", "ranges", "config"])
+def test_a_damaged_network_is_refused_in_one_line(
+    damage: str, trained: Any, data: tuple[Array, Array], tmp_path: Path
+) -> None:
+    path = saved(fitted(prepare(trained, "int8"), data, epochs=1), tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    if damage == "no asset":
+        del members["assets/tersor.tflite"]
+    elif damage == "other bytes":
+        members["assets/tersor.tflite"] = b"\x00" * 64
+    elif damage == "ranges":
+        held = members["assets/tersor.tflite"]
+        members["assets/tersor.tflite"] = held.replace(b'"ranges": {', b'"ranges":1[')
+    else:
+        members["config.json"] = b"{"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises((FormatError, UnsupportedError)) as caught:
+        training_of(tersor.load(path))
+    assert "qat.keras" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_training_goes_on_as_if_it_had_not_stopped(trained: Any, data: tuple[Array, Array], tmp_path: Path) -> None:
+    network = fitted(prepare(with_training_only_layers_of(trained), "int8", freeze_after=5), data, epochs=1)
+    again = keras.saving.load_model(saved(network, tmp_path))
+    for each in (network, again):
+        each.fit(*data, batch_size=32, epochs=2, shuffle=False, verbose=0)
+    pairs = zip(
+        [*network.variables, *network.optimizer.variables], [*again.variables, *again.optimizer.variables], strict=True
+    )
+    for own, other in pairs:
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(own), keras.ops.convert_to_numpy(other))
+
+
+def with_training_only_layers_of(trained: Any) -> Any:
+    """The same network with a dropout before its answer."""
+    x = keras.layers.Dropout(0.25)(trained.layers[-2].output)
+    return keras.Model(trained.input, keras.layers.Dense(3, activation="softmax")(x))
+
+
 def test_a_saved_network_is_the_same_and_goes_on(trained: Any, data: tuple[Array, Array], tmp_path: Path) -> None:
     network = fitted(prepare(trained, "int8", freeze_after=100), data, epochs=1)
     network.save(tmp_path / "qat.keras")
@@ -217,3 +398,49 @@ def test_a_model_that_takes_no_batch_is_refused() -> None:
     model = net.model([net.op("RELU", [net.input("x", [3, 4])], [3, 4])])
     with pytest.raises(UnsupportedError, match="no first axis of samples"):
         prepare(model, "int8")
+
+
+def with_training_only_layers() -> Any:
+    layers = keras.layers
+    given = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.5), name="conv")(given)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.GaussianNoise(0.1, name="noise")(layers.SpatialDropout2D(0.25, name="spatial")(x))
+    x = layers.DepthwiseConv2D(3, depthwise_regularizer=keras.regularizers.L1(0.25), name="depthwise")(x)
+    x = layers.Dropout(0.5, name="dropout")(layers.Flatten()(x))
+    return keras.Model(given, layers.Dense(3, bias_regularizer="l2", activation="softmax", name="answer")(x))
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_dropout_and_penalties_of_a_keras_model_go_on(is_live: bool, tmp_path: Path) -> None:
+    model = with_training_only_layers()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).normal(0, 1, (4, 8, 8, 3)).astype(np.float32)
+    model.fit(x, np.arange(4) % 3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="left out of training") as caught:
+        network = prepare(model if is_live else tmp_path / "model.keras", "int8", data=[one[None] for one in x])
+    [told] = [str(item.message) for item in caught if "left out of training" in str(item.message)]
+    for named in ("'noise'", "bias regularizer of 'answer'", "state of its optimizer"):
+        assert named in told
+    for kept in ("'spatial'", "'dropout'", "'conv'", "'depthwise'"):
+        assert kept not in told
+    rates = {layer.rate: layer.noise_shape for layer in network.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates == {0.25: (None, 1, 1, 8), 0.5: None}
+    layers = [layer for layer in network.operators() if hasattr(layer, "kernel")]
+    kernels = {layer.op.outputs[0]: np.array(keras.ops.convert_to_numpy(layer.kernel)) for layer in layers}
+    penalties = [float(keras.ops.convert_to_numpy(loss)) for loss in network.losses]
+    magnitudes = np.abs(kernels["depthwise"]).sum()
+    conv = next(values for name, values in kernels.items() if values.shape == (3, 3, 3, 8))
+    np.testing.assert_allclose(sorted(penalties), sorted([0.5 * (conv**2).sum(), 0.25 * magnitudes]), rtol=1e-5)
+    network.save(tmp_path / "qat.keras")
+    again = keras.saving.load_model(tmp_path / "qat.keras")
+    np.testing.assert_allclose(sorted(float(loss) for loss in again.losses), sorted(penalties), rtol=1e-6)
+    assert np.array_equal(network.predict(x, verbose=0), again.predict(x, verbose=0))
+
+
+def test_a_plain_model_leaves_nothing_out(trained: Any) -> None:
+    plain = keras.models.clone_model(trained)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        prepare(plain, "int8")

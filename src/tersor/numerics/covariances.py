@@ -23,7 +23,7 @@ _EXACT = 1024
 """Positions whose products of int8 add up exactly in float32: 2**14 each."""
 
 _CACHED = 1 << 18
-"""Values that are looked at together: as float32, and read by one tap after the other, they are to stay in the cache."""
+"""Values that are looked at together: in float32, read by one tap after the other, they are to stay in the cache."""
 
 _PARTS = 2
 """Parts of the samples, a multiple of the folds: with more, threads of one processor empty each other's caches."""

@@ -42,7 +42,9 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram."""
-        other._settle()
+        for weight, waiting in other._waiting.items():
+            self._waiting.setdefault(weight, []).extend(waiting)
+        self._size += other._size
         self._settle(other.keys, other.counts)
 
     def __reduce__(self) -> tuple[type[Histogram], tuple[Array, Array]]:

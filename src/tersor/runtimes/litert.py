@@ -78,7 +78,7 @@ class Session:
         with_tensorflow: bool = False,
         delegate: Delegate | None = None,
     ) -> None:
-        interpreter, resolvers = _tensorflow_interpreter() if with_tensorflow else _interpreter()
+        interpreter, resolvers = _tensorflow_interpreter() if with_tensorflow else load_interpreter()
         if kernels not in KERNEL_SETS:
             raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join((*KERNEL_SETS, 'micro'))}")
         resolver = {
@@ -190,7 +190,8 @@ class Session:
             self._allocated = True
 
 
-def _interpreter() -> tuple[Any, Any]:
+def load_interpreter() -> tuple[Any, Any]:
+    """LiteRT's interpreter, and the kernel sets by name; the first call loads them."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     return Interpreter, OpResolverType

@@ -88,6 +88,7 @@ class Shelves:
     def __init__(self, new_session: Callable[[bytes], Session]) -> None:
         self._new_session = new_session
         self._values: dict[str, list[Array]] = {}
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     def put(self, values: dict[str, list[Array]]) -> None:
         """See `Store.put`."""
@@ -103,8 +104,9 @@ class Shelves:
             own = range(first, count, copies)
             return [sessions[first].run([self._values[name][number] for name in inputs]) for number in own]
 
-        with ThreadPoolExecutor(copies) as pool:
-            parts = list(pool.map(run, range(copies)))
+        if copies not in self._pools:  # to start threads takes longer than small pieces do
+            self._pools[copies] = ThreadPoolExecutor(copies)
+        parts = list(self._pools[copies].map(run, range(copies)))
         for place, name in enumerate(outputs):
             self._values[name] = [parts[number % copies][number // copies][place] for number in range(count)]
 
@@ -120,4 +122,7 @@ class Shelves:
     def clear(self) -> None:
         """See `Store.close`."""
         self._values.clear()
+        for pool in self._pools.values():
+            pool.shutdown()
+        self._pools.clear()
         return_freed_memory()

@@ -46,6 +46,10 @@ def refusal(graph: Graph, op: Op) -> str | None:
         return "it has no dense constant weights"
     if weights.dtype not in _TYPES:
         return f"DENSIFY has no {weights.dtype}"
+    if weights.dtype is DType.INT8 and op.kind == "FULLY_CONNECTED":
+        return "XNNPACK takes no int8 weights of fully connected layers from DENSIFY"
+    if weights.dtype is DType.INT8 and op.kind == "TRANSPOSE_CONV" and graph.tensors[op.outputs[0]].dtype.is_float:
+        return "XNNPACK takes no int8 weights of transposed convolutions from DENSIFY beside float values"
     if any(reader.kind not in LAYERS for reader in graph.consumers[weights.name]) or weights.name in graph.outputs:
         return "others read its weights"
     if not weights.shape or not weights.elements:

@@ -29,31 +29,35 @@ _ROUNDS = 3
 """How often the passes are gone through: what one leaves another may take further."""
 
 
-def fit(model: Model, target: str) -> Fitted:
+def fit(model: Model, target: str, *, is_split: bool = False) -> Fitted:
     """Simplify a float model, and rewrite what a target's accelerator does not take.
 
     Args:
         model: a float model.
         target: a plugin of the rib `targets`; nothing is rewritten for one without `REWRITES`.
+        is_split: whether the quantized network is cut in files: then the accelerator also runs what comes after an
+            operator that it does not take, and that is rewritten, too.
 
     Raises RecipeError for an unknown target, ModelError, and PlanError for a model that cannot be planned.
     """
     given = optimize(model)
     if not _passes(target):
         return Fitted(target, (given,), (), None, None)
-    return _fitted(given, target, _forecast(registry.plugin("targets", target), given))
+    return _fitted(given, target, _forecast(registry.plugin("targets", target), given), is_split=is_split)[0]
 
 
-def _fitted(given: Model, target: str, before: Placement) -> Fitted:
+def _fitted(given: Model, target: str, before: Placement, *, is_split: bool) -> tuple[Fitted, bool]:
+    """What was done, and whether something was left alone that could be rewritten, since it would not help."""
     module, passes = registry.plugin("targets", target), _passes(target)
     useless: set[str] = set()
     while True:
         models, rewrites, after = _gone_through(module, passes, given, before, useless)
-        idle = _idle(rewrites, after)
+        left = _left_by_cut(module, models[-1]) if is_split and rewrites else {item.name for item in after.left}
+        idle = {name for item in rewrites for name in item.operators if name in left}
         if not idle:
             if rewrites:
                 models[-1] = optimize(models[-1], [deduplicate_constants.apply])
-            return Fitted(target, tuple(models), tuple(rewrites), before, after)
+            return Fitted(target, tuple(models), tuple(rewrites), before, after), bool(useless)
         useless |= idle
 
 
@@ -81,10 +85,12 @@ def _gone_through(
     return models, rewrites, placement
 
 
-def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
-    """Operators that were rewritten and stay on the CPU all the same: something before them does not map."""
-    left = {item.name for item in after.left}
-    return {name for item in rewrites for name in item.operators if name in left}
+def _left_by_cut(module: ModuleType, model: Model) -> set[str]:
+    """The operators that the CPU runs once the network is cut in files."""
+    graph = rough_quantize(thinned(model), module.FLAVOUR).graph
+    cut = best_cut(graph, [reason is None for reason in module.obstacles(graph)])
+    taken = set() if cut is None else {graph.ops[place].name for place in cut.taken}
+    return {op.name for op in graph.ops} - taken
 
 
 def promise(given: Model, target: str, before: Placement, quantized: Graph) -> tuple[str, ...]:
@@ -98,11 +104,12 @@ def promise(given: Model, target: str, before: Placement, quantized: Graph) -> t
 
     Raises what `fit` does.
     """
-    fitted = _fitted(given, target, before)
+    fitted, leaves_some = _fitted(given, target, before, is_split=False)
     if fitted.after is None:
         return ()
     module = registry.plugin("targets", target)
-    quantized = rough_quantize(fitted.model, module.FLAVOUR).graph if fitted.rewrites else quantized
+    cut = _fitted(given, target, before, is_split=True)[0] if leaves_some and hasattr(module, "obstacles") else fitted
+    quantized = rough_quantize(cut.model, module.FLAVOUR).graph if cut.rewrites else quantized
     split = promise_of_split(
         quantized, module, f"tersor quantize --target {target} --split", 0, "on the CPU and in float"
     )

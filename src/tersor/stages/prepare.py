@@ -12,15 +12,17 @@ from pathlib import Path
 
 from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
+from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Scheme, left_in_float
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
+from tersor.stages.statistics import Statistics
 from tersor.stages.trained import training_of, without_training
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
@@ -43,7 +45,7 @@ class Preparation:
 
     Args:
         model: a float model, optimized; one that was trained for a recipe brings its ranges, and needs no corrections.
-        written: its `.tflite` file.
+        written: its `.tflite` file, which is written when it is asked for if it is not there.
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
         progress: told what is going on.
@@ -59,17 +61,24 @@ class Preparation:
     ) -> None:
         self.model = without_training(model)
         self._training = training_of(model)
-        self.written = written
+        self._written = written
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
-        self._fitted: dict[str, Fitted] = {}
+        self._fitted: dict[tuple[str, bool], Fitted] = {}
         self._run_by_cpu: dict[str, tuple[str, ...]] = {}
         self._rewritten: dict[tuple[str, tuple[str, ...], Scheme, str], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
         self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
         self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
+
+    @property
+    def written(self) -> Path:
+        """The model's file. Raises what `tflite.write` does."""
+        if not self._written.exists():
+            tflite.write(self.model, self._written)
+        return self._written
 
     @property
     def samples(self) -> int:
@@ -83,17 +92,18 @@ class Preparation:
         same = {id(self.model), *(id(item.model) for item in self._fitted.values())}
         return next((found.outputs for (key, _), found in self._statistics.items() if key in same), ())
 
-    def fitted(self, target: str) -> Fitted:
-        """What a target makes of the model. Raises what `fit` does."""
-        if target not in self._fitted:
+    def fitted(self, recipe: Recipe) -> Fitted:
+        """What a recipe's target makes of the model. Raises what `fit` does."""
+        key = recipe.target, recipe.split
+        if key not in self._fitted:
             from tersor.stages.fit import fit  # few have a target, and this imports all
 
-            self._fitted[target] = fit(self.model, target)
-        return self._fitted[target]
+            self._fitted[key] = fit(self.model, recipe.target, is_split=recipe.split)
+        return self._fitted[key]
 
     def _fitting(self, recipe: Recipe) -> Model:
         """The model, as the recipe's target can have it."""
-        return self.fitted(recipe.target).model if recipe.target else self.model
+        return self.fitted(recipe).model if recipe.target else self.model
 
     def _with_cpu_in_float(self, recipe: Recipe) -> Recipe:
         """The recipe with a rule for what the CPU runs of a network that is split."""

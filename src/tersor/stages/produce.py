@@ -74,18 +74,17 @@ def produce(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
-        if preparation is None:
-            float_model, float_path = prepared(model, folder)
-        else:
-            float_model, float_path = preparation.model, preparation.written
+        float_model = optimize(model) if preparation is None else preparation.model
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
         given, evaluation = dataset_of(data, model), dataset_of(evaluation, model)
         calibration, rest = (None, None) if given is None else given.split(options.calibration_samples)
-        preparation = preparation or Preparation(float_model, float_path, calibration, runner, progress)
+        preparation = preparation or Preparation(
+            float_model, _path_of(float_model, model, folder), calibration, runner, progress
+        )
         drafts = {recipe: preparation.corrected(recipe) for recipe in outputs}
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
-        measurement = Measurement(float_model, float_path, outputs, options, progress, runner, wide)
+        measurement = Measurement(preparation, outputs, options, progress, runner, wide)
         with _written(drafts, outputs, wide) as temporary, ExitStack() as parts:
             known = () if disjoint else preparation.outputs
             reference, products, count = measurement.products(
@@ -127,7 +126,7 @@ def _with_fitting(
     from tersor.stages.fit_costs import SAMPLES, fit_costs  # it stands on repair, which stands on this module
     from tersor.stages.place import place  # imports all targets
 
-    fitted = preparation.fitted(recipe.target)
+    fitted = preparation.fitted(recipe)
     costs: tuple[Cost, ...] = ()
     is_split = product.split is not None and bool(product.split.paths)
     if (fitted.rewrites or is_split) and calibration is not None and data is not None:
@@ -157,10 +156,15 @@ def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
     Raises ModelError.
     """
     found = optimize(model)
-    if found is model and runs_as_it_is(Path(model.source)):
-        return model, Path(model.source)
-    tflite.write(found, folder / "float.tflite")
-    return found, folder / "float.tflite"
+    path = _path_of(found, model, folder)
+    if path.parent == folder:
+        tflite.write(found, path)
+    return found, path
+
+
+def _path_of(found: Model, model: Model, folder: Path) -> Path:
+    """Where the optimized form of a model lies, or may be written."""
+    return Path(model.source) if found is model and runs_as_it_is(Path(model.source)) else folder / "float.tflite"
 
 
 def refuse_batch(outputs: Iterable[Recipe], batched: Model | None) -> None:

@@ -13,7 +13,7 @@ from tersor.ir.graph import Model
 from tersor.ir.quant import PerChannel, PerTensor, QuantParams
 from tersor.observers._extremes import Extremes, ExtremesAlone, Pair
 from tersor.recipe import Recipe, parse_recipe, to_toml
-from tersor.stages.calibrate import Statistics
+from tersor.stages.statistics import Statistics
 
 _NAME = "TERSOR_TRAINING"
 """Of the metadata that hold it."""

@@ -33,13 +33,19 @@ def fake_quantize(x: Any, low: Any, high: Any, dtype: DType) -> Any:
         dtype: INT8 or INT16.
     """
     q_low, q_high = dtype.integer_range
+    scale = activation_scale(low, high, dtype)
     if dtype is DType.INT16:
-        scale = ops.maximum(ops.maximum(ops.absolute(low), ops.absolute(high)), _SMALLEST) / q_high
         return scale * straight_through_round(ops.clip(x / scale, -q_high - 1.0, float(q_high)))
-    low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
-    scale = ops.maximum(high - low, _SMALLEST) / (q_high - q_low)
-    zero_point = straight_through_round(ops.clip(q_low - low / scale, q_low, q_high))
+    zero_point = straight_through_round(ops.clip(q_low - ops.minimum(low, 0.0) / scale, q_low, q_high))
     return fake_quantize_fixed(x, scale, zero_point, dtype)
+
+
+def activation_scale(low: Any, high: Any, dtype: DType) -> Any:
+    """The scale that covers a range and 0."""
+    q_low, q_high = dtype.integer_range
+    if dtype is DType.INT16:
+        return ops.maximum(ops.maximum(ops.absolute(low), ops.absolute(high)), _SMALLEST) / q_high
+    return ops.maximum(ops.maximum(high, 0.0) - ops.minimum(low, 0.0), _SMALLEST) / (q_high - q_low)
 
 
 def fake_quantize_fixed(x: Any, scale: Any, zero_point: Any, dtype: DType) -> Any:

@@ -25,6 +25,7 @@ from tersor.formats.keras.trained import ASSET
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
 from tersor.ir.normal import Normal
+from tersor.ops import LAYERS, layer_operands
 from tersor.training.masking import Mask, Masking
 from tersor.training.operator import Operator
 from tersor.training.quantizer import Quantizer
@@ -58,6 +59,18 @@ class Clock(keras.layers.Layer):  # type: ignore[misc]
         if self._freeze_after is None:
             return ops.zeros((), "bool")
         return ops.convert_to_tensor(self.steps) > self._freeze_after
+
+
+class Dropout(keras.layers.Dropout):  # type: ignore[misc]
+    """Keras's own, whose random numbers go on after loading where they were when it was saved."""
+
+    def save_own_variables(self, store: Any) -> None:
+        """Called by `save`."""
+        store["0"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Called by `load_model`."""
+        self.seed_generator.state.assign(store["0"])
 
 
 @keras.saving.register_keras_serializable("tersor")
@@ -182,6 +195,7 @@ class _Builder:
         self._clock = Clock(freeze_after)
         self._taken: set[str] = set()
         self._values: dict[str, Any] = {}
+        self._readers: dict[tuple[str, int], Quantizer] = {}
         learned = rounding.learned
         self._quantizers = {
             name: Quantizer(self._name(f"{name}_rounded"), own, of=name, learned=learned)
@@ -211,16 +225,23 @@ class _Builder:
             mask = None if own is None else Mask(own, op.kind, self._clock.now)
             layer = Operator(op, self._graph, self._name(op.name), self._clock.frozen, scheme, mask)
             results = layer(*(self._read(op, i) for i, name in enumerate(op.inputs) if self._is_computed(name)))
+            self._tell_scale(layer)
+            layer.penalize(self._rounding.penalties.get(op.name))
             for name, value in zip(op.outputs, results if isinstance(results, list) else [results], strict=True):
                 self._put(name, value)
         return inputs, [self._values[name] for name in self._graph.outputs]
 
     def _is_computed(self, name: str | None) -> bool:
-        return name is not None and not self._graph.tensors[name].is_constant
+        tensor = None if name is None else self._graph.tensors[name]
+        return tensor is not None and not tensor.is_constant and not tensor.is_variable
 
     def _put(self, name: str, value: Any) -> None:
-        quantizer = self._quantizers.get(name)
-        self._values[name] = value if quantizer is None else quantizer(value)
+        quantizer, noise = self._quantizers.get(name), self._rounding.noise.get(name)
+        value = value if quantizer is None else quantizer(value)
+        if noise is not None:
+            seed = zlib.crc32(name.encode())  # without one, PyTorch draws from a state that nobody saves
+            value = Dropout(noise[0], noise[1], seed, name=self._name(f"{name}_dropout"))(value)
+        self._values[name] = value
 
     def _read(self, op: Op, index: int) -> Any:
         name = op.inputs[index]
@@ -230,10 +251,22 @@ class _Builder:
             return self._values[name]
         label, learned = self._name(f"{op.name}_operand_{index}"), self._rounding.learned
         if isinstance(wanted, Value):
-            return Quantizer(label, wanted, of=label, learned=learned)(self._values[name])
+            own = Quantizer(label, wanted, of=label, learned=learned)
+            self._readers[op.name, index] = own
+            return own(self._values[name])
         own = Quantizer(label, self._rounding.values[wanted], of=None, learned=learned)
         own.share(self._quantizers[wanted].shared_with())
+        self._readers[op.name, index] = own
         return own(self._values[name])
+
+    def _tell_scale(self, layer: Operator) -> None:
+        """Tell a layer with weights in which integers it is given its input."""
+        op = layer.op
+        if op.kind in LAYERS:
+            index = layer_operands(op.kind).data
+            quantizer = self._readers.get((op.name, index), self._quantizers.get(op.inputs[index] or ""))
+            if quantizer is not None:
+                layer.reads_in(quantizer.scale)
 
     def _name(self, wish: str) -> str:
         name, number = _layer_name(wish), 2

@@ -19,7 +19,7 @@ from tersor.numerics.packing import values_of
 from tersor.ops import LAYERS, OPS, LayerOperands, layer_operands
 from tersor.training.fake_quantization import fake_quantize
 from tersor.training.masking import Mask
-from tersor.training.operators import OPERATORS, Call
+from tersor.training.operators import OPERATORS, REFUSED, Call
 from tersor.training.operators.elementwise import FUSED
 from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
 from tersor.training.rounding import NOTHING, Scheme
@@ -28,8 +28,14 @@ from tersor.training.weight_quantizers import Uniform, WeightQuantizer
 _EPSILON = 1e-3
 """Of a batch normalization, as a share of the variance that the channel had."""
 
+_LEAST_SHARE = 1e-3
+"""Of the largest channel's size: what is smaller than that is dead, and is not blown up."""
+
 _MOMENTUM = 0.99
 """Of its moving statistics; Keras's own default."""
+
+_SMALLEST_STEP = 1e-30
+"""Of a bias; channels without weights have none."""
 
 
 class Operator(keras.layers.Layer):  # type: ignore[misc]
@@ -62,7 +68,8 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(name=name, autocast=False)
         if op.kind not in OPERATORS:
-            raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained")
+            why = REFUSED.get(op.kind, "there is no gradient for it here; train the network without it")
+            raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained: {why}")
         self.op = op
         self._function = OPERATORS[op.kind]
         self._scheme = scheme
@@ -70,8 +77,11 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self._place: LayerOperands | None = layer_operands(op.kind) if op.kind in LAYERS else None
         self._shapes = [() if own is None else graph.tensors[own].shape for own in op.inputs]
         self._results = [graph.tensors[own].shape for own in op.outputs]
+        self._states = {index for index, own in enumerate(op.inputs) if own and graph.tensors[own].is_variable}
         self._dtypes = [graph.tensors[own].dtype for own in op.outputs]
         self._constants: dict[int, Any] = {}
+        self._input_scale: Callable[[], Any] | None = None
+        self._gain = np.ones((), np.float32)
         normal = graph.tensors[op.outputs[0]].normal
         self.normalizes = self._place is not None and normal is not None
         for index, own in enumerate(op.inputs):
@@ -95,12 +105,14 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
         if self._place is not None and self.compute_dtype != "float32":  # mixed precision: all but this is in float32
             operands = [_cast(value, self.compute_dtype) for value in operands]
-        result = self._function(Call(self.op, operands, self._shapes, self._results))
+        result = self._function(Call(self.op, operands, self._shapes, self._results, self._dtypes))
         if self._place is not None:
             result = _cast(result, "float32")
         if self.normalizes:
             result = self._normalized(result, training)
-        return FUSED[self.op.option("fused_activation_function", 0) or 0](result)
+        if self._input_scale is not None and not training:
+            result = result + self._error_of_bias(self._input_scale())
+        return result if self._states else FUSED[self.op.option("fused_activation_function", 0) or 0](result)
 
     def compute_output_spec(self, *values: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
         """What the graph says of the results: to trace each operator would take a minute where there are thousands."""
@@ -117,7 +129,21 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if index in self._constants:
             return self._rounded(index)
         bias = self._place.bias if self._place is not None else -1
-        return None if name is None or (index == bias and self.normalizes) else next(computed)
+        is_absent = name is None or index in self._states or (index == bias and self.normalizes)
+        return None if is_absent else next(computed)
+
+    def reads_in(self, scale: Callable[[], Any]) -> None:
+        """Be told the scale of the integers that the operator is given."""
+        if self._place is not None and self._scheme.weights is not None:
+            self._input_scale = scale
+
+    def penalize(self, factors: tuple[float, float] | None) -> None:
+        """Add the size of the kernel to the loss: its magnitudes (L1) and its squares (L2), times these factors.
+
+        Of the kernel as it is trained: with batch normalization that is not the file's, which is folded.
+        """
+        if factors is not None:
+            self.kernel.regularizer = keras.regularizers.L1L2(*factors)
 
     def constants(self) -> dict[int, Array]:
         """The trained constants by operand, as the file has them: batch normalization folded."""
@@ -149,16 +175,24 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
 
         The scales come second; None where they are to be chosen by the kernel.
         """
-        kernel, quantizer = self._masked(ops.convert_to_tensor(self.kernel)), self.weight_quantizer
-        factor = ops.reshape(self._factor(), self._spread) if self.normalizes else ops.ones(())
-        if quantizer is None or isinstance(quantizer, Uniform):
-            folded = np.asarray(ops.convert_to_numpy(kernel * factor), np.float32)
-            return folded + np.float32(0), None  # never -0, which compresses badly
+        if self.weight_quantizer is None or isinstance(self.weight_quantizer, Uniform):
+            kernel = self._masked(ops.convert_to_tensor(self.kernel)) * self._folding()
+            return np.asarray(ops.convert_to_numpy(kernel), np.float32) + np.float32(0), None  # -0 compresses badly
+        codes, scales = (np.asarray(ops.convert_to_numpy(item), np.float32) for item in self._coded())
+        return codes * scales, np.abs(scales)  # a negative factor of normalization turns the codes
+
+    def _coded(self) -> tuple[Any, Any]:
+        """Integers of the kernel and their scales, as tensors, batch normalization folded."""
+        assert self.weight_quantizer is not None
+        kernel = self._masked(ops.convert_to_tensor(self.kernel))
         if not self._scheme.per_channel:
-            kernel, factor = kernel * factor, ops.ones(())
-        codes, scales = (np.asarray(ops.convert_to_numpy(item), np.float32) for item in quantizer.codes(kernel))
-        scales = scales * np.asarray(ops.convert_to_numpy(factor), np.float32)  # a negative factor turns the codes
-        return codes * scales, np.abs(scales)
+            return self.weight_quantizer.codes(kernel * self._folding())
+        codes, scales = self.weight_quantizer.codes(kernel)
+        return codes, scales * self._folding()
+
+    def _folding(self) -> Any:
+        """What the kernel is multiplied by in the file, broadcast against it."""
+        return ops.reshape(self._factor(), self._spread) if self.normalizes else ops.ones(())
 
     def normal(self) -> Normal | None:
         """How batch normalization makes the results spread now; None if there is none."""
@@ -176,6 +210,9 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         label = f"operand_{index}"
         if place is not None and index == place.weights:
             label, values = "kernel", to_keras(self.op.kind, values, self.op.option("depth_multiplier", 1) or 1)
+            if self.normalizes:
+                self._gain = _usual_size(values, CHANNEL_AXES[self.op.kind])
+                values = values * self._gain
         elif place is not None and index == place.bias:
             if self.normalizes:
                 self._constants[index] = values
@@ -190,11 +227,12 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         deviation, mean = np.asarray(normal.deviation, np.float32), np.asarray(normal.mean, np.float32)
         folded = np.zeros_like(mean) if bias is None else bias
         epsilon = np.maximum(_EPSILON * deviation**2, 1e-12)
-        self.epsilon = self._variable("epsilon", epsilon, trainable=False)
+        gain = self._gain.reshape(-1)
+        self.epsilon = self._variable("epsilon", epsilon * gain**2, trainable=False)
         self.gamma = self._variable("gamma", np.sqrt(deviation**2 + epsilon))
         self.beta = self._variable("beta", mean)
-        self.moving_mean = self._variable("moving_mean", mean - folded, trainable=False)
-        self.moving_variance = self._variable("moving_variance", deviation**2, trainable=False)
+        self.moving_mean = self._variable("moving_mean", (mean - folded) * gain, trainable=False)
+        self.moving_variance = self._variable("moving_variance", (deviation * gain) ** 2, trainable=False)
 
     def _variable(self, label: str, values: Array, *, trainable: bool = True, dtype: str = "float32") -> Any:
         def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
@@ -224,7 +262,7 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         """How much each weight matters: the magnitude that it has in the file."""
         kernel = ops.stop_gradient(ops.convert_to_tensor(self.kernel))
         if self.normalizes:
-            kernel = kernel * ops.reshape(self._factor(), self._spread)
+            kernel = kernel * self._folding()
         return ops.absolute(kernel)
 
     def _rounded_weights(self, kernel: Any) -> Any:
@@ -256,6 +294,18 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         """What batch normalization multiplies each channel by in the file."""
         return self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
 
+    def _error_of_bias(self, input_scale: Any) -> Any:
+        """What rounding does to each channel's bias: the file's is a multiple of both scales' product."""
+        assert self._place is not None
+        bias = self._constants.get(self._place.bias)
+        if self.normalizes:
+            bias = self.beta - self.moving_mean * self._factor()
+        if bias is None:
+            return 0.0
+        scales = ops.absolute(self._coded()[1])
+        step = ops.maximum(ops.reshape(scales, (-1,)) * input_scale, _SMALLEST_STEP)
+        return ops.stop_gradient(ops.round(bias / step) * step - bias)
+
     def _normalized(self, x: Any, training: bool) -> Any:
         mean, variance = ops.convert_to_tensor(self.moving_mean), ops.convert_to_tensor(self.moving_variance)
         if training:
@@ -271,6 +321,18 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
 
 def _cast(value: Any, dtype: str) -> Any:
     """A float operand in another precision; others as they are."""
-    return (
-        ops.cast(value, dtype) if keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)) else value
-    )
+    is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype))
+    return ops.cast(value, dtype) if is_float else value
+
+
+def _usual_size(kernel: Array, axes: tuple[int, ...]) -> Array:
+    """A factor per channel, broadcast against the kernel, that makes weights as large as those that training begins with.
+
+    Normalizing takes it out again, but optimizers step by sizes of their own: beside folded weights, which for an input
+    of 0..255 are a hundredth of the usual, a step of Adam is too large (He et al. 2015, arXiv 1502.01852).
+    """
+    others = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
+    size = np.sqrt(np.mean(np.square(kernel), axis=others, keepdims=True))
+    size = np.maximum(size, _LEAST_SHARE * size.max())
+    count = np.prod([kernel.shape[axis] for axis in others])
+    return np.divide(np.sqrt(2 / count), size, out=np.ones_like(size), where=size > 0).astype(np.float32)

@@ -18,11 +18,13 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op
 from tersor.ir.plan import INTEGER, Plan
 from tersor.ops import DATA, FIXED, LAYERS, OPS, SAME, SAME_INPUTS, layer_operands
-from tersor.recipe import Recipe, load_recipe, parse_recipe, to_toml
-from tersor.stages.calibrate import Statistics, calibrate, observable
+from tersor.recipe import Recipe, left_in_float, load_recipe, parse_recipe, to_toml
+from tersor.stages.calibrate import calibrate, observable
 from tersor.stages.plan import plan
+from tersor.stages.statistics import Statistics
 from tersor.stages.trained import Training, statistics_of, with_training
 from tersor.stages.visible import Visibility
+from tersor.training.carried import with_carried
 from tersor.training.masking import Masking
 from tersor.training.network import Network, architecture, masking_of
 from tersor.training.rounding import Rounding, Scheme, Value
@@ -104,7 +106,8 @@ def prepare(
             batches; and scales of weights of less than 8 bits, instead of taking them from the largest.
         keep_zeros: have weights that are zeros, as pruning leaves them, stay so.
 
-    Dropout, augmentation and regularization do not compute anything in the file, and are not in this model.
+    Dropout and penalties on kernels compute nothing in a file. Those of a live Keras model or of a Keras file go on where
+    a value or a layer of the network is just theirs; a warning says what does not.
 
     Raises:
         PlanError: the recipe has no integer activations; ranges shall be learned without data to begin with; or zeros
@@ -115,7 +118,7 @@ def prepare(
     masking = zeros_of(source) if keep_zeros else {}
     if keep_zeros and not masking:
         raise PlanError("keep_zeros: no layer of the model has weights that are zeros; prune it first (training.prune)")
-    rounding = first_rounding(source, wanted, data, learned)
+    rounding = with_carried(first_rounding(source, wanted, data, learned), model, source.graph)
     return QuantizationAware(source, rounding, freeze_after, wanted, masking)
 
 
@@ -125,7 +128,11 @@ def opened(model: Any, recipe: Recipe | str) -> tuple[Model, Recipe]:
     if not wanted.needs_calibration:
         raise PlanError(f"{wanted.name} rounds no activations: there is nothing to train for")
     wanted = replace(wanted, weight_observer="min_max", algorithms=())  # training moves weights, not what comes after
-    return source_of(model), wanted
+    source = source_of(model)
+    recurrent = tuple(op.outputs[0] for op in source.graph.ops if op.kind in OPS and OPS[op.kind].is_recurrent)
+    if recurrent:  # what is inside has ranges of its own, which training does not follow
+        wanted = replace(wanted, rules=(*wanted.rules, left_in_float(recurrent)))
+    return source, wanted
 
 
 def first_rounding(source: Model, recipe: Recipe, data: Iterable[object] | None, learned: bool) -> Rounding:

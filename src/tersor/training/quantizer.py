@@ -11,11 +11,11 @@ from keras import ops
 
 from tersor.ops import ALL
 from tersor.training.activation_quantizers import pact
-from tersor.training.fake_quantization import fake_quantize, fake_quantize_fixed
+from tersor.training.fake_quantization import activation_scale, fake_quantize, fake_quantize_fixed
 from tersor.training.rounding import Value
 
 _MOMENTUM = 0.99
-"""Of the moving average."""
+"""Of the moving average; the first batches are averaged, so that none of them counts for more than its share."""
 
 _SMALLEST = 1e-9
 """Ranges narrower than this are of values that are all 0."""
@@ -46,7 +46,7 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
         low, high = (0.0, 0.0) if how.bounds is None else how.bounds
         ends = (("low", low, self._learned and how.bits == 8), ("high", high, self._learned))
         self.low, self.high = (self._scalar(*end) for end in ends)
-        self.seen = self._scalar("seen", float(how.bounds is not None), False)
+        self.seen = self._scalar("seen", 0.0 if how.bounds is None else 1 / (1 - _MOMENTUM), False)
 
     def share(self, others: Sequence[Quantizer]) -> None:
         """Have the range of all of these."""
@@ -58,14 +58,17 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
         return tuple(self._sharing())
 
     def bounds(self) -> tuple[float, float] | None:
-        """The smallest and the largest number of this value alone, as known so far; None if there is none."""
+        """The smallest and the largest number that is represented, as known so far; None if there is none.
+
+        Of all that share the scale: a plan that saw a narrow range among wide ones might take it out of them again.
+        """
         if self._how.fixed is not None:
             scale, zero_point = self._how.fixed
             q_low, q_high = self._how.dtype.integer_range
             return (q_low - zero_point) * scale, (q_high - zero_point) * scale
         if self.of is None or not float(ops.convert_to_numpy(self.seen)):
             return None
-        low, high = (float(ops.convert_to_numpy(bound)) for bound in self._own())
+        low, high = (float(ops.convert_to_numpy(bound)) for bound in self._range())
         return min(low, high), max(low, high)
 
     def call(self, x: Any, training: bool = False) -> Any:
@@ -75,10 +78,7 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
             return x if training else fake_quantize_fixed(x, *self._how.fixed, dtype)
         if training and self.of is not None and not self._learned:
             self._follow(x)
-        ranges = [item._own() for item in self._sharing()]
-        low, high = ranges[0]
-        for other_low, other_high in ranges[1:]:
-            low, high = ops.minimum(low, other_low), ops.maximum(high, other_high)
+        low, high = self._range()
         if self._how.pact:
             return pact(x, ops.maximum(high, _SMALLEST), 2**self._how.bits - 1)
         if self._learned:
@@ -86,9 +86,20 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
             low, high = (_with_gradient_by(bound, 1 / math.sqrt(count)) for bound in (low, high))
         return fake_quantize(x, low, high, dtype)
 
+    def scale(self) -> Any:
+        """As known so far."""
+        return self._how.fixed[0] if self._how.fixed is not None else activation_scale(*self._range(), self._how.dtype)
+
     def compute_output_spec(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
         """That of the value itself."""
         return keras.KerasTensor(x.shape, x.dtype)
+
+    def _range(self) -> tuple[Any, Any]:
+        ranges = [item._own() for item in self._sharing()]
+        low, high = ranges[0]
+        for other_low, other_high in ranges[1:]:
+            low, high = ops.minimum(low, other_low), ops.maximum(high, other_high)
+        return low, high
 
     def _own(self) -> tuple[Any, Any]:
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
@@ -100,10 +111,10 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def _follow(self, x: Any) -> None:
         x = ops.stop_gradient(x)
-        share = ops.where(self.seen > 0, 1.0 - _MOMENTUM, 1.0)
+        share = ops.maximum(1.0 - _MOMENTUM, 1.0 / (self.seen + 1.0))
         for variable, extreme in ((self.low, ops.min(x)), (self.high, ops.max(x))):
             variable.assign(variable + share * (ops.cast(extreme, "float32") - variable))
-        self.seen.assign(ops.ones((), "float32"))
+        self.seen.assign(self.seen + 1.0)
 
     def _scalar(self, name: str, value: float, trainable: bool) -> Any:
         start = keras.initializers.Constant(value)

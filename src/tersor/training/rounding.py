@@ -1,4 +1,4 @@
-"""What is rounded while a network trains, as values: from a plan, and into a saved model's configuration."""
+"""What is done to values while a network trains, as values: from a plan, and into a saved model's configuration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any
 
 from tersor.ir.dtypes import DType
 from tersor.ops import ALL, Range
+
+Noise = tuple[float, tuple[int | None, ...] | None]
+"""The rate of a dropout, and the shape in which it is drawn; None for the value's own."""
+
+Penalty = tuple[float, float]
+"""On the sum of magnitudes (L1), and on that of squares (L2)."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ NOTHING = Scheme()
 
 @dataclass(frozen=True)
 class Rounding:
-    """What is rounded; nothing by default.
+    """What is rounded, and what else is done in training; nothing by default.
 
     Attributes:
         values: activations, by name.
@@ -94,6 +100,8 @@ class Rounding:
             index: those of the value of that name, or numbers of their own.
         schemes: by operator.
         learned: whether ranges are learned by their gradients instead of followed.
+        noise: dropout, by the value that it is put on (`carried`).
+        penalties: on kernels, by operator.
     """
 
     values: Mapping[str, Value] = field(default_factory=dict)
@@ -101,6 +109,8 @@ class Rounding:
     operands: Mapping[tuple[str, int], str | Value] = field(default_factory=dict)
     schemes: Mapping[str, Scheme] = field(default_factory=dict)
     learned: bool = False
+    noise: Mapping[str, Noise] = field(default_factory=dict)
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
 
     def to_config(self) -> dict[str, Any]:
         """For JSON."""
@@ -111,6 +121,8 @@ class Rounding:
             "operands": operands,
             "schemes": {name: own.to_config() for name, own in self.schemes.items()},
             "learned": self.learned,
+            "noise": {name: [rate, shape and list(shape)] for name, (rate, shape) in self.noise.items()},
+            "penalties": {name: list(own) for name, own in self.penalties.items()},
         }
 
     @classmethod
@@ -125,4 +137,6 @@ class Rounding:
             },
             {name: Scheme.of_config(own) for name, own in config["schemes"].items()},
             bool(config["learned"]),
+            {name: (float(rate), shape and tuple(shape)) for name, (rate, shape) in config["noise"].items()},
+            {name: (float(first), float(second)) for name, (first, second) in config["penalties"].items()},
         )

@@ -6,8 +6,8 @@ same for a model in this process; `architecture` and `weights_only` for files th
 """
 
 from tersor.formats.keras.graph import read
-from tersor.formats.keras.live import is_live, read_live
+from tersor.formats.keras.live import config_of, is_live, read_live
 
 EXTENSIONS = (".keras", ".h5", ".hdf5")
 
-__all__ = ["EXTENSIONS", "is_live", "read", "read_live"]
+__all__ = ["EXTENSIONS", "config_of", "is_live", "read", "read_live"]

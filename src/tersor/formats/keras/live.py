@@ -48,7 +48,7 @@ def read_live(live: Any, input_shapes: InputShapes | None = None, batch: int = 1
     where = f"the live model {getattr(live, 'name', '?')!r}"
     try:
         _refuse_own_calls(live)
-        archive = Archive(_config(live), Live(live), _generation(live))
+        archive = Archive(config_of(live), Live(live), _generation(live))
         return model_of(archive, "", input_shapes or {}, batch)
     except ModelError as error:
         raise type(error)(f"{where}: {error}") from error
@@ -99,7 +99,7 @@ def _attribute(owner: Any, name: str) -> Any:
     return getattr(owner, f"_{name}", None) if found is None else found
 
 
-def _config(live: Any) -> dict[str, Any]:
+def config_of(live: Any) -> dict[str, Any]:
     """What `model.to_json()` says, without how it is compiled: losses may be Python functions."""
     kind = type(live)
     try:

@@ -18,7 +18,6 @@ from tersor.ir.plan import INTEGER, OpPlan, Plan
 from tersor.ir.quant import QuantParams
 from tersor.ops import OPS
 from tersor.recipe import Recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.constants import plan_constants
 from tersor.stages.plan.groups import plan_activations
@@ -29,6 +28,7 @@ from tersor.stages.plan.recurrent import plan_recurrent
 from tersor.stages.plan.refusals import refuse_finished, refuse_float, refuse_nothing
 from tersor.stages.plan.remarks import float_warnings, gain_warnings, rule_warnings, sum_warnings
 from tersor.stages.plan.small_layers import with_small_layers
+from tersor.stages.statistics import Statistics
 
 __all__ = ["plan"]
 

@@ -15,9 +15,9 @@ from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
 from tersor.numerics.packing import values_of
 from tersor.ops import ANY, BIAS, BOOL, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
 from tersor.recipe import Recipe, Scheme
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.recurrent import why_not_hybrid, why_not_recurrent
+from tersor.stages.statistics import Statistics
 
 _ZERO_HURTS = {"DIV": 1, "RSQRT": 0, "LOG": 0}
 """Operators with the operand that must not become 0, since the answer would be infinite."""

@@ -21,8 +21,8 @@ from tersor.numerics.affine import weight_params
 from tersor.numerics.packing import values_of
 from tersor.ops import ALL, CLAMPS, LAYERS, OPS, WEIGHT, layer_operands
 from tersor.recipe import Recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.modes import weight_type
+from tersor.stages.statistics import Statistics
 
 _ROOM = 0.98
 """Of the bits that a kernel keeps of a result: the rest is for the zero point."""

@@ -8,16 +8,17 @@ from typing import Any
 
 from keras import ops
 
-from tersor.training.operators import elementwise, layers, shapes, windows
+from tersor.training.operators import choices, elementwise, layers, recurrent, shapes, windows
 from tersor.training.operators.call import Call
 from tersor.training.operators.elementwise import binary, unary
 from tersor.training.operators.windows import reduction
 
-__all__ = ["OPERATORS", "Call"]
+__all__ = ["OPERATORS", "REFUSED", "Call"]
 
 OPERATORS: Mapping[str, Callable[[Call], Any]] = MappingProxyType(
     {
         "CONV_2D": layers.conv_2d,
+        "CONV_3D": layers.conv_3d,
         "DEPTHWISE_CONV_2D": layers.depthwise_conv_2d,
         "FULLY_CONNECTED": layers.fully_connected,
         "TRANSPOSE_CONV": layers.transpose_conv,
@@ -90,6 +91,42 @@ OPERATORS: Mapping[str, Callable[[Call], Any]] = MappingProxyType(
         "DEPTH_TO_SPACE": shapes.depth_to_space,
         "SPACE_TO_DEPTH": shapes.space_to_depth,
         "REVERSE_V2": shapes.reverse,
+        "SPACE_TO_BATCH_ND": shapes.space_to_batch,
+        "BATCH_TO_SPACE_ND": shapes.batch_to_space,
+        "CUMSUM": elementwise.cumulative_sum,
+        "FLOOR": unary(ops.floor),
+        "CEIL": unary(ops.ceil),
+        "ROUND": unary(ops.round),
+        "SIGN": unary(ops.sign),
+        "FLOOR_DIV": binary(ops.floor_divide),
+        "FLOOR_MOD": binary(ops.mod),
+        "LOGICAL_AND": binary(ops.logical_and),
+        "LOGICAL_OR": binary(ops.logical_or),
+        "LOGICAL_NOT": unary(ops.logical_not),
+        "REDUCE_ALL": choices.reduced(ops.all),
+        "REDUCE_ANY": choices.reduced(ops.any),
+        "ARG_MAX": choices.extreme(ops.argmax),
+        "ARG_MIN": choices.extreme(ops.argmin),
+        "CAST": choices.cast,
+        "ONE_HOT": choices.one_hot,
+        "TOPK_V2": choices.top_k,
+        "EMBEDDING_LOOKUP": choices.embedding,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.lstm,
     }
 )
 """A function per operator; what has none cannot be trained."""
+
+_BY_PLACE = "it takes samples by their place in a batch of one"
+_OF_SHAPES = "it makes values of shapes: fix these, so that they are constants"
+_CONTROL = "it holds operators of its own: in Keras, give recurrent layers as LSTM, GRU or SimpleRNN"
+
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("GATHER_ND", "SCATTER_ND", "DYNAMIC_UPDATE_SLICE", "SPARSE_TO_DENSE"), _BY_PLACE),
+        **dict.fromkeys(("SHAPE", "RANK", "FILL", "RANGE"), _OF_SHAPES),
+        **dict.fromkeys(("WHILE", "IF", "CALL"), _CONTROL),
+        "SVDF": "it remembers earlier runs, and a batch has none",
+        "CUSTOM": "only its own runtime knows what it computes: train the network that ends before it",
+    }
+)
+"""Why not, for those that real networks have."""

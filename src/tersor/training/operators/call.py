@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tersor.errors import UnsupportedError
+from tersor.ir.dtypes import DType
 from tersor.ir.graph import Op
 
 Shape = tuple[int, ...]
@@ -23,12 +24,14 @@ class Call:
         operands: what it reads: Keras tensors, variables, NumPy arrays (integer constants); None for what is left out.
         shapes: of its operands with a batch of one.
         results: shapes of its results with a batch of one.
+        dtypes: types of its results.
     """
 
     op: Op
     operands: Sequence[Any]
     shapes: Sequence[Shape]
     results: Sequence[Shape]
+    dtypes: Sequence[DType]
 
     def operand(self, index: int) -> Any:
         """An operand, None if there is none."""

@@ -69,3 +69,12 @@ def l2_normalization(call: Call) -> Any:
 def select(call: Call) -> Any:
     """Where a condition holds one operand, elsewhere the other."""
     return ops.where(*(call.operand(index) for index in range(3)))
+
+
+def cumulative_sum(call: Call) -> Any:
+    """Sums up to each place along an axis, with or without it, from either end."""
+    x, axis = call.operand(0), int(call.integers(1)[0])
+    x = ops.flip(x, axis) if call.option("reverse", False) else x
+    total = ops.cumsum(x, axis=axis)
+    total = total - x if call.option("exclusive", False) else total
+    return ops.flip(total, axis) if call.option("reverse", False) else total

@@ -25,6 +25,14 @@ def conv_2d(call: Call) -> Any:
     return _with_bias(call, ops.conv(x, kernel, strides, padding(call), "channels_last", dilation), 2)
 
 
+def conv_3d(call: Call) -> Any:
+    """Kernel [depth, height, width, inputs, outputs], as in the file."""
+    strides = tuple(call.option(f"stride_{axis}", 1) for axis in "dhw")
+    dilation = tuple(call.option(f"dilation_{axis}_factor", 1) for axis in "dhw")
+    x, kernel = call.operand(0), call.operand(1)
+    return _with_bias(call, ops.conv(x, kernel, strides, padding(call), "channels_last", dilation), 2)
+
+
 def depthwise_conv_2d(call: Call) -> Any:
     """Kernel [height, width, inputs, multiplier]."""
     strides = call.option("stride_h", 1), call.option("stride_w", 1)

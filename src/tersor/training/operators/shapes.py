@@ -95,9 +95,14 @@ def pad(call: Call) -> Any:
 
 
 def mirror_pad(call: Call) -> Any:
-    """The operand's own values around it."""
-    widths = np.reshape(call.integers(1), (-1, 2)).tolist()
-    return ops.pad(call.operand(0), widths, mode="symmetric" if call.option("mode") == 1 else "reflect")
+    """The operand's own values around it; not `ops.pad`, which on PyTorch repeats the border where it is to be mirrored."""
+    mode: Any = "symmetric" if call.option("mode") == 1 else "reflect"
+    x = call.operand(0)
+    for axis, widths in enumerate(np.reshape(call.integers(1), (-1, 2)).tolist()):
+        if any(widths):
+            places = np.pad(np.arange(call.shapes[0][axis]), widths, mode=mode)
+            x = ops.take(x, ops.convert_to_tensor(places, "int32"), axis=axis)
+    return x
 
 
 def gather(call: Call) -> Any:
@@ -137,3 +142,29 @@ def space_to_depth(call: Call) -> Any:
 def reverse(call: Call) -> Any:
     """In the opposite order along axes."""
     return ops.flip(call.operand(0), axis=call.integers(1))
+
+
+def space_to_batch(call: Call) -> Any:
+    """Blocks of pixels become samples, as before a dilated convolution; those of one place in the block together."""
+    blocks, widths = call.integers(1), np.reshape(call.integers(2), (-1, 2)).tolist()
+    count, shape = len(blocks), list(call.shapes[0])
+    rest = shape[1 + count :]
+    x = ops.pad(call.operand(0), [[0, 0], *widths, *[[0, 0] for _ in rest]])
+    sizes = [size + sum(width) for size, width in zip(shape[1:], widths, strict=False)]
+    split = [part for size, block in zip(sizes, blocks, strict=True) for part in (size // block, block)]
+    x = ops.reshape(x, (-1, *split, *rest))
+    order = [*range(2, 2 * count + 1, 2), 0, *range(1, 2 * count, 2), *range(2 * count + 1, len(x.shape))]
+    return ops.reshape(ops.transpose(x, order), (-1, *(a // b for a, b in zip(sizes, blocks, strict=True)), *rest))
+
+
+def batch_to_space(call: Call) -> Any:
+    """The way back; what the second pair of numbers per axis says is cut off."""
+    blocks, cuts = call.integers(1), np.reshape(call.integers(2), (-1, 2)).tolist()
+    count, shape = len(blocks), list(call.shapes[0])
+    sizes, rest = shape[1 : 1 + count], shape[1 + count :]
+    x = ops.reshape(call.operand(0), (*blocks, -1, *sizes, *rest))
+    pairs = [axis for place in range(count) for axis in (count + 1 + place, place)]
+    x = ops.transpose(x, [count, *pairs, *range(2 * count + 1, len(x.shape))])
+    sizes = [size * block for size, block in zip(sizes, blocks, strict=True)]
+    kept = [slice(low, size - high) for size, (low, high) in zip(sizes, cuts, strict=True)]
+    return ops.reshape(x, (-1, *sizes, *rest))[(slice(None), *kept)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from tersor.training.operators.call import Call
@@ -19,7 +20,22 @@ def _windows(call: Call) -> tuple[tuple[int, int], tuple[int, int], str]:
 def average_pool(call: Call) -> Any:
     """Averages of windows; what fills up the border does not count."""
     size, strides, border = _windows(call)
-    return ops.average_pool(call.operand(0), size, strides, border, "channels_last")
+    x = call.operand(0)
+    if border == "valid":
+        return ops.average_pool(x, size, strides, border, "channels_last")
+    widths, shares = zip(*(_border(call, axis, size[axis - 1], strides[axis - 1]) for axis in (1, 2)), strict=True)
+    sums = ops.average_pool(ops.pad(x, [[0, 0], *widths, [0, 0]]), size, strides, "valid", "channels_last")
+    return sums * np.multiply.outer(*shares)[:, :, None]  # PyTorch's own would count zeros
+
+
+def _border(call: Call, axis: int, window: int, stride: int) -> tuple[list[int], Any]:
+    """How wide an axis is filled up, and for each window its size beside that of its part within the picture."""
+    given, wanted = call.shapes[0][axis], call.results[0][axis]
+    total = max((wanted - 1) * stride + window - given, 0)
+    before = total // 2
+    starts = np.arange(wanted) * stride - before
+    inside = np.minimum(starts + window, given) - np.maximum(starts, 0)
+    return [before, total - before], (window / inside).astype(np.float32)
 
 
 def max_pool(call: Call) -> Any:
