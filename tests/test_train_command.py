@@ -21,6 +21,7 @@ import keras
 
 import tersor
 from conftest import Cli
+from docs_blocks import blocks
 from small_nets import classifier
 from tersor.data.dataset import Dataset
 from tersor.errors import DataError
@@ -32,6 +33,7 @@ from tersor.training.batches import Batches, Epoch
 from tersor.training.checkpoint import read_checkpoint
 from tersor.training.course import Course, in_mixed_precision, stoppable
 from tersor.training.material import Material, held_back, load_material
+from tersor.training.methods import phases_of
 from tersor.training.qat import prepare
 from tersor.training.sparsity import sparsity_of
 from tersor.training.task import task_of
@@ -377,7 +379,8 @@ def test_the_loss_suits_the_output(
     assert (task.loss, task.metric) == (loss, metric)
     assert loss in ("mse", "mae") or task.from_logits == from_logits
     target = task.target(label, "a sample")
-    assert (target.shape, target.dtype) == ((size,), np.float32)
+    assert target.shape == (size,)
+    assert target.dtype == np.float32
     if isinstance(label, int) and size > 1:
         assert target.argmax() == label
         assert target.sum() == 1
@@ -390,7 +393,7 @@ def test_the_loss_suits_the_output(
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_an_augmentation_changes_a_sample_and_keeps_its_shape_and_range(name: str, dtype: type) -> None:
-    x = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(dtype)
+    x: Array = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(dtype)
     kept = x.copy()
     augmentation = parse_augmentation(f"{name}=1" if name == "flip" else name)
     found = [augmentation.apply(x, np.random.default_rng(seed), "x") for seed in range(6)]
@@ -495,6 +498,8 @@ def test_a_share_is_held_back_at_random() -> None:
 
 # Zeros
 
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "train.md"
+
 PRUNING = """
 [pruning]
 sparsity = 0.5
@@ -509,6 +514,14 @@ activations = "int8"
 weights = "int8"
 compute = "integer"
 """
+
+
+def test_the_recipes_of_the_page_are_recipes(tmp_path: Path) -> None:
+    texts = [block.text for block in blocks(PAGE) if block.language == "toml"]
+    assert texts
+    for text in texts:
+        (tmp_path / "r.toml").write_text(text)
+        assert [phase.name for phase in phases_of(str(tmp_path / "r.toml"))] == ["pruned"]
 
 
 def zeros(path: Path) -> float:
