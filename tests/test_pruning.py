@@ -227,9 +227,7 @@ def test_lamp_spreads_the_same_sparsity(mobile: Any) -> None:
     network = prune.prepare(mobile, Pruning(0.7, spread="lamp"))
     wanted = {layer.op.name: layer.masking.sparsity for layer in network.operators() if layer.masking}
     sizes = {layer.name: layer.weights for layer in network.sparsity().pruned}
-    assert sum(wanted[name] * size for name, size in sizes.items()) == pytest.approx(
-        0.7 * sum(sizes.values()), abs=2
-    )
+    assert sum(wanted[name] * size for name, size in sizes.items()) == pytest.approx(0.7 * sum(sizes.values()), abs=2)
     assert max(wanted.values()) - min(wanted.values()) > 0.05
 
 

@@ -22,7 +22,7 @@ import keras
 import tersor
 from conftest import Cli
 from docs_blocks import blocks
-from small_nets import classifier
+from small_nets import classifier, dense
 from tersor.data.dataset import Dataset
 from tersor.errors import DataError
 from tersor.formats import tflite
@@ -385,6 +385,24 @@ def test_the_loss_suits_the_output(
         assert target.argmax() == label
         assert target.sum() == 1
     assert float(task.keras_loss()(target[None], np.full((1, size), 0.25, np.float32))) > 0
+
+
+def test_several_outputs_are_for_the_library(cli: Cli, xy: Path) -> None:
+    net = Builder("net")
+    given = net.input("x", [1, 8])
+    model = net.model([dense(net, given, 3, name="a"), dense(net, given, 2, name="b")])
+    tflite.write(model, xy / "two.tflite")
+    np.savez("two.npz", x=np.ones((40, 8), np.float32) * np.arange(40)[:, None], y=np.arange(40) % 3)
+    answer = cli("train", "two.tflite", "--data", "two.npz", "-o", "out.keras")
+    assert answer.code == 3
+    assert "2 outputs" in answer.err
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    network = prepare(model, "int8", data=[one[None] for one in x])
+    network.compile("adam", ["mse", "mse"])
+    before = network.get_weights()
+    network.fit(x, [np.zeros((32, 3)), np.ones((32, 2))], verbose=0)
+    assert any((own != wanted).any() for own, wanted in zip(network.get_weights(), before, strict=True))
+    assert len(tersor.quantize(network).graph.outputs) == 2
 
 
 # Data

@@ -271,9 +271,7 @@ def saved(network: Any, folder: Path) -> Path:
     return folder / "qat.keras"
 
 
-def test_every_command_reads_a_saved_network_as_data(
-    trained: Any, data: tuple[Array, Array], tmp_path: Path
-) -> None:
+def test_every_command_reads_a_saved_network_as_data(trained: Any, data: tuple[Array, Array], tmp_path: Path) -> None:
     """Without Keras, which the file's own class would have to be made by: the commands run where there is none."""
     network = fitted(prepare(trained, "int8"), data, epochs=1)
     path = saved(network, tmp_path)

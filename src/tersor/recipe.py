@@ -107,6 +107,7 @@ class Recipe:
             empty for none.
         split: cut the result in files for the target: what its accelerator runs, in integers, and what the CPU runs, in
             float.
+        finetune: train what was made by all this on the calibration samples, against the float model.
         rules: exceptions; the last that matches wins.
     """
 
@@ -125,6 +126,7 @@ class Recipe:
     small_layers_share: float = 0.0
     target: str = ""
     split: bool = False
+    finetune: bool = False
     rules: tuple[Rule, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -190,6 +192,7 @@ def adjusted(
     allow_float: bool = False,
     keep_float: Sequence[str] = (),
     algorithms: Sequence[str] | None = None,
+    finetune: bool = False,
 ) -> Recipe:
     """A recipe with single wishes changed; those not given stay.
 
@@ -201,6 +204,7 @@ def adjusted(
         allow_float: let operators without an integer kernel stay in float.
         keep_float: operator kinds, or regular expressions of result names, to leave in float (which allows it).
         algorithms: other algorithms; ignored by recipes that have none and quantize no activations.
+        finetune: train the result, too; ignored by recipes that quantize no activations.
 
     Raises RecipeError.
     """
@@ -215,6 +219,8 @@ def adjusted(
     if algorithms is not None and (recipe.algorithms or recipe.algorithms_without_data or recipe.needs_calibration):
         changes["algorithms"] = tuple(algorithms)
         changes["algorithms_without_data"] = () if recipe.needs_calibration else tuple(algorithms)
+    if finetune and recipe.needs_calibration:
+        changes["finetune"] = True
     if interface is not None and recipe.needs_calibration:
         changes["interface"] = _dtype("--io", interface)
     if allow_float or keep_float:
@@ -304,6 +310,7 @@ _TYPES = {
     "small_layers_share": float,
     "target": str,
     "split": bool,
+    "finetune": bool,
 }
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tersor.data.dataset import Dataset
     from tersor.data.preprocess import Preprocess
     from tersor.ir.graph import Model
+    from tersor.recipe import Recipe
     from tersor.runtimes.engine import Engine
+    from tersor.stages.fine_tuning import FineTunes
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,24 @@ class Repairing:
     max_drop: options.MaxDrop = None
     islands: options.Islands = None
     max_minutes: options.MaxMinutes = 10.0
+    finetune: options.FineTune = False
+    finetune_minutes: options.FineTuneMinutes = 5.0
+
+    def tuner(self, recipes: Sequence[Recipe]) -> FineTunes | None:
+        """What trains, if that is asked for, here or by a recipe. Raises RecipeError where Keras is not installed."""
+        if not self.finetune and not any(recipe.finetune for recipe in recipes):
+            return None
+        if not any(recipe.needs_calibration for recipe in recipes):
+            names = ", ".join(recipe.name for recipe in recipes)
+            raise RecipeError(f"--finetune is for integer activations, and {names} computes in float: ask for int8")
+        from tersor.cli.keras_backend import choose
+
+        choose()
+        try:
+            from tersor.training.finetune import FineTuner
+        except ImportError as error:
+            raise RecipeError(f"--finetune: {str(error).splitlines()[0]}") from error
+        return FineTuner(minutes=self.finetune_minutes)
 
     def require_sense(self) -> None:
         """Raise RecipeError for options of repair without a goal."""

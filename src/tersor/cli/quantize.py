@@ -148,6 +148,7 @@ def command(
                 allow_float=allow_float,
                 keep_float=keep_float or (),
                 algorithms=options.listed(algorithms),
+                finetune=repairing.finetune and repairing.max_drop is None,
             )
             for base in bases
         ]
@@ -163,13 +164,14 @@ def command(
         if is_fitted:
             from tersor.report.fitting import fitting_notes, fitting_to_dict
             from tersor.report.split import outcome_split_notes, split_to_dict
+        tuner = repairing.tuner(recipes)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
         )
         dataset = None if data is None else normalization.load(data, loaded)
         evaluation = None if eval_data is None else normalization.load(eval_data, loaded, quiet=True)
         outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
-        measured = Options(samples, eval_samples, metric, latency)
+        measured = Options(samples, eval_samples, metric, latency, tuner)
         repairs: tuple[Repair, ...] = ()
         with console.progress() as report:
             if repairing.max_drop is None:

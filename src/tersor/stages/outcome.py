@@ -11,6 +11,7 @@ from tersor.stages.benchmark import Timing
 from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import OutputDistance
 from tersor.stages.evaluate import METRICS, SHARES, Change, Score, doubt
+from tersor.stages.fine_tuning import FineTunes
 from tersor.stages.fitted import Fitting
 from tersor.stages.verify import Verified
 
@@ -30,12 +31,14 @@ class Options:
         evaluation_samples: at most so many samples are measured on.
         metric: see `evaluate.Scorer`; None for top1 where there are labels and no score where there are none.
         latency: whether to time the results.
+        finetune: trains results whose recipe asks for it; see `tersor.training.finetune`.
     """
 
     calibration_samples: int = 100
     evaluation_samples: int = 1000
     metric: str | None = None
     latency: bool = False
+    finetune: FineTunes | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from tersor.data.dataset import Dataset
@@ -20,6 +21,9 @@ from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
+from tersor.stages.evaluate import as_sample
+from tersor.stages.fine_tuning import SAMPLES as TUNING_SAMPLES
+from tersor.stages.fine_tuning import FineTunes, required
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
 from tersor.stages.statistics import Statistics
@@ -49,6 +53,7 @@ class Preparation:
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
         progress: told what is going on.
+        finetune: trains what was made by recipes that ask for it.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Preparation:
         calibration: Dataset | None,
         engine: Engine,
         progress: Progress | None = None,
+        finetune: FineTunes | None = None,
     ) -> None:
         self.model = without_training(model)
         self._training = training_of(model)
@@ -65,6 +71,8 @@ class Preparation:
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
+        self._finetune = finetune
+        self._tuned: dict[Recipe, Corrected] = {}
         self._fitted: dict[tuple[str, bool], Fitted] = {}
         self._run_by_cpu: dict[str, tuple[str, ...]] = {}
         self._rewritten: dict[tuple[str, tuple[str, ...], Scheme, str], Model] = {}
@@ -146,6 +154,10 @@ class Preparation:
 
     def corrected(self, recipe: Recipe) -> Corrected:
         """What the recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        if recipe.finetune:
+            if recipe not in self._tuned:
+                self._tuned[recipe] = self._tune(recipe)
+            return self._tuned[recipe]
         if recipe in self._found:
             return self._found[recipe][1]
         _, _, draft = self.drafted(recipe)
@@ -163,10 +175,31 @@ class Preparation:
         self._found[recipe] = draft, found
         return found
 
+    @property
+    def can_fine_tune(self) -> bool:
+        """Whether there is something that trains."""
+        return self._finetune is not None
+
+    def _tune(self, recipe: Recipe) -> Corrected:
+        """What the recipe makes, trained. Raises PlanError where nothing can train it."""
+        tuner, plain = required(self._finetune, recipe), replace(recipe, finetune=False)
+        if self._calibration is None or not recipe.needs_calibration:
+            raise PlanError(f"{recipe.name} cannot be fine-tuned: that needs integer activations, and --data")
+        return tuner(
+            self._fitting(recipe),
+            self.written,
+            self.corrected(plain),
+            self._with_cpu_in_float(plain),
+            list(map(as_sample, islice(self._calibration, TUNING_SAMPLES))),
+            engine=self._engine,
+            progress=self._report(f"fine-tuning {recipe.name}", None),
+        )
+
     def forget_all_but(self, recipe: Recipe) -> None:
         """Keep the result of one recipe only: each holds weights of its own, and a plan of every tensor."""
         self._drafts = {other: draft for other, draft in self._drafts.items() if other == recipe}
         self._found = {other: found for other, found in self._found.items() if other == recipe}
+        self._tuned = {other: found for other, found in self._tuned.items() if other == recipe}
 
     def _rewrite(self, names: tuple[str, ...], recipe: Recipe) -> Model:
         model = self._fitting(recipe)

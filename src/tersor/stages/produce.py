@@ -79,7 +79,12 @@ def produce(
         given, evaluation = dataset_of(data, model), dataset_of(evaluation, model)
         calibration, rest = (None, None) if given is None else given.split(options.calibration_samples)
         preparation = preparation or Preparation(
-            float_model, _path_of(float_model, model, folder), calibration, runner, progress
+            float_model,
+            _path_of(float_model, model, folder),
+            calibration,
+            runner,
+            progress,
+            options.finetune,
         )
         drafts = {recipe: preparation.corrected(recipe) for recipe in outputs}
         disjoint = evaluation is not None or _has_samples(rest)

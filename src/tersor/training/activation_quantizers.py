@@ -99,7 +99,7 @@ class DoReFaActivation(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any) -> Any:
         """The values between 0 and 1, rounded."""
-        return pact(x, 1.0, 2**self.bits - 1)
+        return pact(x, ops.ones(()), 2**self.bits - 1)
 
     def compute_output_shape(self, shape: Any) -> Any:
         """That of the input."""

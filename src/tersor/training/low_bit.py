@@ -18,6 +18,7 @@ from tersor.ir.graph import Graph, Op
 from tersor.ops import ALL, LAYERS, OPS, SAME, layer_operands
 from tersor.recipe import Recipe, Rule
 from tersor.training.activation_quantizers import DoReFaActivation, LearnedStep, Pact, Sign
+from tersor.training.carried import with_carried
 from tersor.training.qat import QuantizationAware, first_rounding, opened
 from tersor.training.rounding import Rounding
 from tersor.training.weight_quantizers import (
@@ -75,7 +76,7 @@ def prepare(
         activations: what rounds those that are never negative (behind a ReLU): `Pact(bits)`, `LearnedStep(bits)`, or
             a number of bits for ranges that follow the batches. All others have the recipe's 8 bits.
         recipe: what is true of everything else; one with int8 activations.
-        layers: other quantizers for single layers, by the names of the network's layers; None for the recipe's.
+        layers: other quantizers for single layers, by their names in the model; None for the recipe's.
         skip_first_and_last: leave the first and the last layer as the recipe has them, unless `layers` names them.
         smallest: store weights in the smallest type that a kernel takes (2 bits in dense layers, 4 in convolutions);
             False for int8, which has the faster kernels.
@@ -109,25 +110,29 @@ def prepare(
         few = _with_few_bits(source.graph, few, activations)
     if few == rounding:
         raise PlanError(f"nothing has fewer bits than {wanted.name} says: no layer that computes in integers is chosen")
-    return QuantizationAware(source, few, freeze_after, wanted)
+    return QuantizationAware(source, with_carried(few, model, source.graph), freeze_after, wanted)
 
 
 def _chosen(
     graph: Graph, weights: WeightQuantizer | None, layers: Mapping[str, WeightQuantizer | None], skip: bool
 ) -> dict[str, WeightQuantizer]:
     """What rounds the weights of a layer, by the operator's name."""
-    names = [op.name for op in graph.ops if op.kind in LAYERS and _has_weights(graph, op)]
-    unknown = sorted(set(layers) - set(names))
+    names = {op.name: label for op in graph.ops if op.kind in LAYERS and (label := _layer_of(graph, op)) is not None}
+    unknown = sorted(set(layers) - {*names, *names.values()})
     if unknown:
-        raise PlanError(f"no layer with weights is called {unknown[0]!r}: there are {', '.join(names)}")
-    ends = {names[0], names[-1]} if skip and names else set()
-    wanted = {name: layers[name] if name in layers else None if name in ends else weights for name in names}
+        known = ", ".join(names.values())
+        raise PlanError(f"no layer with weights is called {unknown[0]!r}: there are {known}")
+    ends = {*list(names)[:1], *list(names)[-1:]} if skip else set()
+    wanted = {name: None if name in ends else weights for name in names}
+    for name, label in names.items():
+        wanted |= {name: layers[key] for key in (label, name) if key in layers}
     return {name: own for name, own in wanted.items() if own is not None}
 
 
-def _has_weights(graph: Graph, op: Op) -> bool:
+def _layer_of(graph: Graph, op: Op) -> str | None:
+    """The name of the layer that an operator's weights are of; None if they are computed."""
     operand = graph.operand(op, layer_operands(op.kind).weights)
-    return operand is not None and operand.is_constant
+    return operand.name.rpartition("/")[0] or operand.name if operand is not None and operand.is_constant else None
 
 
 def _type_of(quantizer: WeightQuantizer) -> DType:
@@ -143,9 +148,7 @@ def _with_few_bits(graph: Graph, rounding: Rounding, how: Pact | LearnedStep | i
         spec = OPS.get(op.kind)
         rectified = op.kind in _RECTIFIERS or (op.option("fused_activation_function", 0) or 0) in _NOT_NEGATIVE
         moved = spec is not None and spec.scale == SAME and any(name in positive for name in op.present_inputs)
-        if rectified or (
-            moved and all(name in positive or graph.tensors[name].is_constant for name in op.present_inputs)
-        ):
+        if rectified or (moved and all(own in positive or graph.tensors[own].is_constant for own in op.present_inputs)):
             positive.update(op.outputs)
     few = {
         name

@@ -326,7 +326,7 @@ def _cast(value: Any, dtype: str) -> Any:
 
 
 def _usual_size(kernel: Array, axes: tuple[int, ...]) -> Array:
-    """A factor per channel, broadcast against the kernel, that makes weights as large as those that training begins with.
+    """A factor per channel, broadcast against the kernel, that makes weights as large as training begins with them.
 
     Normalizing takes it out again, but optimizers step by sizes of their own: beside folded weights, which for an input
     of 0..255 are a hundredth of the usual, a step of Adam is too large (He et al. 2015, arXiv 1502.01852).

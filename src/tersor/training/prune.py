@@ -21,6 +21,7 @@ from tersor.ir.graph import Graph, Model, Op
 from tersor.ops import LAYERS, layer_operands
 from tersor.passes import separate_mean
 from tersor.targets.cpu.sparse_inference import sparse_inference
+from tersor.training.carried import with_carried
 from tersor.training.channels import ChannelGroup, channel_groups, remove_channels
 from tersor.training.length import steps_of_fit
 from tersor.training.masking import Masking
@@ -28,6 +29,7 @@ from tersor.training.network import Network, architecture, masking_of
 from tersor.training.operators.weights import inputs_and_outputs
 from tersor.training.padding import center_padding
 from tersor.training.pruning import Pruning
+from tersor.training.rounding import Rounding
 from tersor.training.schedules import Constant, PolynomialDecay
 from tersor.training.source import source_of
 from tersor.training.sparsity import Sparsity, sparsity_of
@@ -54,6 +56,7 @@ class Pruned(Network):
 
     Args:
         source: a float model, simplified.
+        rounding: nothing but what the model's own training goes on with.
         freeze_after: see `Network`.
         masking: what becomes of layers, by their operators' names.
         pruning: what was wanted.
@@ -63,12 +66,13 @@ class Pruned(Network):
     def __init__(
         self,
         source: Model,
+        rounding: Rounding,
         freeze_after: int | None,
         masking: Mapping[str, Masking],
         pruning: Pruning,
         dense: Mapping[str, str],
     ) -> None:
-        super().__init__(source, freeze_after=freeze_after, masking=masking)
+        super().__init__(source, rounding, freeze_after, masking)
         self.pruning = pruning
         self.dense = dict(dense)
         self.more_to_come = False
@@ -98,9 +102,8 @@ class Pruned(Network):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Pruned:  # noqa: ARG003 (Keras's)
         """The architecture again; Keras then loads its weights."""
-        source, _ = architecture(config)
         pruning = Pruning.parse(config["pruning"])
-        return cls(source, config["freeze_after"], masking_of(config), pruning, config["dense"])
+        return cls(*architecture(config), config["freeze_after"], masking_of(config), pruning, config["dense"])
 
     def _steps(self) -> int:
         return int(ops.convert_to_numpy(self.get_layer("training_steps").steps))
@@ -142,7 +145,7 @@ def prepare(model: Any, pruning: Pruning, *, freeze_after: int | None = None) ->
         for pattern in _given(op.name, pruning.layers):
             shares[op.name] = pruning.layers[pattern]
     masking = {name: pruning.masking(share) for name, share in shares.items()}
-    return Pruned(source, freeze_after, masking, pruning, dense)
+    return Pruned(source, with_carried(Rounding(), model, source.graph), freeze_after, masking, pruning, dense)
 
 
 def _choose(graph: Graph, pruning: Pruning) -> tuple[list[Op], dict[str, str]]:

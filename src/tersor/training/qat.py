@@ -106,8 +106,8 @@ def prepare(
             batches; and scales of weights of less than 8 bits, instead of taking them from the largest.
         keep_zeros: have weights that are zeros, as pruning leaves them, stay so.
 
-    Dropout and penalties on kernels compute nothing in a file. Those of a live Keras model or of a Keras file go on where
-    a value or a layer of the network is just theirs; a warning says what does not.
+    Dropout and penalties on kernels compute nothing in a file. Those of a live Keras model or of a Keras file go on
+    where a value or a layer of the network is just theirs; a warning says what does not.
 
     Raises:
         PlanError: the recipe has no integer activations; ranges shall be learned without data to begin with; or zeros

@@ -47,14 +47,14 @@ class Quantized(keras.layers.Wrapper):  # type: ignore[misc]
             kernel = self._kernel(name)
             quantizer.attach(kernel.shape, lambda kernel=kernel: ops.convert_to_numpy(kernel))
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, inputs: Any, **kwargs: Any) -> Any:
         """What the layer answers with its weights rounded."""
         values = {id(variable): (variable, variable.value) for variable in self.layer.variables}
         for name, quantizer in zip(self.kernels, self.quantizers, strict=True):
             kernel = self._kernel(name)
             values[id(kernel)] = kernel, quantizer(ops.convert_to_tensor(kernel))
         with keras.StatelessScope(state_mapping=list(values.values())):
-            return self.layer(*args, **kwargs)
+            return self.layer(inputs, **kwargs)
 
     def rounded(self) -> dict[str, Array]:
         """The weights that the layer computes with, by the attribute's name."""
