@@ -34,6 +34,7 @@ from tersor.training.checkpoint import read_checkpoint
 from tersor.training.course import Course, in_mixed_precision, stoppable
 from tersor.training.material import Material, held_back, load_material
 from tersor.training.methods import phases_of
+from tersor.training.operator import Operator
 from tersor.training.qat import prepare
 from tersor.training.sparsity import sparsity_of
 from tersor.training.task import task_of
@@ -198,7 +199,14 @@ def test_in_mixed_precision_the_file_still_is_what_was_judged(cli: Cli, xy: Path
     assert np.abs(rows - expected).max() <= 2 / 256
 
 
-def test_in_mixed_precision_only_products_are_less_precise() -> None:
+def test_in_mixed_precision_only_products_are_less_precise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, usual = set(), Operator._rounded_weights
+
+    def look(layer: Operator, kernel: Any) -> Any:
+        seen.add(keras.backend.standardize_dtype(keras.ops.convert_to_tensor(kernel).dtype))
+        return usual(layer, kernel)
+
+    monkeypatch.setattr(Operator, "_rounded_weights", look)
     x = pictures(8)[0].astype(np.float32) / 255
     network = prepare(classifier(), "int8", data=[one[None] for one in x])
     mixed = in_mixed_precision(network)
@@ -207,6 +215,7 @@ def test_in_mixed_precision_only_products_are_less_precise() -> None:
     assert {str(own.dtype) for own in mixed.weights} <= {"float32", "int32"}
     error = np.abs(network.predict_on_batch(x) - mixed.predict_on_batch(x))
     assert 0 < error.max() < 0.1
+    assert seen == {"float32"}
     quantizer = mixed.quantizers()[network.source.graph.ops[0].outputs[0]]
     values = np.asarray(keras.Model(mixed.inputs, quantizer.output).predict_on_batch(x))
     low, high = quantizer.bounds() or (0.0, 0.0)
