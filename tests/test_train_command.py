@@ -21,7 +21,8 @@ import keras
 
 import tersor
 from conftest import Cli
-from small_nets import classifier
+from docs_blocks import blocks
+from small_nets import classifier, dense
 from tersor.data.dataset import Dataset
 from tersor.errors import DataError
 from tersor.formats import tflite
@@ -32,6 +33,8 @@ from tersor.training.batches import Batches, Epoch
 from tersor.training.checkpoint import read_checkpoint
 from tersor.training.course import Course, in_mixed_precision, stoppable
 from tersor.training.material import Material, held_back, load_material
+from tersor.training.methods import phases_of
+from tersor.training.operator import Operator
 from tersor.training.qat import prepare
 from tersor.training.sparsity import sparsity_of
 from tersor.training.task import task_of
@@ -196,7 +199,14 @@ def test_in_mixed_precision_the_file_still_is_what_was_judged(cli: Cli, xy: Path
     assert np.abs(rows - expected).max() <= 2 / 256
 
 
-def test_in_mixed_precision_only_products_are_less_precise() -> None:
+def test_in_mixed_precision_only_products_are_less_precise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, usual = set(), Operator._rounded_weights
+
+    def look(layer: Operator, kernel: Any) -> Any:
+        seen.add(keras.backend.standardize_dtype(keras.ops.convert_to_tensor(kernel).dtype))
+        return usual(layer, kernel)
+
+    monkeypatch.setattr(Operator, "_rounded_weights", look)
     x = pictures(8)[0].astype(np.float32) / 255
     network = prepare(classifier(), "int8", data=[one[None] for one in x])
     mixed = in_mixed_precision(network)
@@ -205,6 +215,7 @@ def test_in_mixed_precision_only_products_are_less_precise() -> None:
     assert {str(own.dtype) for own in mixed.weights} <= {"float32", "int32"}
     error = np.abs(network.predict_on_batch(x) - mixed.predict_on_batch(x))
     assert 0 < error.max() < 0.1
+    assert seen == {"float32"}
     quantizer = mixed.quantizers()[network.source.graph.ops[0].outputs[0]]
     values = np.asarray(keras.Model(mixed.inputs, quantizer.output).predict_on_batch(x))
     low, high = quantizer.bounds() or (0.0, 0.0)
@@ -377,11 +388,30 @@ def test_the_loss_suits_the_output(
     assert (task.loss, task.metric) == (loss, metric)
     assert loss in ("mse", "mae") or task.from_logits == from_logits
     target = task.target(label, "a sample")
-    assert (target.shape, target.dtype) == ((size,), np.float32)
+    assert target.shape == (size,)
+    assert target.dtype == np.float32
     if isinstance(label, int) and size > 1:
         assert target.argmax() == label
         assert target.sum() == 1
     assert float(task.keras_loss()(target[None], np.full((1, size), 0.25, np.float32))) > 0
+
+
+def test_several_outputs_are_for_the_library(cli: Cli, xy: Path) -> None:
+    net = Builder("net")
+    given = net.input("x", [1, 8])
+    model = net.model([dense(net, given, 3, name="a"), dense(net, given, 2, name="b")])
+    tflite.write(model, xy / "two.tflite")
+    np.savez("two.npz", x=np.ones((40, 8), np.float32) * np.arange(40)[:, None], y=np.arange(40) % 3)
+    answer = cli("train", "two.tflite", "--data", "two.npz", "-o", "out.keras")
+    assert answer.code == 3
+    assert "2 outputs" in answer.err
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    network = prepare(model, "int8", data=[one[None] for one in x])
+    network.compile("adam", ["mse", "mse"])
+    before = network.get_weights()
+    network.fit(x, [np.zeros((32, 3)), np.ones((32, 2))], verbose=0)
+    assert any((own != wanted).any() for own, wanted in zip(network.get_weights(), before, strict=True))
+    assert len(tersor.quantize(network).graph.outputs) == 2
 
 
 # Data
@@ -390,7 +420,7 @@ def test_the_loss_suits_the_output(
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_an_augmentation_changes_a_sample_and_keeps_its_shape_and_range(name: str, dtype: type) -> None:
-    x = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(dtype)
+    x: Array = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(dtype)
     kept = x.copy()
     augmentation = parse_augmentation(f"{name}=1" if name == "flip" else name)
     found = [augmentation.apply(x, np.random.default_rng(seed), "x") for seed in range(6)]
@@ -495,6 +525,8 @@ def test_a_share_is_held_back_at_random() -> None:
 
 # Zeros
 
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "train.md"
+
 PRUNING = """
 [pruning]
 sparsity = 0.5
@@ -509,6 +541,14 @@ activations = "int8"
 weights = "int8"
 compute = "integer"
 """
+
+
+def test_the_recipes_of_the_page_are_recipes(tmp_path: Path) -> None:
+    texts = [block.text for block in blocks(PAGE) if block.language == "toml"]
+    assert texts
+    for text in texts:
+        (tmp_path / "r.toml").write_text(text)
+        assert [phase.name for phase in phases_of(str(tmp_path / "r.toml"))] == ["pruned"]
 
 
 def zeros(path: Path) -> float:

@@ -151,11 +151,6 @@ class Course:
         self._optimizer.build(self.trainee.trainable_variables)
         self.trainee.compile(self._optimizer, self._loss)
 
-    @property
-    def has_best(self) -> bool:
-        """Whether there is anything to keep."""
-        return bool(self._best)
-
     def restore(self, found: Checkpoint) -> None:
         """Go on where a checkpoint was written."""
         self.standing = found.standing

@@ -238,7 +238,9 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
             return ops.convert_to_tensor(values, dtype)
 
-        return self.add_weight(shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype=dtype)
+        return self.add_weight(
+            shape=values.shape, initializer=initial, autocast=False, name=label, trainable=trainable, dtype=dtype
+        )
 
     @property
     def _spread(self) -> tuple[int, ...]:

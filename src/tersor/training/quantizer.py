@@ -118,7 +118,9 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def _scalar(self, name: str, value: float, trainable: bool) -> Any:
         start = keras.initializers.Constant(value)
-        return self.add_weight(shape=(), initializer=start, trainable=trainable, name=name, dtype="float32")
+        return self.add_weight(
+            shape=(), initializer=start, trainable=trainable, name=name, dtype="float32", autocast=False
+        )
 
 
 def _with_gradient_by(value: Any, share: float) -> Any:

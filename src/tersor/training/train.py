@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -320,7 +321,7 @@ def _trained(
         else:
             course.start()
         course.train(
-            lambda done, total, name=phase.name: listener.progress(f"training: {name}", done, total),
+            partial(listener.progress, f"training: {phase.name}"),
             lambda figures, is_best: listener.announce(figures, task, is_best),
             stop,
         )

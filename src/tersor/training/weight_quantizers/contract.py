@@ -86,4 +86,6 @@ class WeightQuantizer(keras.layers.Layer):  # type: ignore[misc]
             known = np.ones(tuple(wanted), np.float32) if self._start is None else start(self._start())
             return ops.convert_to_tensor(np.reshape(known, tuple(wanted)), dtype)
 
-        return self.add_weight(shape=self._spread(shape), initializer=initial, name=name, dtype="float32")
+        return self.add_weight(
+            shape=self._spread(shape), initializer=initial, name=name, dtype="float32", autocast=False
+        )
