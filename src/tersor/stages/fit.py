@@ -108,11 +108,9 @@ def promise(given: Model, target: str, before: Placement, quantized: Graph) -> t
     if fitted.after is None:
         return ()
     module = registry.plugin("targets", target)
-    cut = _fitted(given, target, before, is_split=True)[0] if leaves_some and hasattr(module, "obstacles") else fitted
-    quantized = rough_quantize(cut.model, module.FLAVOUR).graph if cut.rewrites else quantized
-    split = promise_of_split(
-        quantized, module, f"tersor quantize --target {target} --split", 0, "on the CPU and in float"
-    )
+    quantized = rough_quantize(fitted.model, module.FLAVOUR).graph if fitted.rewrites else quantized
+    command, rest = f"tersor quantize --target {target} --split", "on the CPU and in float"
+    split = promise_of_split(quantized, module, command, 0, rest, is_least=leaves_some)
     if not fitted.rewrites:
         return split
     done = ", ".join(map(str, fitted.rewrites))
@@ -123,7 +121,9 @@ def promise(given: Model, target: str, before: Placement, quantized: Graph) -> t
     )
 
 
-def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int, rest: str) -> tuple[str, ...]:
+def promise_of_split(
+    graph: Graph, module: ModuleType, command: str, least: int, rest: str, *, is_least: bool = False
+) -> tuple[str, ...]:
     """A sentence on what runs on the accelerator once a network is cut in files, if that multiplies enough.
 
     Args:
@@ -132,6 +132,7 @@ def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int,
         command: what cuts it.
         least: multiply-accumulates from which that is worth a word.
         rest: where the other operators run then.
+        is_least: whether the command rewrites more than was done to the network, so that more may run there.
     """
     if not hasattr(module, "obstacles"):
         return ()
@@ -142,7 +143,8 @@ def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int,
         return ()
     share = f" and {100 * on_device / sum(work):.1f} % of MACs" if any(work) else ""
     return (
-        f"with {command}, {len(cut.taken)} of {len(work)} operators{share} run on the {module.DEVICE}, the rest {rest}",
+        f"with {command}, {'at least ' if is_least else ''}{len(cut.taken)} of {len(work)} operators{share} run on the "
+        f"{module.DEVICE}, the rest {rest}",
     )
 
 
