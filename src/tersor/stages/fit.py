@@ -142,10 +142,8 @@ def promise_of_split(
     if cut is None or cut.is_whole or on_device < least:
         return ()
     share = f" and {100 * on_device / sum(work):.1f} % of MACs" if any(work) else ""
-    return (
-        f"with {command}, {'at least ' if is_least else ''}{len(cut.taken)} of {len(work)} operators{share} run on the "
-        f"{module.DEVICE}, the rest {rest}",
-    )
+    count = f"at least {len(cut.taken)}" if is_least else str(len(cut.taken))
+    return (f"with {command}, {count} of {len(work)} operators{share} run on the {module.DEVICE}, the rest {rest}",)
 
 
 def _passes(target: str) -> dict[str, ModuleType]:
