@@ -328,7 +328,7 @@ def test_a_region_that_does_not_end_in_a_mean_is_not_stored_sparsely() -> None:
     z = layers.Flatten()(layers.Conv2D(32, 1)(x))
     model = tersor.optimize(tersor.load(keras.Model(given, layers.Dense(4)(layers.Concatenate()([y, z])))))
     changed = [
-        own.with_data(np.where(np.random.default_rng(0).random(own.shape) < 0.9, 0, own.data).astype(np.float32))
+        own.with_data((np.random.default_rng(0).random(own.shape) > 0.9) * np.asarray(own.data, np.float32))
         for own in model.graph.tensors.values()
         if own.is_constant and len(own.shape) == 4 and own.shape[1:3] == (1, 1)
     ]
