@@ -40,7 +40,7 @@ class Carried:
 
 
 def carried(model: Any, graph: Graph) -> Carried:
-    """What a live Keras model, or a Keras file, states of training, as far as a value or a layer of the graph is just it.
+    """What a live Keras model, or a Keras file, states of training, where a value or a layer of the graph is just it.
 
     Anything else states nothing.
     """
@@ -98,7 +98,7 @@ def _put_noise(layer: Layer, graph: Graph, read: Counter[str], found: Carried) -
     rate = layer.config.get("rate")
     if layer.kind in _NOISY and rate != 0:
         found.left_out.append(f"{layer.kind} {layer.name!r}")
-    if layer.kind != "Dropout" and not is_spatial or not rate:
+    if (layer.kind != "Dropout" and not is_spatial) or not rate:
         return
     sources = [ref.layer for ref in _refs(layer.calls)]
     alone = len(sources) == 1 and read[sources[0]] == 1

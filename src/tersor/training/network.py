@@ -204,7 +204,7 @@ class _Builder:
         quantizer, noise = self._quantizers.get(name), self._rounding.noise.get(name)
         value = value if quantizer is None else quantizer(value)
         if noise is not None:
-            seed = zlib.crc32(name.encode())  # without one, PyTorch draws from a state that nobody saves
+            seed = zlib.crc32(name.encode()) >> 1  # without one, PyTorch draws from a state that nobody saves
             value = Dropout(noise[0], noise[1], seed, name=self._name(f"{name}_dropout"))(value)
         self._values[name] = value
 

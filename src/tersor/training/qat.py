@@ -97,8 +97,8 @@ def prepare(
         learned: learn ranges by their gradients, beginning with those of `data`, instead of following the extremes of
             batches.
 
-    Dropout and penalties on kernels compute nothing in a file. Those of a live Keras model or of a Keras file go on where
-    a value or a layer of the network is just theirs; a warning says what does not.
+    Dropout and penalties on kernels compute nothing in a file. Those of a live Keras model or of a Keras file go on
+    where a value or a layer of the network is just theirs; a warning says what does not.
 
     Raises:
         PlanError: the recipe has no integer activations, or ranges shall be learned without data to begin with.
@@ -192,4 +192,3 @@ def _scheme(graph: Graph, op: Op, decided: Plan) -> Scheme:
     if weights is None or weights.params is None:
         return Scheme()
     return Scheme(weights.dtype, per_channel=weights.params.axis is not None)
-

@@ -19,7 +19,10 @@ _VARIANCE_FLOOR = 1e-8
 
 def lstm(call: Call) -> Any:
     """Each sample begins with an empty state, as each run of the file does."""
-    if call.option("fused_activation_function", _TANH) != _TANH or len(call.shapes[LSTM_GATES["forget"].recurrent]) != 2:
+    if (
+        call.option("fused_activation_function", _TANH) != _TANH
+        or len(call.shapes[LSTM_GATES["forget"].recurrent]) != 2
+    ):
         raise UnsupportedError(
             f"operator {call.op.name!r} ({call.op.label}) cannot be trained: its activation is not tanh, or its "
             "recurrent weights are a diagonal"
