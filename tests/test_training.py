@@ -244,6 +244,17 @@ def test_a_model_that_mixes_samples_is_refused() -> None:
         require_same(model)
 
 
+def test_a_model_that_cannot_run_on_several_samples_is_refused() -> None:
+    net = Builder("net")
+    x = net.input("x", [1, 4, 2])
+    turned = net.op("TRANSPOSE", [x, net.constant("order", np.array([1, 0, 2], np.int32))], [4, 1, 2])
+    other = net.constant("other", np.ones((4, 1, 2), np.float32))
+    joined = net.op("CONCATENATION", [turned, other], [4, 2, 2], {"axis": 1})
+    model = net.model([net.op("RESHAPE", [joined, net.constant("flat", np.array([1, 16], np.int32))], [1, 16])])
+    with pytest.raises(UnsupportedError, match=r"several samples|mixes samples"):
+        require_same(model)
+
+
 def test_values_of_one_scale_have_one_range(trained: Any, data: tuple[Array, Array]) -> None:
     network = fitted(prepare(trained, "int8"), data, epochs=1)
     groups = [names for names in network.rounding.groups if any("concat" in name for name in names)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from tersor.errors import UnsupportedError
+from tersor.errors import TersorError, UnsupportedError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
 from tersor.runtimes.engine import Engine
@@ -33,7 +33,13 @@ def require_same(model: Model) -> None:
         wanted = [handle.run(sample) for sample in samples]
     network = Network(model)
     batch = [ops.convert_to_tensor(np.concatenate(items)) for items in zip(*samples, strict=True)]
-    found = network(batch if len(batch) > 1 else batch[0], training=False)
+    try:
+        found = network(batch if len(batch) > 1 else batch[0], training=False)
+    except TersorError:
+        raise
+    except Exception as error:  # each backend has its own
+        detail = str(error).strip().partition("\n")[0]
+        raise UnsupportedError(f"the model does not take several samples at once: {detail}") from error
     for place, values in enumerate(found if isinstance(found, list | tuple) else [found]):
         name = model.graph.outputs[place]
         sums = Accumulator(name)
