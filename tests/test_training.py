@@ -244,6 +244,15 @@ def test_a_model_that_mixes_samples_is_refused() -> None:
         require_same(model)
 
 
+def test_a_network_may_be_deeper_than_python_goes() -> None:
+    net = Builder("net")
+    x = net.input("x", [1, 4])
+    for _ in range(1200):
+        x = net.op("ABS", [x], [1, 4])
+    network = Network(net.model([x]))
+    assert len(network.operators()) == 1200
+
+
 def test_a_model_that_cannot_run_on_several_samples_is_refused() -> None:
     net = Builder("net")
     x = net.input("x", [1, 4, 2])
