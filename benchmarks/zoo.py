@@ -5,8 +5,8 @@
 Makes, in the folder given, an environment for Keras and one for tersor. For each network three processes follow one
 another: `zoo/make.py` builds it with live random weights and asks Keras and a float64 referee for answers,
 `zoo/convert.py` turns the `.keras` file into a float `.tflite`, `zoo/measure.py` makes and measures the flavours. Two
-more train a step for int8: `zoo/train.py` with tersor, `zoo/train_tfmot.py` with TensorFlow Model Optimization. What was
-found goes to ``docs/benchmarks/zoo/NAME.json`` at once, and ``docs/results.md`` is written anew. A network whose
+more train a step for int8: `zoo/train.py` with tersor, `zoo/train_tfmot.py` with TensorFlow Model Optimization. What
+was found goes to ``docs/benchmarks/zoo/NAME.json`` at once, and ``docs/results.md`` is written anew. A network whose
 JSON was made by the same state of tersor and of these scripts is skipped, so that a run that was cut short goes on
 where it stopped. Needs Linux, ``pip``, 12 GB of disk, 16 GB of memory for the largest. Runs on Python alone.
 """

@@ -202,9 +202,10 @@ figures are in [benchmarks/zoo](benchmarks/zoo)), one processor, at low priority
 - **int8 size**: of the float file. **SQNR** and **same answer** (arg-max): int8 on XNNPACK against the float file, on
   images that calibration has not seen, at the softmax; **uncorrected** is the SQNR without the corrections that
   `tersor quantize` makes by default. **latency**: int8 over float, XNNPACK, one thread, in turn.
-- **QAT step, file**: seconds of the processor to prepare a network of at most 128 pixels for quantization-aware training
-  and to train a batch of 2, and how far the file (XNNPACK) is from the network that was trained. **tfmot**: seconds of
-  the same with TensorFlow Model Optimization and Keras 2; it does not take Keras 3.
+- **QAT step, file**: seconds of the processor to prepare a network of at most 128 pixels for quantization-aware
+  training and to train a batch of 2, and how far the file (XNNPACK) is from the network that was trained. **tfmot**:
+  seconds of the same with TensorFlow Model Optimization and Keras 2; it does not take Keras 3. What these columns were
+  made with is in the files.
 
 ## The weights
 

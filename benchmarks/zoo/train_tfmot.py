@@ -43,7 +43,8 @@ def main() -> None:
         ready.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         found["loss"] = float(ready.train_on_batch(images, np.arange(BATCH)))
     except Exception as error:  # what does not train is a result
-        found["error"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        said = str(error).splitlines()[0].partition(". You can")[0]
+        found["error"] = f"{type(error).__name__}: {said}"
     found["seconds"] = time.perf_counter() - started
     arguments.report.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))

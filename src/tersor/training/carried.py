@@ -37,7 +37,7 @@ class Carried:
 
 
 def carried(model: Any, graph: Graph) -> Carried:
-    """What a live Keras model, or a Keras file, states of training, as far as a value or a layer of the graph is it.
+    """What a live Keras model, or a Keras file, states of training, where a value or a layer of the graph is just it.
 
     Anything else states nothing.
     """

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,10 @@ from tersor.training.masking import Mask, Masking
 from tersor.training.operator import Operator
 from tersor.training.quantizer import Quantizer
 from tersor.training.rounding import NOTHING, Rounding, Value
+
+
+_FRAMES = 16
+"""Of Python for each operator, at most: it has some layers, and each a few calls."""
 
 
 class Clock(keras.layers.Layer):  # type: ignore[misc]
@@ -95,7 +101,8 @@ class Network(keras.Model):  # type: ignore[misc]
     ) -> None:
         rounding = rounding or Rounding()
         inputs, outputs = _Builder(source.graph, rounding, freeze_after, masking or {}).run()
-        super().__init__(inputs=inputs, outputs=outputs, name=_layer_name(source.graph.name or "network"))
+        with _recursion_for(len(source.graph.ops)):
+            super().__init__(inputs=inputs, outputs=outputs, name=_layer_name(source.graph.name or "network"))
         self.source = source
         self.rounding = rounding
         self.freeze_after = freeze_after
@@ -239,7 +246,7 @@ class _Builder:
         quantizer, noise = self._quantizers.get(name), self._rounding.noise.get(name)
         value = value if quantizer is None else quantizer(value)
         if noise is not None:
-            seed = zlib.crc32(name.encode())  # without one, PyTorch draws from a state that nobody saves
+            seed = zlib.crc32(name.encode()) >> 1  # without one, PyTorch draws from a state that nobody saves
             value = Dropout(noise[0], noise[1], seed, name=self._name(f"{name}_dropout"))(value)
         self._values[name] = value
 
@@ -274,6 +281,17 @@ class _Builder:
             name, number = f"{_layer_name(wish)}_{number}", number + 1
         self._taken.add(name)
         return name
+
+
+@contextmanager
+def _recursion_for(operators: int) -> Iterator[None]:
+    """Let Keras, which follows a network from its end layer by layer, go as deep as the network is."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(usual + _FRAMES * operators)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(usual)
 
 
 def _layer_name(name: str) -> str:

@@ -328,7 +328,7 @@ def _cast(value: Any, dtype: str) -> Any:
 
 
 def _usual_size(kernel: Array, axes: tuple[int, ...]) -> Array:
-    """A factor per channel, broadcast against the kernel, that makes weights as large as training begins with them.
+    """A factor per channel, broadcast against the kernel, that makes weights as large as training begins with.
 
     Normalizing takes it out again, but optimizers step by sizes of their own: beside folded weights, which for an input
     of 0..255 are a hundredth of the usual, a step of Adam is too large (He et al. 2015, arXiv 1502.01852).
@@ -337,4 +337,5 @@ def _usual_size(kernel: Array, axes: tuple[int, ...]) -> Array:
     size = np.sqrt(np.mean(np.square(kernel), axis=others, keepdims=True))
     size = np.maximum(size, _LEAST_SHARE * size.max())
     count = np.prod([kernel.shape[axis] for axis in others])
-    return np.divide(np.sqrt(2 / count), size, out=np.ones_like(size), where=size > 0).astype(np.float32)
+    factor: Array = np.divide(np.sqrt(2 / count), size, out=np.ones_like(size), where=size > 0)
+    return factor.astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from tersor.errors import UnsupportedError, VerificationError
+from tersor.errors import TersorError, UnsupportedError, VerificationError
 from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.runtimes.engine import Engine
@@ -29,7 +29,13 @@ def require_same(model: Model) -> None:
     wanted = _answers(model, samples)
     network = Network(model)
     batch = [ops.convert_to_tensor(np.concatenate(items)) for items in zip(*samples, strict=True)]
-    found = network(batch if len(batch) > 1 else batch[0], training=False)
+    try:
+        found = network(batch if len(batch) > 1 else batch[0], training=False)
+    except TersorError:
+        raise
+    except Exception as error:  # each backend has its own
+        detail = str(error).strip().partition("\n")[0]
+        raise UnsupportedError(f"the model does not take several samples at once: {detail}") from error
     for place, values in enumerate(found if isinstance(found, list | tuple) else [found]):
         rows = ops.convert_to_numpy(values)
         distance = _distance(model, place, wanted, [rows[number : number + 1] for number in range(_SAMPLES)])

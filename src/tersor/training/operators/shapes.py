@@ -95,7 +95,7 @@ def pad(call: Call) -> Any:
 
 
 def mirror_pad(call: Call) -> Any:
-    """The operand's own values around it; not `ops.pad`, which on PyTorch repeats the border where it is to be mirrored."""
+    """The operand's own values around it; not by `ops.pad`, which on PyTorch repeats the border instead."""
     mode: Any = "symmetric" if call.option("mode") == 1 else "reflect"
     x = call.operand(0)
     for axis, widths in enumerate(np.reshape(call.integers(1), (-1, 2)).tolist()):
