@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 from itertools import accumulate
 
-from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph
 from tersor.ops import OPS, WEIGHT
 from tersor.recipe import Recipe, Rule
