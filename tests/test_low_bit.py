@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn o
 
 SAMPLES = 96
 
-WEIGHTS = {
+WEIGHTS: dict[str, Any] = {
     "binary": low_bit.Binary,
     "ternary": low_bit.Ternary,
     "trained_ternary": low_bit.TrainedTernary,
