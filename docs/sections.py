@@ -104,11 +104,20 @@ def operators() -> str:
     for kind, row in OPS.items():
         has_weights = row.operand_index("weight") is not None or row.dynamic_operand is not None
         scales = "" if not has_weights else "channel" if row.weight_axis is not None else "tensor"
-        versions = (row.int8, row.int16, row.int4, row.dynamic)
+        versions = (row.int8, row.int16, row.int4, row.int2, row.dynamic)
         rows.append(
             [f"`{kind}`", *("" if item is None else str(item) for item in versions), scales, _SHARING[row.scale]]
         )
-    head = ["operator", "int8", "int16", "4-bit weights", "dynamic", "scales of weights, per", "one scale for"]
+    head = [
+        "operator",
+        "int8",
+        "int16",
+        "4-bit weights",
+        "2-bit weights",
+        "dynamic",
+        "scales of weights, per",
+        "one scale for",
+    ]
     return f"{len(rows)} operators.\n\n" + table(head, rows)
 
 

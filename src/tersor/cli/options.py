@@ -155,8 +155,8 @@ FineTune = Annotated[
     bool,
     typer.Option(
         "--finetune",
-        help="Train the result on the samples it was calibrated on, against the float model, without labels; kept if it "
-        "is better on some of them that are held back. With --max-drop as the last thing tried. Needs tersor[train].",
+        help="Train the result on its calibration samples, against the float model, without labels; kept if it is "
+        "better on some that are held back. With --max-drop as the last thing tried. Needs tersor[train].",
         rich_help_panel=_REPAIR,
     ),
 ]

@@ -1,7 +1,7 @@
-"""Distillation: one network teaches another what it answers, with labels or without (Hinton et al. 2015, arXiv 1503.02531).
+"""Distillation: one network teaches another what it answers, with labels or without.
 
-A network that rounds learns from the float one what labels cannot tell it, how sure to be of what, and samples need no
-labels for that.
+After Hinton et al. 2015 (arXiv 1503.02531). A network that rounds learns from the float one what labels cannot tell it,
+how sure to be of what, and samples need no labels for that.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _float(model: Any) -> Model:
 
 
 def _with_features(model: Any, names: Sequence[str]) -> Any:
-    return keras.Model(model.inputs, [*model.outputs, *(model.get_layer(name).output for name in names)])
+    return keras.Model(_single(model.inputs), [*model.outputs, *(model.get_layer(name).output for name in names)])
 
 
 def _listed(values: Any) -> list[Any]:

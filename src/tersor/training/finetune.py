@@ -1,4 +1,4 @@
-"""A quantized network, trained a little on the samples it was calibrated on, without labels: the float model teaches it.
+"""A quantized network, trained on the samples it was calibrated on, without labels: the float model teaches it.
 
 It begins as the very file that was made, every weight, scale and range of it, and moves from there by gradients. Some
 of the samples are not trained on, and judge: what is not better on these is not kept.
@@ -29,7 +29,7 @@ from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.correct import Corrected
 from tersor.stages.quantize import quantize
-from tersor.stages.repair.figures import Figures, Reference, gains_db
+from tersor.stages.repair.figures import Figures, Reference, gain_db, gains_db
 from tersor.stages.trained import statistics_of
 from tersor.training.distill import Distiller, held_by
 from tersor.training.network import Network
@@ -66,7 +66,7 @@ class FineTuner:
     """
 
     minutes: float = 5.0
-    rounds: int = 30
+    rounds: int = 60
     batch_size: int = 16
     learning_rate: float = 2e-3
     temperature: float = 1.0
@@ -105,7 +105,7 @@ class FineTuner:
             figures = _figures(found, reference)
             if figures.share < after.share:
                 best, after = found, figures
-        if best is not made and mean_interval(gains_db(before, after))[0] > 0:
+        if best is not made and (gain_db(before, after).interval[0] > 0 or _is_gain(gains_db(before, after))):
             return best
         note = f"fine-tuned in vain: no better on {len(judges)} samples that it was not trained on; left as it was"
         return replace(made, plan=replace(made.plan, warnings=(*made.plan.warnings, note)))
@@ -194,6 +194,10 @@ def _without_normals(model: Model) -> Model:
     graph = model.graph
     plain = [replace(tensor, normal=None) for tensor in graph.tensors.values() if tensor.normal is not None]
     return model.with_graph(graph.edit(tensors=plain)) if plain else model
+
+
+def _is_gain(gains: Array) -> bool:
+    return bool(mean_interval(gains)[0] > 0)
 
 
 def _figures(made: Corrected, reference: Reference) -> Figures:

@@ -125,7 +125,7 @@ def _chosen(
     ends = {*list(names)[:1], *list(names)[-1:]} if skip else set()
     wanted = {name: None if name in ends else weights for name in names}
     for name, label in names.items():
-        wanted |= {name: layers[key] for key in (label, name) if key in layers}
+        wanted[name] = layers.get(name, layers.get(label, wanted[name]))
     return {name: own for name, own in wanted.items() if own is not None}
 
 

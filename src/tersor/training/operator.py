@@ -290,7 +290,7 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
             return np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(self.kernel) * factor), np.float32)
 
         found.attach(self.kernel.shape, start)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _factor(self) -> Any:
         """What batch normalization multiplies each channel by in the file."""

@@ -40,7 +40,8 @@ class Value:
     @property
     def below(self) -> float:
         """How far the range reaches below 0, in parts of what it reaches above, where it has fewer bits."""
-        return (256 - 2**self.bits) / (2**self.bits - 1)
+        top = float((1 << self.bits) - 1)
+        return (255.0 - top) / top
 
     def to_config(self) -> dict[str, Any]:
         """For JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -45,7 +46,7 @@ class Quantized(keras.layers.Wrapper):  # type: ignore[misc]
         super().build(input_shape)
         for name, quantizer in zip(self.kernels, self.quantizers, strict=True):
             kernel = self._kernel(name)
-            quantizer.attach(kernel.shape, lambda kernel=kernel: ops.convert_to_numpy(kernel))
+            quantizer.attach(kernel.shape, partial(ops.convert_to_numpy, kernel))
 
     def call(self, inputs: Any, **kwargs: Any) -> Any:
         """What the layer answers with its weights rounded."""

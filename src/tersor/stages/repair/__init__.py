@@ -203,8 +203,9 @@ def climbed(
     progress: Progress | None = None,
     largest: int | None = None,
 ) -> None:
-    """The whole ladder: the recipe as it was asked for, what costs nothing, what costs little, what may be widened, and
-    training, where there is something that trains.
+    """The whole ladder: the recipe as it was asked for, what costs nothing, what costs little, what may be widened.
+
+    Last comes training, where there is something that trains.
 
     What would make the file larger than `largest` bytes is left out.
     """

@@ -13,7 +13,7 @@ from tersor.training.weight_quantizers.uniform import require_bits
 
 @keras.saving.register_keras_serializable("tersor")
 class DoReFa(WeightQuantizer):
-    """Weights squashed by tanh and rounded to an even number of values (DoReFa-Net, Zhou et al. 2016, arXiv 1606.06160).
+    """Weights squashed by tanh, of an even number of values (DoReFa-Net, Zhou et al. 2016, arXiv 1606.06160).
 
     None of them is 0: k bits are the odd integers up to 2^k - 1, so files need 4 bits for two or three, and 8 for more.
 

@@ -70,7 +70,7 @@ class LearnedScale(WeightQuantizer):
             codes = np.clip(np.rint(weights / (share * widest)), -self.levels, self.levels)
             errors = np.sum((codes * share * widest - weights) ** 2, axis=reduced, keepdims=True)
             found, best = np.where(errors <= best, share * widest, found), np.minimum(errors, best)
-        return found
+        return np.asarray(found, np.float32)
 
     def get_config(self) -> dict[str, Any]:
         """The settings."""
