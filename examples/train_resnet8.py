@@ -4,8 +4,8 @@
     python examples/train_resnet8.py package pretrainedResnet.h5 --recipe int8_w4
     python examples/train_resnet8.py package pretrainedResnet.h5 --recipe int8 --sparsity 0.8
 
-`pretrainedResnet.h5` is MLPerf Tiny's. Needs `tersor[train]` and a backend of Keras. An epoch takes a minute or three on a
-laptop; `benchmarks/training.py` compares the methods with each other and with others' tools.
+`pretrainedResnet.h5` is MLPerf Tiny's. Needs `tersor[train]` and a backend of Keras. An epoch takes a minute or three
+on a laptop; `benchmarks/training.py` compares the methods with each other and with others' tools.
 """
 
 from __future__ import annotations
