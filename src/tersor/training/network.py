@@ -32,7 +32,6 @@ from tersor.training.operator import Operator
 from tersor.training.quantizer import Quantizer
 from tersor.training.rounding import NOTHING, Rounding, Value
 
-
 _FRAMES = 16
 """Of Python for each operator, at most: it has some layers, and each a few calls."""
 
