@@ -58,8 +58,9 @@ unit: $(VENV)/ready ## run the tests
 
 test-tensorflow: $(TENSORFLOW)/ready $(FLEX)/ready ## run the tests that need TensorFlow or Keras, in an environment of their own
 	$(TENSORFLOW)/bin/pytest -n auto tests/test_saved_model.py tests/test_keras_entry.py
-	$(TENSORFLOW)/bin/pytest -n auto tests/test_training.py
-	$(TENSORFLOW)/bin/pytest -n auto tests/test_docs.py -k "keras.md or saved_model.md or data.md or train.md"
+	$(TENSORFLOW)/bin/pytest -n auto tests/test_training.py tests/test_train_command.py tests/test_pruning.py
+	$(TENSORFLOW)/bin/pytest tests/test_examples.py -k training
+	$(TENSORFLOW)/bin/pytest -n auto tests/test_docs.py -k "keras.md or saved_model.md or data.md or train.md or prune.md"
 	TERSOR_TENSORFLOW_PYTHON=$(CURDIR)/$(FLEX)/bin/python $(TENSORFLOW)/bin/pytest tests/test_tensorflow_ops.py
 
 test-readers: $(VENV)/ready $(MEDIAPIPE)/ready $(MLTK)/ready ## have MediaPipe and MLTK read what we write (Python 3.9 to 3.12)

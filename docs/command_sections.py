@@ -13,7 +13,7 @@ import typer
 
 from tersor.cli import groups
 from tersor.cli.ethos_u import EthosU
-from tersor.cli.main import app
+from tersor.cli.main import application
 from text import paragraphs, table
 
 _GROUPS = (groups.Opening, groups.Normalization, groups.Values, groups.Repairing, groups.Delegating, EthosU)
@@ -22,7 +22,7 @@ _GROUPS = (groups.Opening, groups.Normalization, groups.Values, groups.Repairing
 
 def commands() -> str:
     """Every command with its arguments and options, and the groups of options."""
-    found: Any = typer.main.get_command(app)
+    found: Any = typer.main.get_command(application())
     listed = [[f"[`{name}`](#tersor-{name})", _first(item)] for name, item in found.commands.items()]
     parts = [table(["command", "what it does"], listed)]
     for name, item in found.commands.items():

@@ -22,9 +22,9 @@ from tersor.ops import OPS
 from tersor.recipe import load_recipe
 from tersor.runtimes.isolation import Channel, Worker
 from tersor.runtimes.tflite_micro import interpreter_of, printed, run_once
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
+from tersor.stages.statistics import Statistics
 
 TYPES = (DType.FLOAT32, DType.INT8, DType.INT16, DType.UINT8, DType.INT32, DType.INT64, DType.BOOL)
 

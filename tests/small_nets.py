@@ -13,7 +13,7 @@ from tersor.ir.build import Builder
 from tersor.ir.graph import Array, Model
 from tersor.observers._extremes import Extremes
 from tersor.observers.min_max import Observer
-from tersor.stages.calibrate import Statistics
+from tersor.stages.statistics import Statistics
 
 DEMO = Path(__file__).parents[1] / "demo" / "fashion_mnist.tflite"
 DEMO_DATA = DEMO.with_name("fashion_mnist_calibration.npz")

@@ -88,6 +88,12 @@ def test_help_loads_nothing_heavy(command: list[str]) -> None:
     assert not imported(code) & HEAVY
 
 
+def test_command_needs_no_conversion_by_pydantic(tmp_path: Path) -> None:
+    words = ["quantize", str(tmp_path / "no.tflite"), "--data", "x.npz", "--as", "int8", "-o", "y.tflite"]
+    code = f"import sys; sys.argv = {['tersor', *words]!r}; from tersor.cli.main import main; main()"
+    assert "pydantic" not in imported(code)
+
+
 def test_import_is_fast() -> None:
     """0.15 s on a quiet machine; the best of several runs, with room for a busy one."""
     times = []

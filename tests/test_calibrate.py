@@ -23,7 +23,8 @@ from tersor.passes import expose_values
 from tersor.registry import names
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.litert import Session
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
+from tersor.stages.statistics import Statistics
 
 
 def ranges(statistics: Statistics) -> dict[str, tuple[float, float]]:

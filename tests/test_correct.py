@@ -32,7 +32,7 @@ from tersor.numerics.affine import quantize as to_integers
 from tersor.numerics.covariances import covariance, covariances
 from tersor.numerics.metrics import sqnr_db
 from tersor.numerics.patch_sums import mean_patch
-from tersor.numerics.patches import Window, rows, same_padding
+from tersor.numerics.patches import Window, patches, rows, same_padding
 from tersor.recipe import Recipe, adjusted, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.stages.calibrate import calibrate
@@ -194,6 +194,18 @@ def test_windows_are_those_of_a_convolution(window: Window, seed: int) -> None:
         assert np.allclose(function(integers, window, params), function(floats, window), atol=1e-5)
     for a, b in zip(covariances(integers, samples, window, params), covariances(floats, samples, window), strict=True):
         assert np.allclose(a, b, atol=1e-5)
+
+
+def test_covariance_of_many_positions_is_exact_in_bytes() -> None:
+    window = Window(kernel=(3, 3), same=True, groups=4)
+    generator = np.random.default_rng(2)
+    samples = [generator.integers(-128, 128, [1, 40, 30, 4], np.int8) for _ in range(3)]
+    rows = np.concatenate([patches(values, window, 5, np.arange(1200)) for values in samples], axis=1).astype(np.int64)
+    sums = rows.sum(1)
+    means, products = sums / 3600, np.einsum("gnk,gnl->gkl", rows, rows) / 3600
+    params = QuantParams((0.5,), (5,), DType.INT8)
+    wanted = (products - means[:, :, None] * means[:, None]) * 0.25
+    assert np.array_equal(covariance(samples, window, params, 3600), wanted)
 
 
 @pytest.mark.parametrize("same", [True, False])

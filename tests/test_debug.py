@@ -27,7 +27,7 @@ from tersor.numerics.metrics import sqnr_db
 from tersor.passes import restore_float_network
 from tersor.recipe import adjusted, load_recipe
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import correct
 from tersor.stages.debug import Diagnosis, Row, debug
 from tersor.stages.debug.causes import Case, shifted_means
@@ -37,6 +37,7 @@ from tersor.stages.load import load
 from tersor.stages.optimize import optimize
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
+from tersor.stages.statistics import Statistics
 
 SHAPE = (1, 8, 8, 8)
 STEPS = {"stride_w": 1, "stride_h": 1, "dilation_w_factor": 1, "dilation_h_factor": 1}

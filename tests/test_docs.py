@@ -232,7 +232,7 @@ def test_generated_parts_are_what_the_program_says() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_recipes_of_pages_are_recipes(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
-        if block.language == "toml":
+        if block.language == "toml" and "[pruning]" not in block.text:  # those: tests/test_train_command.py
             path = tmp_path / "recipe.toml"
             path.write_text(block.text, "utf-8")
             load_recipe(str(path))

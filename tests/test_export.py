@@ -273,8 +273,8 @@ def test_the_arena_is_the_least_that_does(cli: Cli, place: Path) -> None:
     assert arena % 16 == 0
     content = (place / "net.int8.tflite").read_bytes()
     sample = [np.zeros((1, 6, 6, 3), np.int8)]
-    assert tflite_micro._runs(content, sample, arena)
-    assert not tflite_micro._runs(content, sample, arena - 16)
+    assert tflite_micro._interpreter_in(content, sample, arena) is not None
+    assert tflite_micro._interpreter_in(content, sample, arena - 16) is None
     noted = cli("export", "net.int8.tflite", "-o", "c").err
     assert f"arena: {arena} bytes, the least that do" in noted
     assert "answers to 4 random inputs" in noted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,7 @@ from tersor.stages.repair import repair
 from tersor.stages.repair.widening import widenings
 from tersor.stages.rough_quantize import rough_quantize
 from tersor.stages.search.targets import target_of
+from tersor.stages.split import split
 from tersor.targets import edge_tpu
 
 
@@ -112,6 +114,25 @@ def test_nothing_is_done_behind_what_does_not_map() -> None:
     assert kinds(fitted.model.graph).count("HARD_SWISH") == 1
     assert kinds(fitted.model.graph).count("GELU") == 1
     assert fit(activated("ELU", "HARD_SWISH"), "edge_tpu").rewrites == ()
+
+
+def test_behind_what_does_not_map_all_is_rewritten_that_runs_there_once_the_network_is_split() -> None:
+    model = activated("ELU", "HARD_SWISH", "GELU")
+    fitted = fit(model, "edge_tpu", is_split=True)
+    assert [item.operators for item in fitted.rewrites] == [("act1",), ("act2",)]
+    taken = split(rough_quantize(fitted.model, "int8"), "edge_tpu").on_device.model.graph
+    assert {"act1", "act2"} <= {op.name for op in taken.ops}
+    simple = optimize(model)
+    quantized = rough_quantize(simple, "int8")
+    (said,) = promise(simple, "edge_tpu", edge_tpu.place(quantized), quantized.graph)
+    least = re.search(r"--split, at least (\d+) of ", said)
+    assert least is not None
+    assert int(least[1]) <= len(taken.ops)
+
+
+def test_nor_is_anything_rewritten_that_the_cpu_gets_when_the_network_is_split() -> None:
+    fitted = fit(activated("HARD_SWISH", "ELU", "RELU", "RELU"), "edge_tpu", is_split=True)
+    assert fitted.rewrites == ()
 
 
 def test_a_rewrite_that_does_not_help_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from small_nets import classifier, images
 from tersor.errors import DataError, RuntimeFailure
 from tersor.formats import tflite
 from tersor.ir.build import Builder
+from tersor.runtimes import isolation
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.isolation import Channel, Worker
 
@@ -179,6 +180,33 @@ def test_answers_that_nobody_wants_are_drained() -> None:
         assert child.receive() == "next"
 
 
+def test_what_was_asked_is_answered_in_order_whoever_waits_first() -> None:
+    with worker("echo") as child:
+        first, second = (child.ask(number, f"asking {number}") for number in (1, 2))
+        child.send(3)
+        assert child.receive() == 3
+        assert (second.result(), first.result(), first.is_known) == (2, 1, True)
+
+
+def test_failure_of_what_was_asked_names_it_and_not_what_is_being_done_by_then() -> None:
+    with worker("abort") as child:
+        answer = child.ask(1, "asking")
+        child.doing = "something else"
+        with pytest.raises(RuntimeFailure, match="while asking"):
+            answer.result()
+
+
+def test_what_follows_a_refused_piece_fails_with_its_reason(engine: Engine) -> None:
+    store = engine.store()
+    store.put({"x": [np.zeros(1, np.float32)]})
+    store.advance(b"no model", ["x"], ["y"])
+    asked = store.reducing(len, "y")
+    with pytest.raises(RuntimeFailure, match="refuse the model"):
+        asked()
+    assert store.reduce(len, "x") == 1
+    store.close()
+
+
 def test_closing_ends_the_child_whatever_it_does() -> None:
     child = worker("hang")
     child.send("go")
@@ -316,3 +344,28 @@ def test_interrupt_while_waiting_gives_the_child_up_and_no_failure_takes_its_pla
                 child.send("tidy up")  # what would end in a failure otherwise, which somebody may catch
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_child_that_was_started_ahead_is_taken_by_the_first_worker() -> None:
+    target = f"{__name__}:echo"
+    with isolation.started_ahead([target]):
+        ahead = isolation._AHEAD[target][0].pid
+        with Worker(target) as first, Worker(target) as second:
+            assert (first._process.pid, second._process.pid != ahead) == (ahead, True)
+            for worker in (first, second):
+                worker.send("yes")
+                assert worker.receive() == "yes"
+
+
+def test_a_child_that_was_not_needed_is_ended() -> None:
+    with isolation.started_ahead([f"{__name__}:echo"]):
+        process, stderr = isolation._AHEAD[f"{__name__}:echo"]
+    assert process.returncode == -signal.SIGKILL
+    assert stderr.closed
+    assert not isolation._AHEAD
+
+
+def test_a_child_that_cannot_be_started_ahead_is_the_trouble_of_who_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    with isolation.started_ahead([f"{__name__}:echo"]), pytest.raises(RuntimeFailure, match="cannot be started"):
+        Worker(f"{__name__}:echo")

@@ -13,9 +13,9 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model
 from tersor.observers.min_max import Observer
 from tersor.recipe import load_recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan import plan
 from tersor.stages.plan.margins import with_margin
+from tersor.stages.statistics import Statistics
 
 RELU6 = 3
 

@@ -31,9 +31,10 @@ from tersor.ops import ANY, DATA, OPS, SAME, WEIGHT, OpSpec
 from tersor.recipe import Recipe, load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.litert import KERNEL_SETS
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
+from tersor.stages.statistics import Statistics
 
 RECIPES: Mapping[str, Recipe] = {
     "int8": load_recipe("int8"),

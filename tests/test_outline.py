@@ -3,7 +3,9 @@ taken for weights."""
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +26,10 @@ from tersor.ir.outline import SMALLEST, filled, has_outlines, in_order, is_outli
 from tersor.ir.placement import Placement
 from tersor.numerics.affine import dequantize, quantize, weight_params
 from tersor.stages.load import load
-from tersor.stages.place import outlines_suffice, place
+from tersor.stages.place import outlines_suffice_above, place
 from tersor.stages.place_everywhere import place_everywhere
 from tersor.stages.thin import thinned
-from tersor.targets import ethos_u
+from tersor.targets import ethos_u, micro
 
 DEMO = Path(__file__).parents[1] / "demo" / "fashion_mnist.keras"
 
@@ -99,7 +101,7 @@ def test_the_forecast_needs_no_large_weights(
     with zipfile.ZipFile(DEMO) as given, zipfile.ZipFile(path, "w", stored) as made:
         for name in given.namelist():
             made.writestr(name, given.read(name))
-    whole, sketched = load(path), load(path, outlines=True)
+    whole, sketched = load(path), load(path, outlines_above=0)
     assert has_outlines(sketched)
     assert not has_outlines(whole)
     assert whole.graph.ops == sketched.graph.ops
@@ -123,14 +125,53 @@ def test_an_archive_that_ends_early_is_damaged(tmp_path: Path) -> None:
             content = given.read(name)
             made.writestr(name, content[:20_000] if name.endswith(".h5") else content)
     with pytest.raises(FormatError, match=r"model\.keras: .*(truncated|damaged|corrupted)"):
-        load(path, outlines=True)
+        load(path, outlines_above=0)
 
 
-def test_which_files_need_not_be_read_whole(tmp_path: Path) -> None:
-    assert outlines_suffice(DEMO, ["edge_tpu", "cpu"])
-    assert not outlines_suffice(DEMO, ["edge_tpu", "micro"])
-    assert not outlines_suffice(DEMO, ["ethos_u"])
-    assert not outlines_suffice(tmp_path, ["edge_tpu"]), "a folder is somebody else's to read"
+def test_of_which_files_all_is_read() -> None:
+    assert outlines_suffice_above(["edge_tpu", "cpu"]) == 0
+    assert outlines_suffice_above(["edge_tpu", "micro"]) == micro.WEIGHTS_MATTER
+    assert outlines_suffice_above(["ethos_u"]) == math.inf
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_the_state_of_an_optimizer_makes_no_network_large(suffix: str, tmp_path: Path) -> None:
+    path = with_state(tmp_path / f"model{suffix}")
+    size = path.stat().st_size
+    assert size > 2 * STATE
+    assert not has_outlines(load(path, outlines_above=size - STATE))
+    assert has_outlines(load(path, outlines_above=1000))
+
+
+STATE = 4 * SMALLEST
+"""Bytes."""
+
+
+def with_state(path: Path) -> Path:
+    """A file with a dense layer of `SMALLEST` weights, and as many bytes of an optimizer's."""
+    size = (SMALLEST // 64, 64)
+    content = io.BytesIO()
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [None, size[0]], "dtype": "float32"}},
+        {"class_name": "Dense", "config": {"name": "d", "units": 64, "activation": "linear", "use_bias": False}},
+    ]
+    config = {"class_name": "Sequential", "config": {"name": "net", "layers": layers}}
+    with h5py.File(content, "w") as file:
+        if path.suffix == ".keras":
+            file["layers/dense/vars/0"] = random(size)
+            file["optimizer/vars/0"] = random(size)
+        else:
+            file.attrs["model_config"] = json.dumps(config)
+            file["model_weights/d/d/kernel:0"] = random(size)
+            file["model_weights/d"].attrs["weight_names"] = [b"d/kernel:0"]
+            file["optimizer_weights/d/kernel:0"] = random(size)
+    if path.suffix == ".h5":
+        path.write_bytes(content.getvalue())
+        return path
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("model.weights.h5", content.getvalue())
+    return path
 
 
 def test_vela_is_not_asked_about_large_networks(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +204,6 @@ def test_options_of_vela_ask_it_about_any(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_model_that_was_not_read_is_not_given_to_vela(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tersor.formats.keras.weights.SMALLEST", 1000)
     monkeypatch.setattr(ethos_u, "place", lambda *_, **__: pytest.fail("it was asked"))
-    judged = {item.target: item for item in place_everywhere(load(DEMO, outlines=True))}
+    judged = {item.target: item for item in place_everywhere(load(DEMO, outlines_above=0))}
     assert not judged["ethos_u"].is_asked
     assert judged["cpu"].placement is not None

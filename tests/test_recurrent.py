@@ -34,11 +34,12 @@ from tersor.observers.min_max import Observer
 from tersor.recipe import load_recipe
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.litert import KERNEL_SETS, Session
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
 from tersor.stages.derive import derive
 from tersor.stages.plan import plan
 from tersor.stages.plan.modes import plan_modes
 from tersor.stages.quantize import quantize as carry_out
+from tersor.stages.statistics import Statistics
 
 INT8, DYNAMIC_RANGE = load_recipe("int8"), replace(load_recipe("dynamic"), minimum_elements=1)
 

@@ -30,7 +30,6 @@ from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Rule, load_recipe, parse_recipe
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics
 from tersor.stages.evaluate import Change
 from tersor.stages.optimize import optimize
 from tersor.stages.outcome import Options
@@ -44,6 +43,7 @@ from tersor.stages.repair.ladder import LADDER, Rung, with_algorithms
 from tersor.stages.repair.samples import LEAST, MOST, divided
 from tersor.stages.repair.trial import Trial
 from tersor.stages.repair.widening import cheapest, widenings
+from tersor.stages.statistics import Statistics
 
 INT8 = load_recipe("int8")
 PLAIN = replace(INT8, algorithms=())

@@ -510,3 +510,30 @@ def test_more_convolutions_than_one_share_no_names() -> None:
     y = conv(builder, conv(builder, x, 2), 2)
     names = [op.name for op in through_file(builder.model([y])).graph.ops]
     assert names == ["conv", "conv_2"]
+
+
+def test_constants_of_a_written_file_are_replaced() -> None:
+    model = classifier()
+    graph = model.graph
+    wanted = [
+        tensor.with_data(random(tensor.shape, 7))
+        for tensor in graph.tensors.values()
+        if tensor.dtype is DType.FLOAT32 and tensor.is_constant
+    ]
+    content = bytearray(tflite.write_bytes(model))
+    assert tflite.set_constants(content, wanted)
+    assert bytes(content) == tflite.write_bytes(model.with_graph(graph.edit(tensors=wanted)))
+
+
+def test_constants_that_share_bytes_or_change_their_size_are_left_alone() -> None:
+    builder = Builder()
+    x = builder.input("x", [1, 4])
+    w = random([4, 4])
+    y = builder.op("FULLY_CONNECTED", [x, builder.constant("w", w), None], [1, 4])
+    model = builder.model([builder.op("FULLY_CONNECTED", [y, builder.constant("v", w), None], [1, 4])])
+    first, second = (model.graph.tensors[name] for name in "wv")
+    tied = tflite.write_bytes(model.with_graph(model.graph.edit(tensors=[replace(second, data=first.data)])))
+    content = bytearray(tied)
+    assert not tflite.set_constants(content, [first.with_data(random([4, 4], 3))])
+    assert not tflite.set_constants(content, [first.with_data(random([2, 4]), shape=(2, 4))])
+    assert bytes(content) == tied

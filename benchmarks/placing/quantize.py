@@ -17,7 +17,7 @@ from tersor.stages.place import as_flavour
 def main() -> None:
     """Write the file."""
     source, path = map(Path, sys.argv[1:])
-    tflite.write(filled(as_flavour(load(source, outlines=True), "int8", weights=False)), path)
+    tflite.write(filled(as_flavour(load(source, outlines_above=0), "int8", weights=False)), path)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ for others. So the table has the time of the processors, of all processes, user 
 work takes, children one after the other. That time is longer on a busy machine, too, whose caches and cores are shared:
 so each run stands between two runs of a fixed piece of work, {work}, and the figure is divided by
 what that took just then beside its fastest run. Times on the clock and times as they were stand in `place.json`; on the
-clock a run took {waited} times its time of the processors here, in the median.
+clock a run took {waited} times its time of the processors here, in the median. Child processes start while the model is
+read and run beside: on a machine with two idle cores the clock shows less than the sum that stands here.
 """
 
 _FOOT = """

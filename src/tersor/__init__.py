@@ -36,7 +36,7 @@ _HOMES = {
     "Sample": "tersor.data.feed",
     "Score": "tersor.stages.evaluate",
     "Search": "tersor.stages.search.result",
-    "Statistics": "tersor.stages.calibrate",
+    "Statistics": "tersor.stages.statistics",
     "TersorError": "tersor.errors",
     "Wish": "tersor.stages.search",
     "analyze": "tersor.stages.analyze",
@@ -90,7 +90,6 @@ if TYPE_CHECKING:
     from tersor.stages.analyze import analyze as analyze
     from tersor.stages.annotate import annotate as annotate
     from tersor.stages.archive import export_archive as export_archive
-    from tersor.stages.calibrate import Statistics as Statistics
     from tersor.stages.calibrate import calibrate as calibrate
     from tersor.stages.compile_for import compile_for as compile_for
     from tersor.stages.correct import correct as correct
@@ -126,6 +125,7 @@ if TYPE_CHECKING:
     from tersor.stages.search.result import Search as Search
     from tersor.stages.sensitivity import sensitivity as sensitivity
     from tersor.stages.split import split as split
+    from tersor.stages.statistics import Statistics as Statistics
     from tersor.stages.verify import verify as verify
 
 

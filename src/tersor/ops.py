@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -75,6 +75,7 @@ class OpSpec:
         int16: operator version that has int16 activations (zero point 0), None if no kernel does.
         weight_axis: the axis along which weights may have a scale per channel; None for one scale.
         int4: operator version that takes 4-bit weights with int8 activations, None if no kernel does.
+        int2: likewise for 2-bit weights.
         dynamic: operator version of the hybrid kernel (float activations, int8 weights), None if there is none.
         dynamic_operand: the constant that the hybrid kernel takes in int8 where no operand is a WEIGHT.
         fixed: for FIXED, (scale, zero point) per activation type.
@@ -108,6 +109,7 @@ class OpSpec:
     int16: int | None = None
     weight_axis: int | None = None
     int4: int | None = None
+    int2: int | None = None
     dynamic: int | None = None
     dynamic_operand: int | None = None
     fixed: Mapping[DType, tuple[float, int]] = field(default_factory=dict)
@@ -134,26 +136,24 @@ class OpSpec:
 
     @cached_property
     def _operand_roles(self) -> tuple[str, ...]:
-        return tuple(self.operands.split())
+        return _roles(self.operands)
 
     @cached_property
     def _result_roles(self) -> tuple[str, ...]:
-        return tuple(self.results.split())
+        return _roles(self.results)
 
     def operand_role(self, index: int) -> str:
         """The role of operand `index`."""
-        return _role(self._operand_roles, index)
+        return self._operand_roles[min(index, len(self._operand_roles) - 1)]
 
     def result_role(self, index: int) -> str:
         """The role of result `index`."""
-        return _role(self._result_roles, index)
+        return self._result_roles[min(index, len(self._result_roles) - 1)]
 
     def operand_index(self, role: str) -> int | None:
         """The place of the first operand of that role."""
-        for index, own in enumerate(self._operand_roles):
-            if own.rstrip("*") == role:
-                return index
-        return None
+        roles = self._operand_roles[:-1]
+        return roles.index(role) if role in roles else None
 
     def multiplies_up_to(self, activations: DType) -> float | None:
         """The largest input scale / output scale for an activation type; None if any is taken."""
@@ -168,8 +168,11 @@ class OpSpec:
         """Whether the operator keeps state in a variable tensor."""
         return STATE in self._operand_roles
 
-    def version(self, activations: DType) -> int | None:
-        """The operator version for an activation type, None if no kernel takes it."""
+    def version(self, activations: DType, weights: DType = DType.INT8) -> int | None:
+        """The operator version for a type of activations and of weights, None if no kernel takes them."""
+        if weights in (DType.INT4, DType.INT2):
+            few = self.int4 if weights is DType.INT4 else self.int2
+            return few if activations is DType.INT8 else None
         return {DType.INT8: self.int8, DType.INT16: self.int16}.get(activations)
 
 
@@ -214,6 +217,7 @@ BIAS_VERSION: Mapping[str, int] = MappingProxyType({"TRANSPOSE_CONV": 3})
 """Versions from which on operators of these kinds have a bias (`op_version.cc`)."""
 
 
+@cache
 def layer_operands(kind: str) -> LayerOperands:
     """The operands of a kind of `LAYERS`."""
     data, weights, bias = (OPS[kind].operand_index(role) for role in (DATA, WEIGHT, BIAS))
@@ -228,10 +232,10 @@ def step_limit(op: Op, dtype: DType) -> float:
     return OPS[op.kind].scale_limit.get(dtype, math.inf) / (op.option("beta", 1.0) or 1.0)
 
 
-def _role(roles: tuple[str, ...], index: int) -> str:
-    if index < len(roles):
-        return roles[index].rstrip("*")
-    return DATA if roles and roles[-1].endswith("*") else INTEGER
+def _roles(stated: str) -> tuple[str, ...]:
+    """The roles of operands or results, and last that of all that follow."""
+    rest = DATA if stated.endswith("*") else INTEGER
+    return (*stated.replace("*", "").split(), rest)
 
 
 def _logit(share: float) -> float:
@@ -275,7 +279,8 @@ _COMPARISON: dict[str, Any] = {
 
 _UP_TO_4 = MappingProxyType({DType.INT8: 4.0, DType.INT16: 4.0})
 _INT16_UP_TO_4 = MappingProxyType({DType.INT16: 4.0})
-"""Beyond, micro's int8 kernels (from about 6 on) and all int16 kernels answer nonsense: their fixed point overflows."""
+"""Beyond, all int16 kernels answer nonsense, for their fixed point overflows; micro's int8 kernels are up to 3 steps
+off, and answer nonsense from 8 on."""
 
 OPS: Mapping[str, OpSpec] = MappingProxyType(
     {
@@ -290,7 +295,7 @@ OPS: Mapping[str, OpSpec] = MappingProxyType(
             "integer weight data bias", int8=3, int16=3, weight_axis=0, dynamic=2, needs_bias=True, **_LAYER_LIMITS
         ),
         "FULLY_CONNECTED": OpSpec(
-            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, dynamic=12, **_LAYER_LIMITS
+            "data weight bias", int8=4, int16=1, weight_axis=0, int4=10, int2=14, dynamic=12, **_LAYER_LIMITS
         ),
         "EMBEDDING_LOOKUP": OpSpec("integer data", scale=SAME, int8=1, weight_axis=0, dynamic=4, dynamic_operand=1),
         "BATCH_MATMUL": OpSpec("data data", int8=2, int16=3, dynamic=4, dynamic_operand=1),

@@ -20,7 +20,7 @@ from tersor.ir.dtypes import DType
 from tersor.numerics.affine import WEIGHT_OBSERVERS
 
 ACTIVATIONS = (DType.FLOAT32, DType.INT8, DType.INT16)
-WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4)
+WEIGHTS = (DType.FLOAT32, DType.FLOAT16, DType.INT8, DType.INT4, DType.INT2)
 INTERFACES = (DType.FLOAT32, DType.INT8, DType.UINT8, DType.INT16)
 COMPUTE = ("integer", "dynamic", "float")
 GRANULARITIES = ("per_channel", "per_tensor")
@@ -32,7 +32,7 @@ class Scheme:
 
     Attributes:
         activations: float32, int8 or int16.
-        weights: float32, float16, int8 or int4.
+        weights: float32, float16, int8, int4 or int2; where no kernel takes so few bits, the next larger type is meant.
         granularity: "per_channel" or "per_tensor" scales of weights.
         compute: "integer"; "dynamic" (activations are quantized on the fly by the hybrid kernels); "float" (weights are
             restored to float before use).
@@ -51,8 +51,10 @@ class Scheme:
         integer = self.activations is not DType.FLOAT32
         if integer != (self.compute == "integer"):
             raise RecipeError(f"activations {self.activations} do not go with compute {self.compute!r}")
-        if integer and self.weights not in (DType.INT8, DType.INT4):
-            raise RecipeError(f"activations {self.activations} need weights int8 or int4, not {self.weights}")
+        if integer and self.weights not in (DType.INT8, DType.INT4, DType.INT2):
+            raise RecipeError(f"activations {self.activations} need weights int8, int4 or int2, not {self.weights}")
+        if not integer and self.weights is DType.INT2:
+            raise RecipeError("weights int2 need activations int8: what restores weights to float takes none of 2 bits")
         if self.compute == "dynamic" and self.weights is not DType.INT8:
             raise RecipeError(f"compute 'dynamic' needs weights int8, not {self.weights}")
 
@@ -105,6 +107,7 @@ class Recipe:
             empty for none.
         split: cut the result in files for the target: what its accelerator runs, in integers, and what the CPU runs, in
             float.
+        finetune: train what was made by all this on the calibration samples, against the float model.
         rules: exceptions; the last that matches wins.
     """
 
@@ -123,6 +126,7 @@ class Recipe:
     small_layers_share: float = 0.0
     target: str = ""
     split: bool = False
+    finetune: bool = False
     rules: tuple[Rule, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -188,6 +192,7 @@ def adjusted(
     allow_float: bool = False,
     keep_float: Sequence[str] = (),
     algorithms: Sequence[str] | None = None,
+    finetune: bool = False,
 ) -> Recipe:
     """A recipe with single wishes changed; those not given stay.
 
@@ -199,6 +204,7 @@ def adjusted(
         allow_float: let operators without an integer kernel stay in float.
         keep_float: operator kinds, or regular expressions of result names, to leave in float (which allows it).
         algorithms: other algorithms; ignored by recipes that have none and quantize no activations.
+        finetune: train the result, too; ignored by recipes that quantize no activations.
 
     Raises RecipeError.
     """
@@ -213,6 +219,8 @@ def adjusted(
     if algorithms is not None and (recipe.algorithms or recipe.algorithms_without_data or recipe.needs_calibration):
         changes["algorithms"] = tuple(algorithms)
         changes["algorithms_without_data"] = () if recipe.needs_calibration else tuple(algorithms)
+    if finetune and recipe.needs_calibration:
+        changes["finetune"] = True
     if interface is not None and recipe.needs_calibration:
         changes["interface"] = _dtype("--io", interface)
     if allow_float or keep_float:
@@ -226,12 +234,21 @@ def adjusted(
     return replace(recipe, rules=recipe.rules + added, **changes)
 
 
-def parse_recipe(text: str, name: str, source: str = "recipe") -> Recipe:
-    """A recipe from TOML. Raises RecipeError that names the wrong key."""
+def parse_recipe(text: str, name: str, source: str = "recipe", *, beside: Sequence[str] = ()) -> Recipe:
+    """A recipe from TOML. Raises RecipeError that names the wrong key.
+
+    Args:
+        text: TOML.
+        name: of the recipe, unless it has one.
+        source: for messages.
+        beside: tables that are for somebody else.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{source}: not TOML: {error}") from error
+    for other in beside:
+        table.pop(other, None)
     try:
         rules = tuple(_rule(item) for item in table.pop("rules", []))
         scheme_keys = {item.name for item in fields(Scheme)}
@@ -293,6 +310,7 @@ _TYPES = {
     "small_layers_share": float,
     "target": str,
     "split": bool,
+    "finetune": bool,
 }
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +16,8 @@ from rich.console import Console
 
 _WIDE = 200
 """Columns of tables where there is no terminal: a file or another program has no edge to wrap at."""
+
+_STDERR = 2
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -72,3 +77,21 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
             bars.update(tasks[what], completed=done)
 
         yield report
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Nothing on standard error, not even from native libraries; what was there before an exception is shown."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        usual = os.dup(_STDERR)
+        os.dup2(kept.fileno(), _STDERR)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(usual, kept.read())
+            raise
+        finally:
+            os.dup2(usual, _STDERR)
+            os.close(usual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from tersor.data.dataset import Dataset
     from tersor.data.preprocess import Preprocess
     from tersor.ir.graph import Model
+    from tersor.recipe import Recipe
     from tersor.runtimes.engine import Engine
+    from tersor.stages.fine_tuning import FineTunes
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Opening:
     select_tf_ops: options.SelectTfOps = False
     trust_code: options.TrustCode = False
 
-    def load(self, path: Path, batch: int = 1, *, outlines: bool = False) -> Model:
+    def load(self, path: Path, batch: int = 1, *, outlines_above: float = math.inf) -> Model:
         """The model, for so many samples at once. Raises what `stages.load.load` does, and RecipeError."""
         from tersor.stages.load import load
 
@@ -46,7 +49,14 @@ class Opening:
             trust_code=self.trust_code,
         )
         shapes = options.input_shapes(self.input_shape)
-        return load(path, shapes, batch=batch, architecture=self.architecture, conversion=asked, outlines=outlines)
+        return load(
+            path,
+            shapes,
+            batch=batch,
+            architecture=self.architecture,
+            conversion=asked,
+            outlines_above=outlines_above,
+        )
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,24 @@ class Repairing:
     max_drop: options.MaxDrop = None
     islands: options.Islands = None
     max_minutes: options.MaxMinutes = 10.0
+    finetune: options.FineTune = False
+    finetune_minutes: options.FineTuneMinutes = 5.0
+
+    def tuner(self, recipes: Sequence[Recipe]) -> FineTunes | None:
+        """What trains, if that is asked for, here or by a recipe. Raises RecipeError where Keras is not installed."""
+        if not self.finetune and not any(recipe.finetune for recipe in recipes):
+            return None
+        if not any(recipe.needs_calibration for recipe in recipes):
+            names = ", ".join(recipe.name for recipe in recipes)
+            raise RecipeError(f"--finetune is for integer activations, and {names} computes in float: ask for int8")
+        from tersor.cli.keras_backend import choose
+
+        choose()
+        try:
+            from tersor.training.finetune import FineTuner
+        except ImportError as error:
+            raise RecipeError(f"--finetune: {str(error).splitlines()[0]}") from error
+        return FineTuner(minutes=self.finetune_minutes)
 
     def require_sense(self) -> None:
         """Raise RecipeError for options of repair without a goal."""

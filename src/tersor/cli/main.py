@@ -2,65 +2,61 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+import importlib
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 
-from tersor.cli import (
-    benchmark,
-    cache,
-    compare,
-    compile,  # noqa: A004 (the command's name)
-    debug,
-    doctor,
-    evaluate,
-    export,
-    inspect,
-    optimize,
-    params,
-    place,
-    quantize,
-    report,
-    run,
-    sensitivity,
-    split,
-)
+from tersor.cli.conversion import Group, command_class
 from tersor.cli.groups import expanded
 
-app = typer.Typer(
-    name="tersor",
-    help="Makes trained networks small, fast and still right on edge devices, and says what it cost.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
+COMMANDS = (
+    "optimize",
+    "report",
+    "quantize",
+    "train",
+    "evaluate",
+    "compare",
+    "benchmark",
+    "debug",
+    "sensitivity",
+    "run",
+    "inspect",
+    "place",
+    "split",
+    "compile",
+    "params",
+    "export",
+    "cache",
+    "doctor",
 )
-for command in (
-    optimize,
-    report,
-    quantize,
-    evaluate,
-    compare,
-    benchmark,
-    debug,
-    sensitivity,
-    run,
-    inspect,
-    place,
-    split,
-    compile,
-    params,
-    export,
-    cache,
-    doctor,
-):
-    settings = getattr(command, "SETTINGS", None)
-    app.command(name=command.__name__.rpartition(".")[2], context_settings=settings)(expanded(command.command))
+"""In the order of the help. Each is a module of this package."""
+
+
+def application(commands: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands; no others are imported, which takes as long as half of a small network."""
+    app = typer.Typer(
+        name="tersor",
+        help="Makes trained networks small, fast and still right on edge devices, and says what it cost.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=len(commands) > 1,
+        cls=Group,
+    )
+    app.callback()(_options)
+    for name in commands:
+        module = importlib.import_module(f"tersor.cli.{name}")
+        settings = getattr(module, "SETTINGS", None)
+        command = expanded(module.command)
+        app.command(name=name, cls=command_class(command), context_settings=settings)(command)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,7 +67,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
@@ -81,7 +76,7 @@ def _options(
 _USAGE_ERRORS = typer.BadParameter.__mro__[-4]
 """What Typer raises for wrong arguments, which it gives no public name: the base of those below `Exception`."""
 
-_GARBAGE = 50_000
+_GARBAGE = 200_000
 """New objects between two searches for cycles: those of a model live to the end, and are many."""
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -95,6 +90,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names in a model need not fit the terminal's encoding
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "12")  # before NumPy: its idle threads are to sleep soon
     gc.set_threshold(_GARBAGE)
+    atexit.register(gc.freeze)  # at the end all goes; to search it for cycles would take a tenth of a second
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what is unfinished is cleaned away
     sys.exit(_exit_code())
 
@@ -106,7 +102,8 @@ def _exit_code() -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("always", TersorWarning)
             warnings.showwarning = _show_warning(warnings.showwarning)
-            code = int(app(standalone_mode=False) or 0)
+            asked = [name for name in sys.argv[1:2] if name in COMMANDS]
+            code = int(application(asked or COMMANDS)(standalone_mode=False) or 0)
     except TersorError as error:
         return _failed(str(error), error.exit_code)
     except typer.Abort:

@@ -151,6 +151,18 @@ Islands = Annotated[
         show_default=False,
     ),
 ]
+FineTune = Annotated[
+    bool,
+    typer.Option(
+        "--finetune",
+        help="Train the result on the samples it was calibrated on, against the float model, without labels; kept if it "
+        "is better on some of them that are held back. With --max-drop as the last thing tried. Needs tersor[train].",
+        rich_help_panel=_REPAIR,
+    ),
+]
+FineTuneMinutes = Annotated[
+    float, typer.Option("--finetune-minutes", min=0, help="Train no longer than this.", rich_help_panel=_REPAIR)
+]
 MaxMinutes = Annotated[float, typer.Option(min=0, help="Try nothing further after this.", rich_help_panel=_REPAIR)]
 Kernels = Annotated[str, typer.Option(metavar="xnnpack|builtin", help="Kernel set to run on.")]
 AnyKernels = Annotated[

@@ -39,10 +39,6 @@ def command(
 
     Of several models: how they share the device's memory, compiled together in this order.
     """
-    from tersor.cli import console
-    from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
-    from tersor.stages.place import outlines_suffice, place
-
     asked = ethos_u.asked
     if multiple_subgraphs:
         asked["multiple_subgraphs"] = True
@@ -50,10 +46,24 @@ def command(
         loaded = [opening.load(model) for model in models]
         several.command(loaded, target or "edge_tpu", segments, asked, everything=everything, as_json=as_json)
         return
-    if target is None:
-        _everywhere(opening, models[0], asked, everything=everything, as_json=as_json)
-        return
-    placement = place(opening.load(models[0], outlines=outlines_suffice(models[0], [target])), target, **asked)
+    from tersor.runtimes.isolation import started_ahead
+    from tersor.targets._children import children_of
+
+    with started_ahead(children_of(target, models[0])):
+        if target is None:
+            _everywhere(opening, models[0], asked, everything=everything, as_json=as_json)
+        else:
+            _one(opening, models[0], target, asked, everything=everything, as_json=as_json)
+
+
+def _one(
+    opening: groups.Opening, path: Path, target: str, asked: dict[str, object], *, everything: bool, as_json: bool
+) -> None:
+    from tersor.cli import console
+    from tersor.report.placement import all_table, headline, left_table, notes, placement_to_dict
+    from tersor.stages.place import outlines_suffice_above, place
+
+    placement = place(opening.load(path, outlines_above=outlines_suffice_above([target])), target, **asked)
     if as_json:
         console.print_json(placement_to_dict(placement))
         return
@@ -70,12 +80,12 @@ def _everywhere(
 ) -> None:
     from tersor.cli import console
     from tersor.report.targets import judged_to_dict, targets_notes, targets_table
-    from tersor.stages.place import outlines_suffice
+    from tersor.stages.place import outlines_suffice_above
     from tersor.stages.place_everywhere import place_everywhere, quick_targets
 
     if everything:
         raise RecipeError("--all prints every operator on one target: say which with --target")
-    model = opening.load(path, outlines=outlines_suffice(path, quick_targets(asked)))
+    model = opening.load(path, outlines_above=outlines_suffice_above(quick_targets(asked)))
     judged = place_everywhere(model, **asked)
     if as_json:
         console.print_json({"targets": [judged_to_dict(item) for item in judged]})

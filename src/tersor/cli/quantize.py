@@ -118,12 +118,10 @@ def command(
         from tersor.recipe import adjusted, load_recipe, presets
         from tersor.report.door import door_notes, reader_notes
         from tersor.report.outcome import outcome_to_dict
-        from tersor.report.split import outcome_split_notes, split_to_dict
         from tersor.report.table import footnotes, outcome_table
         from tersor.stages.annotate import declared
         from tersor.stages.outcome import Options, warnings
         from tersor.stages.produce import produce
-        from tersor.stages.split import to_be_split
         from tersor.stages.trained import training_of
 
         if repairing.max_drop is not None:  # what follows from it is imported, and used, only then
@@ -150,6 +148,7 @@ def command(
                 allow_float=allow_float,
                 keep_float=keep_float or (),
                 algorithms=options.listed(algorithms),
+                finetune=repairing.finetune and repairing.max_drop is None,
             )
             for base in bases
         ]
@@ -158,17 +157,21 @@ def command(
         if device is not None:
             recipes = [device.fitted(recipe) for recipe in recipes]
         if split:
+            from tersor.stages.split import to_be_split
+
             recipes = [to_be_split(recipe, target) for recipe in recipes]
         is_fitted = any(recipe.target for recipe in recipes)
         if is_fitted:
             from tersor.report.fitting import fitting_notes, fitting_to_dict
+            from tersor.report.split import outcome_split_notes, split_to_dict
+        tuner = repairing.tuner(recipes)
         batched = (
             normalization.annotate(opening.load(model, batch_size), labels, write=metadata) if batch_size > 1 else None
         )
         dataset = None if data is None else normalization.load(data, loaded)
         evaluation = None if eval_data is None else normalization.load(eval_data, loaded, quiet=True)
         outputs = {recipe: output_path(model, output, recipe.name, several=len(recipes) > 1) for recipe in recipes}
-        measured = Options(samples, eval_samples, metric, latency)
+        measured = Options(samples, eval_samples, metric, latency, tuner)
         repairs: tuple[Repair, ...] = ()
         with console.progress() as report:
             if repairing.max_drop is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tersor.data.dataset import Dataset, Glimpse
-from tersor.data.digest import digest_of_arrays, sketch_of_arrays
+from tersor.data.digest import digest_of_arrays, middle, sketch_of_arrays
 from tersor.data.feed import Sample
 from tersor.data.preprocess import Preprocess
 from tersor.data.reading import Reading
@@ -37,9 +37,8 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Rea
 
     def draw(places: Sequence[int] | None) -> Iterator[Sample]:
         for place in range(sizes.copy().pop()) if places is None else places:
-            values: object = {name: preprocess.apply(array[place]) for name, array in inputs.items()}
-            if list(inputs) == ["x"]:
-                values = preprocess.apply(inputs["x"][place])
+            own = {name: preprocess.apply(array[place]) for name, array in inputs.items()}
+            values: object = own["x"] if list(own) == ["x"] else own
             yield Sample(values, None if labels is None else labels[place], f"{spec}[{place}]")
 
     def peek(place: int) -> Glimpse:
@@ -48,7 +47,11 @@ def load(spec: str, shape: tuple[int, ...], preprocess: Preprocess, reading: Rea
         def rows() -> list[Array]:
             return [values[place] for values in inputs.values()]
 
-        return Glimpse(label, f"{spec}[{place}]", lambda: digest_of_arrays(rows()), lambda: sketch_of_arrays(rows()))
+        def sketch() -> bytes:
+            parts = [item.middle(place) if isinstance(item, _Rows) else item[place] for item in inputs.values()]
+            return sketch_of_arrays(parts)
+
+        return Glimpse(label, f"{spec}[{place}]", lambda: digest_of_arrays(rows()), sketch)
 
     in_bytes = [np.dtype(values.dtype) == np.uint8 for values in inputs.values()]
     pixels = preprocess.is_identity and any(in_bytes)
@@ -81,10 +84,20 @@ class _Rows:
     def __getitem__(self, place: int) -> Array:
         if self._mapped is not None:
             return np.asarray(self._mapped[place])
+        return self._read(place, 0, self._row_bytes).reshape(self.shape[1:])
+
+    def middle(self, place: int) -> Array:
+        """As much of a row as a sketch is made of."""
+        if self._mapped is not None:
+            return np.asarray(self._mapped[place])
+        first, count = middle(self._row_bytes // max(self.dtype.itemsize, 1), self.dtype.itemsize)
+        return self._read(place, first * self.dtype.itemsize, count * self.dtype.itemsize)
+
+    def _read(self, place: int, first: int, count: int) -> Array:
+        """So many bytes of a row."""
         with self._path.open("rb") as file:
-            file.seek(self._offset + place * self._row_bytes)
-            data = file.read(self._row_bytes)
-        return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+            file.seek(self._offset + place * self._row_bytes + first)
+            return np.frombuffer(file.read(count), self.dtype)
 
 
 def _arrays(spec: str) -> tuple[dict[str, Array | _Rows], Array | None]:

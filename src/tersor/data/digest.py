@@ -52,7 +52,12 @@ def sketch_of_arrays(arrays: Iterable[Array]) -> bytes:
     return b"".join(_middle(np.asarray(values)) for values in arrays)
 
 
+def middle(size: int, itemsize: int) -> tuple[int, int]:
+    """Where a sketch of so many values begins, and how many it takes."""
+    count = min(max(_GLANCE // max(itemsize, 1), 1), size)
+    return (size - count) // 2, count
+
+
 def _middle(values: Array) -> bytes:
-    flat, count = values.reshape(-1), max(_GLANCE // max(values.itemsize, 1), 1)
-    start = max(flat.size - count, 0) // 2
-    return flat[start : start + count].tobytes()
+    start, count = middle(values.size, values.itemsize)
+    return values.reshape(-1)[start : start + count].tobytes()

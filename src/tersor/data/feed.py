@@ -127,7 +127,7 @@ def _fit_type(array: Array, port: InputPort, where: str) -> Array:
     if wanted.kind == "f":
         with np.errstate(over="ignore"):
             result = np.asarray(array, wanted, order="C")
-        if not np.isfinite(result).all():
+        if result is not array and not np.isfinite(result).all():
             raise DataError(f"{where}: input {port.name!r} does not fit in {wanted}: {array.max():g}")
         return result
     if port.scale:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,7 @@ class Builder:
         return name
 
 
+@cache
 def options_type(kind: str) -> str | None:
     """The name of a builtin operator's options table, None if it has none."""
     if kind in _WITHOUT_OPTIONS:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class DType(enum.Enum):
@@ -38,6 +41,9 @@ class DType(enum.Enum):
     def __str__(self) -> str:
         return self.value
 
+    def __hash__(self) -> int:
+        return id(self)  # each is there once; the one of Enum hashes a name by Python code
+
     @property
     def bits(self) -> int | None:
         """Bits of one element, or None where elements have no fixed size (strings, handles)."""
@@ -64,11 +70,10 @@ class DType(enum.Enum):
     @property
     def integer_range(self) -> tuple[int, int]:
         """Smallest and largest value of an integer type. Raises ValueError for the others."""
-        if self.bits is None or "int" not in self.value:
+        found = _RANGES.get(self)
+        if found is None:
             raise ValueError(f"{self} is not an integer type")
-        if self.value.startswith("u"):
-            return 0, (1 << self.bits) - 1
-        return -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
+        return found
 
     def byte_size(self, elements: int) -> int | None:
         """Bytes that `elements` values take in a file or an arena, or None for types without a size."""
@@ -98,6 +103,12 @@ _BITS: dict[DType, int] = {
     DType.COMPLEX64: 64,
     DType.COMPLEX128: 128,
     DType.BOOL: 8,
+}
+
+_RANGES = {
+    dtype: (0, (1 << bits) - 1) if dtype.value.startswith("u") else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    for dtype, bits in _BITS.items()
+    if "int" in dtype.value
 }
 
 _NUMPY: dict[DType, npt.DTypeLike] = {

@@ -11,16 +11,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
+import numpy as np
 
 from tersor.errors import GraphError
 from tersor.ir.dtypes import DType
 from tersor.ir.normal import Normal
 from tersor.ir.quant import QuantParams
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:  # a fiftieth of a second
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+else:
+    Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,8 @@ class Op:
     @property
     def present_inputs(self) -> tuple[str, ...]:
         """The operands that are given."""
-        return tuple(name for name in self.inputs if name is not None)
+        inputs: Any = self.inputs
+        return inputs if None not in inputs else tuple(name for name in inputs if name is not None)
 
     @property
     def label(self) -> str:
@@ -278,7 +284,8 @@ class Graph:
         """Names of all tensors that an operator or the graph's interface mentions."""
         used = {*self.inputs, *self.outputs}
         for op in self.ops:
-            used.update(op.present_inputs, op.outputs, (name for name in op.intermediates if name is not None))
+            used.update(op.present_inputs, op.outputs)
+            used.update(name for name in op.intermediates if name is not None)
         for tensor in self.tensors.values():
             if tensor.quant is not None and tensor.quant.axis is not None:
                 granularity = tensor.quant.granularity

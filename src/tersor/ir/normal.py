@@ -24,3 +24,7 @@ class Normal:
     deviation: tuple[float, ...]
     low: float = -math.inf
     high: float = math.inf
+
+    def moved_to(self, other: Normal) -> Normal:
+        """Clamped as this one, with the mean and deviation of another."""
+        return Normal(other.mean, other.deviation, self.low, self.high)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from tersor.ir.graph import Array, Graph, Model, Tensor
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SMALLEST = 1 << 14
 """Elements below which a constant is not worth leaving out."""
@@ -25,7 +28,7 @@ _ADDRESS = np.frombuffer(_PLACE, np.uint8).__array_interface__["data"][0]
 
 def outline(shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
     """An outline."""
-    return np.broadcast_to(np.frombuffer(_PLACE, dtype, 1).reshape(()), tuple(shape))
+    return np.ndarray(tuple(shape), dtype, _PLACE, strides=(0,) * len(shape))
 
 
 def is_outline(values: Array) -> bool:

@@ -69,8 +69,10 @@ def weight_params(weights: Array, dtype: DType, axis: int | None, observer: str 
     """
     q_high = dtype.integer_range[1]
     count = 1 if axis is None else weights.shape[axis]
-    rows = np.moveaxis(weights, axis or 0, 0).reshape(count, weights.size // max(count, 1))
-    rows = rows[:, :1] if is_outline(weights) else rows
+    if is_outline(weights):
+        rows: Array = np.zeros((count, 1), weights.dtype)
+    else:
+        rows = np.moveaxis(weights, axis or 0, 0).reshape(count, weights.size // max(count, 1))
     bounds = np.max(np.abs(rows), axis=1, initial=0.0).astype(np.float64)
     if observer == "mse":
         bounds = bounds * _least_error_shares(rows, bounds / q_high, q_high)

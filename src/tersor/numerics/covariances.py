@@ -19,6 +19,12 @@ from tersor.numerics.patches import Window, drawn, patches, taps
 _CHUNK = 128
 """Positions whose products are added up in float32, which is exact for integers of 8 bits."""
 
+_EXACT = 1024
+"""Positions whose products of int8 add up exactly in float32: 2**14 each."""
+
+_CACHED = 1 << 18
+"""Values that are looked at together: in float32, read by one tap after the other, they are to stay in the cache."""
+
 _PARTS = 2
 """Parts of the samples, a multiple of the folds: with more, threads of one processor empty each other's caches."""
 
@@ -38,8 +44,12 @@ def covariance(
     places = drawn(samples, window, -(-positions // len(samples)))
     found: _Sums | _ChannelSums
     if window.kernel is not None and window.groups == samples[0].shape[-1]:
-        whole = _in_parts(_ChannelSums, lambda n: (taps(samples[n], window, border, places[n]),), len(samples), 1)
-        found = whole[0]
+        if samples[0].dtype == np.int8:
+            found = _sums_of_bytes(samples, window, border, places)
+        else:
+            found = _in_parts(_ChannelSums, lambda n: (taps(samples[n], window, border, places[n]),), len(samples), 1)[
+                0
+            ]
     else:
         found = _in_parts(_Sums, lambda n: (patches(samples[n], window, border, places[n]),), len(samples), 1)[0]
     unit = 1.0 if params is None else params.scale
@@ -128,15 +138,25 @@ class _ChannelSums:
 
     def add(self, values: Array) -> None:
         """X' of one sample."""
-        count = values.shape[1]
-        self._count += count
-        for start in range(0, count, _CHUNK):
-            part = values[:, start : start + _CHUNK].astype(np.float32)
-            self._means = self._means + part.sum(1).astype(np.float64)
-            products = np.zeros((len(part), *part.shape[::2]), np.float32)
+        for start in range(0, values.shape[1], _CHUNK):
+            self._take(values[:, start : start + _CHUNK], _CHUNK)
+
+    def add_bytes(self, values: Array) -> None:
+        """X' of several samples in int8, at `_EXACT` positions at most."""
+        self._take(values, max(_CACHED // values[:, 0].size, 1))
+
+    def _take(self, values: Array, step: int) -> None:
+        """Values whose sums float32 can hold, so many positions at a time."""
+        taps, count, groups = values.shape
+        means, products = np.zeros((taps, groups), np.float32), np.zeros((taps, taps, groups), np.float32)
+        for start in range(0, count, step):
+            part = values[:, start : start + step].astype(np.float32)
+            means += part.sum(1)
             for tap, own in enumerate(part):
-                np.einsum("ng,kng->kg", own, part[tap:], out=products[tap, tap:])
-            self._products = self._products + products.astype(np.float64)
+                products[tap, tap:] += np.einsum("ng,kng->kg", own, part[tap:])
+        self._count += count
+        self._means = self._means + means.astype(np.float64)
+        self._products = self._products + products.astype(np.float64)
 
     def merge(self, other: Self) -> None:
         """Take over what `other` has added up."""
@@ -150,6 +170,31 @@ class _ChannelSums:
         upper = np.triu(np.ones(products.shape[:2]))[..., None]
         both = np.where(upper, products, products.transpose(1, 0, 2)) - means[:, None] * means
         return (both.transpose(2, 0, 1),)
+
+
+def _sums_of_bytes(samples: Sequence[Array], window: Window, border: int, places: Sequence[Array]) -> _ChannelSums:
+    """The sums of samples in int8: where sums are exact, samples can be looked at together, in any order."""
+    ends = np.cumsum([len(own) for own in places])
+    total = int(ends[-1])
+    assert window.kernel is not None
+    values = np.empty((window.kernel[0] * window.kernel[1], total, window.groups), np.int8)
+
+    def gather(number: int) -> None:
+        own = places[number]
+        values[:, ends[number] - len(own) : ends[number]] = taps(samples[number], window, border, own)
+
+    def add(start: int) -> _ChannelSums:
+        sums = _ChannelSums()
+        sums.add_bytes(values[:, start : start + step])
+        return sums
+
+    step = min(-(-total // _PARTS), _EXACT)
+    with ThreadPoolExecutor(_PARTS) as pool:
+        list(pool.map(gather, range(len(samples))))
+        whole, *others = pool.map(add, range(0, total, step))
+    for other in others:
+        whole.merge(other)
+    return whole
 
 
 _Part = TypeVar("_Part", _Sums, _ChannelSums)

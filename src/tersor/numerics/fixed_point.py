@@ -9,12 +9,16 @@ Sources are named as files of LiteRT's `tflite/kernels/internal` unless said oth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+else:
+    Array = np.ndarray
 
 _ONE = 1 << 31
 _LARGEST = _ONE - 1

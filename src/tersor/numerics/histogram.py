@@ -6,7 +6,6 @@ value wide, whatever the value. Counts are integers, so adding in any order give
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +16,6 @@ _BINS = 1 << 16
 
 _BATCH = 1 << 16
 """Keys that wait to be counted together: counting has a price per bin too."""
-
-_UPPER = 1 if sys.byteorder == "little" else 0
-"""Which half of a float32 in memory is the upper one."""
 
 
 @dataclass(slots=True)
@@ -38,7 +34,7 @@ class Histogram:
 
     def add(self, values: Array, weight: int = 1) -> None:
         """Count values, float32 of any shape, each `weight` times."""
-        keys = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint16)[_UPPER::2].copy()
+        keys = (np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32) >> 16).astype(np.uint16)
         self._waiting.setdefault(weight, []).append(keys)
         self._size += keys.size
         if self._size >= _BATCH:
@@ -46,7 +42,9 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram."""
-        other._settle()
+        for weight, waiting in other._waiting.items():
+            self._waiting.setdefault(weight, []).extend(waiting)
+        self._size += other._size
         self._settle(other.keys, other.counts)
 
     def __reduce__(self) -> tuple[type[Histogram], tuple[Array, Array]]:
@@ -70,13 +68,14 @@ class Histogram:
         together = {weight: np.concatenate(waiting) for weight, waiting in self._waiting.items()}
         most = max(together, key=lambda weight: together[weight].size, default=0)
         total = np.bincount(together.pop(most, self.keys[:0]), minlength=_BINS)
-        total *= most
+        if most != 1:
+            total *= most
         for weight, few in together.items():  # the extremes, mostly
             np.add.at(total, few, weight)
         total[self.keys] += self.counts
         if keys is not None and counts is not None:
             total[keys] += counts
-        found = np.flatnonzero(total)
+        found = np.flatnonzero(total != 0)  # of booleans it takes a tenth of the time
         self.keys, self.counts = found.astype(np.uint16), total[found]
         self._waiting, self._size = {}, 0
 

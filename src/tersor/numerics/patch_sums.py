@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from tersor.numerics.patches import Window, grouped, same_padding, spread_out
 
 _INT16_SAMPLES = 128
 """As many values of 8 bits have a sum of 16."""
+
+_PARTS, _WORTH_PARTS = 2, 4 << 20
+"""Parts of the samples that are added up in threads of their own, where there are so many bytes: sums of integers are
+exact."""
 
 _ROWS = 128
 """Rows that are added up in float32."""
@@ -74,10 +79,20 @@ def mean_patch(samples: Sequence[Array], window: Window, params: QuantParams | N
             sums.add(values)
         return sums.mean()
     small = samples[0].itemsize == 1 and len(samples) <= _INT16_SAMPLES
-    total = np.zeros(samples[0].shape, np.int16 if small else np.int64)
-    for values in samples:
-        total += values
-    sums.add(total.astype(np.float64), len(samples), params.zero_point)
+    parts = _PARTS if sum(values.nbytes for values in samples) >= _WORTH_PARTS else 1
+
+    def total(first: int) -> Array:
+        found = np.zeros(samples[0].shape, np.int16 if small else np.int64)
+        for values in samples[first::parts]:
+            found += values
+        return found
+
+    if parts == 1:
+        whole = total(0)
+    else:
+        with ThreadPoolExecutor(parts) as pool:
+            whole = reduce(np.add, pool.map(total, range(parts)))
+    sums.add(whole.astype(np.float64), len(samples), params.zero_point)
     return sums.mean() * params.scale
 
 

@@ -1,4 +1,4 @@
-"""Sparse constants to dense ones.
+"""Sparse constants to dense ones, and back.
 
 Source: the tensor format of the LiteRT schema (`SparsityParameters`), which follows TACO (Kjolstad et al. 2017):
 dimensions, and blocks inside of them, in a traversal order, each dense or compressed into segments and indices.
@@ -14,7 +14,10 @@ import numpy as np
 
 from tersor.ir.graph import Array, Record, Tensor
 
-_COMPRESSED = 1
+_DENSE, _COMPRESSED = 0, 1
+
+_VECTORS = ((1 << 8, 3, "Uint8Vector"), (1 << 16, 2, "Uint16Vector"), (1 << 31, 1, "Int32Vector"))
+"""Beyond which number, by which code of the union `SparseIndexVector`, and as which table indices are stored."""
 
 
 def densify(tensor: Tensor) -> Tensor:
@@ -30,6 +33,57 @@ def densify(tensor: Tensor) -> Tensor:
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"{tensor.name!r} has a sparse encoding that contradicts itself: {error}") from error
     return replace(tensor, sparsity=None).with_data(dense)
+
+
+def sparsify(tensor: Tensor, block: int = 1) -> Tensor:
+    """The same constant, with its last axis compressed: zeros are not stored.
+
+    Args:
+        tensor: a dense constant of whole bytes.
+        block: values along the last axis that are stored or left out together.
+
+    Raises ValueError for a constant that cannot be stored so.
+    """
+    if tensor.data is None or tensor.sparsity is not None or tensor.dtype.is_packed or tensor.dtype.bits is None:
+        raise ValueError(f"{tensor.name!r} cannot be made sparse")
+    if not tensor.shape or not tensor.elements or tensor.shape[-1] % block:
+        raise ValueError(f"{tensor.name!r} has shape {list(tensor.shape)}: no axis of blocks of {block} to compress")
+    *outer, inner = tensor.shape
+    blocks = tensor.data.reshape(-1, inner // block, block)
+    rows, columns = np.nonzero((blocks != 0).any(axis=-1))
+    segments = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(blocks)))])
+    levels = [_level(_DENSE, dense_size=size) for size in outer]
+    levels.append(_level(_COMPRESSED, **_indices("array_segments", segments), **_indices("array_indices", columns)))
+    fields: dict[str, Any] = {"traversal_order": tuple(range(len(levels)))}
+    if block > 1:
+        levels.append(_level(_DENSE, dense_size=block))
+        fields = {"traversal_order": tuple(range(len(levels))), "block_map": (len(outer),)}
+    encoding = Record("SparsityParameters", (*fields.items(), ("dim_metadata", tuple(levels))))
+    stored = np.ascontiguousarray(blocks[rows, columns]).reshape(-1).view(np.uint8)
+    return replace(tensor, sparsity=encoding).with_data(stored)
+
+
+def encoded_size(tensor: Tensor) -> int:
+    """Bytes of a sparse constant's values and indices."""
+    assert tensor.sparsity is not None
+    size = tensor.byte_size
+    for level in tensor.sparsity.get("dim_metadata"):
+        for key in ("array_segments", "array_indices"):
+            vector = level.get(key)
+            width = {"Uint8Vector": 1, "Uint16Vector": 2}.get(vector.type, 4) if vector is not None else 0
+            size += width * (len(vector.get("values")) if vector is not None else 0)
+    return size
+
+
+def _level(form: int, **fields: Any) -> Record:
+    return Record("DimensionMetadata", (("format", form), *fields.items()))
+
+
+def _indices(name: str, values: Array) -> dict[str, Any]:
+    """Numbers in the narrowest type that holds them."""
+    _, code, table = next(row for row in _VECTORS if not values.size or values.max() < row[0])
+    stored = values.astype(np.uint8).tobytes() if table == "Uint8Vector" else tuple(values.tolist())
+    return {f"{name}_type": code, name: Record(table, (("values", stored),))}
 
 
 def _decode(sparsity: Record, values: Array, shape: tuple[int, ...]) -> Array:

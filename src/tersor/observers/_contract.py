@@ -33,7 +33,8 @@ class Observer(Protocol):
 
         Args:
             values: float32 of any shape; may be a view that changes later.
-            extremes: the smallest and largest value of the sample where `values` are a part of it.
+            extremes: the smallest and largest value of the sample where `values` are a part of it; a part without any
+                is for observers whose `extremes_suffice`.
             stride: how many values of the sample each of `values` stands for.
         """
 

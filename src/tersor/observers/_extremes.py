@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 from tersor.ir.graph import Array
 
 _QUANTUM_EXPONENT = 149
+_QUANTA = 2.0**_QUANTUM_EXPONENT
 
 Pair = tuple[float, float]
 """Of the low and of the high end."""
@@ -46,9 +47,9 @@ class Extremes:
         self._widen(low, high)
         self.samples += 1
         if math.isfinite(low) and math.isfinite(high):
-            units = [int(math.ldexp(value, _QUANTUM_EXPONENT)) for value in (low, high)]
-            self.sums = self.sums[0] + units[0], self.sums[1] + units[1]
-            self.squares = self.squares[0] + units[0] ** 2, self.squares[1] + units[1] ** 2
+            lower, upper = int(low * _QUANTA), int(high * _QUANTA)
+            self.sums = self.sums[0] + lower, self.sums[1] + upper
+            self.squares = self.squares[0] + lower * lower, self.squares[1] + upper * upper
 
     def merge(self, other: Extremes) -> None:
         """Take over what `other` has seen."""
@@ -92,8 +93,10 @@ class Extremes:
 
     def _widen(self, low: float, high: float) -> None:
         """Cover another range. A NaN compares false with everything and would vanish: once seen, it stays."""
-        self.low = min(self.low, low) if not (math.isnan(self.low) or math.isnan(low)) else math.nan
-        self.high = max(self.high, high) if not (math.isnan(self.high) or math.isnan(high)) else math.nan
+        if not self.low <= low:
+            self.low = low if low < self.low else math.nan
+        if not self.high >= high:
+            self.high = high if high > self.high else math.nan
 
 
 @dataclass(slots=True)

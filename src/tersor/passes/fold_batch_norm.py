@@ -39,6 +39,7 @@ _WEIGHT_AXES = {
 """Axes of output and input channels in the weights; a depthwise convolution has one for both."""
 
 _PRODUCTS, _SUMS = ("MUL", "DIV"), ("ADD", "SUB")
+_FOLDED = frozenset({*_PRODUCTS, *_SUMS})
 
 
 def apply(graph: Graph) -> Graph:
@@ -97,6 +98,8 @@ def _round(graph: Graph, fold: object) -> Graph:
     ops: dict[str, tuple[Op, ...]] = {}
     tensors: list[Tensor] = []
     for op in graph.ops:
+        if op.kind not in _FOLDED:
+            continue
         found = _fold_behind(graph, op) if fold is _fold_behind else _fold_before(graph, op)
         if found is None or any(name in ops for name in found[0]):
             continue

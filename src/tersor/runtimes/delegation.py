@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tersor.errors import RuntimeFailure
+from tersor.runtimes.children import DELEGATION
 from tersor.runtimes.isolation import Channel, Worker
-from tersor.runtimes.litert import Session
+from tersor.runtimes.litert import Session, load_interpreter
 
 _TIME_LIMIT = 120.0
 _DELEGATE = "DELEGATE"
@@ -47,7 +48,7 @@ def delegation(path: Path) -> Delegation:
 
 
 def _asked(path: Path, kernels: str) -> tuple[tuple[int, ...], ...]:
-    with Worker("tersor.runtimes.delegation:serve", _TIME_LIMIT) as worker:
+    with Worker(DELEGATION, _TIME_LIMIT) as worker:
         worker.doing = f"loading the model with {kernels} kernels"
         worker.send((str(path), kernels))
         found: tuple[tuple[int, ...], ...] = worker.receive()
@@ -56,6 +57,7 @@ def _asked(path: Path, kernels: str) -> tuple[tuple[int, ...], ...]:
 
 def serve(channel: Channel) -> None:
     """The child's side: one file, one answer."""
+    load_interpreter()  # while the file is being made
     path, kernels = channel.receive()
     channel.send(("ok", _pieces(Session(path, kernels).nodes())))
 

@@ -20,7 +20,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -29,23 +30,35 @@ from tersor.tensorflow_python import child_command, child_environment
 
 _HEADER = struct.Struct("<I")
 _SIZE = struct.Struct("<Q")
-_THRIFT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_THRIFT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
+}
 """For libraries in the child, unless the user says otherwise.
 
 NumPy multiplies matrices in the thread that asks: what the child computes with it runs in threads of its own, and
 OpenBLAS's would keep the runtime's processors busy while they wait. glibc keeps one heap, of which what is freed can be
-returned, and not one per thread.
+returned, and not one per thread; and it takes activations from there, instead of asking the kernel for empty pages
+for each of them.
 """
 
 _NUMPY_INSIDE = ("numpy.core.", "numpy._core.")
 """Where NumPy 1 and NumPy 2 keep what pickled arrays name."""
+
+_SMALL = 1 << 12
+"""Bytes of an array below which to copy it takes less time than to send it by itself."""
+
+_PIPE = 1 << 20
+"""Bytes on their way; the most that Linux gives everybody."""
 
 _WATCH_INTERVAL = 0.25
 """Seconds between two looks of the watchdog at the clock."""
 
 
 class Channel:
-    """Sends and receives Python values over a pair of byte streams; arrays travel without being copied."""
+    """Sends and receives Python values over a pair of byte streams; large arrays travel without being copied."""
 
     def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
         self._source = source
@@ -53,9 +66,16 @@ class Channel:
 
     def send(self, value: Any) -> None:
         """Write one value. Raises BrokenPipeError if the other side is gone."""
-        buffers: list[pickle.PickleBuffer] = []
-        body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-        parts = [memoryview(body), *(buffer.raw() for buffer in buffers)]
+        buffers: list[memoryview] = []
+
+        def goes_along(buffer: pickle.PickleBuffer) -> bool:
+            if buffer.raw().nbytes < _SMALL:
+                return True
+            buffers.append(buffer.raw())
+            return False
+
+        body = pickle.dumps(value, protocol=5, buffer_callback=goes_along)
+        parts = [memoryview(body), *buffers]
         self._sink.write(_HEADER.pack(len(parts)) + b"".join(_SIZE.pack(part.nbytes) for part in parts))
         for part in parts:
             self._sink.write(part)
@@ -77,6 +97,33 @@ class Channel:
                 raise EOFError
             done += got
         return data
+
+
+class Answer:
+    """What a child will have said to something that it was asked: answers come in the order of the questions.
+
+    Attributes:
+        doing: what the child was asked for.
+        is_known: whether it has answered, or failed.
+    """
+
+    def __init__(self, worker: Worker, doing: str) -> None:
+        self.doing = doing
+        self.is_known = False
+        self._worker = worker
+        self._value: Any = None
+        self._error: TersorError | None = None
+
+    def know(self, value: Any = None, error: TersorError | None = None) -> None:
+        """Keep what came."""
+        self.is_known, self._value, self._error = True, value, error
+
+    def result(self) -> Any:
+        """Wait for it. Raises the child's error, as `Worker.receive` does."""
+        self._worker.settle(self)
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class _Unpickler(pickle.Unpickler):
@@ -110,28 +157,19 @@ class Worker:
 
     def __init__(self, target: str, time_limit: float = 600.0, *, with_tensorflow: bool = False) -> None:
         self._time_limit = time_limit
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        started = None if with_tensorflow else _AHEAD.pop(target, None)
+        self._process, self._stderr = started or _started(target, with_tensorflow=with_tensorflow)
         self._timed_out = False
         self._deadline = math.inf
         self._interrupt: BaseException | None = None
         self._closed = threading.Event()
         self._watchdog: threading.Thread | None = None
-        if with_tensorflow:
-            command, environment = child_command("tersor.runtimes.isolation:child_main", target), child_environment()
-        else:
-            code = f"from tersor.runtimes.isolation import child_main; child_main({target!r})"
-            command = [sys.executable, "-P", "-c", code]
-            environment = _THRIFT | os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, env=environment
-            )
-        except OSError as error:
-            self._stderr.close()
-            raise RuntimeFailure(f"{command[0]}: cannot be started: {error.strerror or error}") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)
+        for stream in (self._process.stdout, self._process.stdin):
+            _widen(stream)
+        self._owed: deque[Answer] = deque()
         self.doing = "starting"
         self.advice = ""
 
@@ -148,8 +186,29 @@ class Worker:
         except BrokenPipeError:
             self._raise_failure()
 
+    def ask(self, value: Any, doing: str) -> Answer:
+        """Give the child a value, and go on while it works; what it answers can be had later."""
+        self.doing = doing
+        self.send(value)
+        self._owed.append(answer := Answer(self, doing))
+        return answer
+
+    def settle(self, last: Answer | None = None) -> None:
+        """Read what the child owes, all of it or as far as to one answer."""
+        while self._owed and not (last is not None and last.is_known):
+            answer = self._owed.popleft()
+            self.doing = answer.doing
+            try:
+                answer.know(self._received())
+            except TersorError as error:
+                answer.know(error=error)
+
     def receive(self) -> Any:
         """The child's next answer. Raises its error: a TersorError as it was, or RuntimeFailure for a crash."""
+        self.settle()
+        return self._received()
+
+    def _received(self) -> Any:
         try:
             with self._watched():
                 kind, value = self._channel.receive()
@@ -161,6 +220,7 @@ class Worker:
 
     def drain(self) -> None:
         """Read answers, and drop them, to the end of a stream; a child that is gone has none."""
+        self.settle()
         with contextlib.suppress(EOFError, OSError), self._watched():
             while self._channel.receive()[0] != "end":
                 pass
@@ -168,14 +228,7 @@ class Worker:
     def close(self) -> None:
         """End the child, whatever it is doing."""
         self._closed.set()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-        self._stderr.close()
+        _end(self._process, self._stderr)
 
     def __enter__(self) -> Self:
         return self
@@ -238,6 +291,66 @@ class Worker:
         tail = f": {lines[-1]}" if lines else ""
         advice = f" ({self.advice})" if self.advice else ""
         return RuntimeFailure(f"the runtime crashed ({how}) while {self.doing}{tail}{advice}")
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold a sample, where the system allows that: both sides wait less often."""
+    try:
+        fcntl = importlib.import_module("fcntl")
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+    except (ImportError, AttributeError, OSError):
+        return
+
+
+_Started = tuple["subprocess.Popen[bytes]", IO[bytes]]
+"""A child, and the file that takes what it prints."""
+
+_AHEAD: dict[str, _Started] = {}
+
+
+@contextlib.contextmanager
+def started_ahead(targets: Iterable[str]) -> Iterator[None]:
+    """Within the block, the first worker of each target has a child that was started when the block began.
+
+    It has loaded what it needs while other things were done here. What was not needed is ended with the block.
+    """
+    with contextlib.suppress(RuntimeFailure):  # who needs it tries again, and says so
+        for target in targets:
+            _AHEAD[target] = _started(target)
+    try:
+        yield
+    finally:
+        while _AHEAD:
+            _end(*_AHEAD.popitem()[1])
+
+
+def _started(target: str, *, with_tensorflow: bool = False) -> _Started:
+    if with_tensorflow:
+        command, environment = child_command("tersor.runtimes.isolation:child_main", target), child_environment()
+    else:
+        code = f"from tersor.runtimes.isolation import child_main; child_main({target!r})"
+        command = [sys.executable, "-P", "-c", code]
+        environment = _THRIFT | os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `_end`)
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment
+        )
+    except OSError as error:
+        stderr.close()
+        raise RuntimeFailure(f"{command[0]}: cannot be started: {error.strerror or error}") from error
+    return process, stderr
+
+
+def _end(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+    stderr.close()
 
 
 def child_main(target: str) -> None:

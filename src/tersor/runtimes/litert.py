@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Session:
         with_tensorflow: bool = False,
         delegate: Delegate | None = None,
     ) -> None:
-        interpreter, resolvers = _tensorflow_interpreter() if with_tensorflow else _interpreter()
+        interpreter, resolvers = _tensorflow_interpreter() if with_tensorflow else load_interpreter()
         if kernels not in KERNEL_SETS:
             raise RecipeError(f"unknown kernels {kernels!r}: there are {', '.join((*KERNEL_SETS, 'micro'))}")
         resolver = {
@@ -98,10 +99,10 @@ class Session:
                 )
             self._allocated = False
             self.share: Share | None = share_of(self._interpreter) if loaded else None
-            self.inputs = tuple(_port(item) for item in self._interpreter.get_input_details())
-            self._input_indices = [item["index"] for item in self._interpreter.get_input_details()]
-            self._output_indices = [item["index"] for item in self._interpreter.get_output_details()]
-            self._shapes = [tuple(int(n) for n in item["shape"]) for item in self._interpreter.get_input_details()]
+            details = self._interpreter.get_input_details()
+            self.inputs = tuple(_port(item) for item in details)
+            self._input_indices = [item["index"] for item in details]
+            self._shapes = [tuple(int(n) for n in item["shape"]) for item in details]
             self._interpreter.allocate_tensors()
             self._allocated = True
         except (RuntimeError, ValueError) as error:
@@ -110,9 +111,9 @@ class Session:
             if _NO_FLEX not in str(error):
                 raise RuntimeFailure(f"{self._blamed} refuse the model: {_first_line(error)}") from error
             raise NeedsTensorFlow(_without_flex() if with_tensorflow else "holds TensorFlow ops") from error
-        details = self._interpreter.get_tensor_details()
-        self._index = {item["name"]: item["index"] for item in details}
-        self.outputs = tuple(_port(item) for item in self._interpreter.get_output_details())
+        details = self._interpreter.get_output_details()
+        self._output_indices = [item["index"] for item in details]
+        self.outputs = tuple(_port(item) for item in details)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """One run from fresh state.
@@ -173,6 +174,11 @@ class Session:
         """
         return self._interpreter.tensor(self._index[name])()  # type: ignore[no-any-return]
 
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        """Tensors by name; details of hundreds take longer than to load them."""
+        return {item["name"]: item["index"] for item in self._interpreter.get_tensor_details()}
+
     def _fit(self, inputs: Sequence[Array]) -> None:
         for position, values in enumerate(inputs):
             if values.shape != self._shapes[position]:
@@ -184,7 +190,8 @@ class Session:
             self._allocated = True
 
 
-def _interpreter() -> tuple[Any, Any]:
+def load_interpreter() -> tuple[Any, Any]:
+    """LiteRT's interpreter, and the kernel sets by name; the first call loads them."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     return Interpreter, OpResolverType

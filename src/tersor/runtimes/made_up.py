@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from tersor.errors import DataError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph
 from tersor.runtimes.litert import Port
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _SEED = 0
 

@@ -27,6 +27,9 @@ from tersor.runtimes.memory import return_freed_memory
 from tersor.runtimes.micro_session import KERNELS, MicroSession
 from tersor.runtimes.store import Shelves
 
+_NO_VALUES = np.empty(0, np.float32)
+"""For observers that look at extremes alone."""
+
 
 def serve_with_tensorflow(channel: Channel) -> None:
     """`serve`, with TensorFlow's build of the interpreter."""
@@ -194,12 +197,9 @@ def _merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
 def _values(outputs: list[Array], watch: Watch) -> Iterator[tuple[Any, ...]]:
     """Names with what observers are given of each."""
     for name, (low, high) in watch.extremes.items():
-        pair = np.concatenate([outputs[low].ravel(), outputs[high].ravel()])
-        if name not in watch.values:
-            yield name, pair
-            continue
-        place, weight = watch.values[name]
-        yield name, outputs[place], (float(pair[0]), float(pair[1])), weight
+        place, weight = watch.values.get(name, (None, 1))
+        values = _NO_VALUES if place is None else outputs[place]
+        yield name, values, (outputs[low].item(), outputs[high].item()), weight
     for item in watch.derived:
         yield from item.compute(*(outputs[watch.outputs[name]] for name in item.sources)).items()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from tersor.runtimes.isolation import Worker
+from tersor.runtimes.isolation import Answer, Worker
 from tersor.runtimes.memory import return_freed_memory
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ class Store:
     def __init__(self, worker: Worker, key: int) -> None:
         self._worker = worker
         self._key = key
+        self._ordered: list[Answer] = []
 
     def put(self, values: dict[str, list[Array]]) -> None:
         """Keep values."""
-        self._ask("putting samples by", "put", values)
+        self._ask("putting samples by", "put", values)()
 
     def advance(self, model: bytes, inputs: Sequence[str], outputs: Sequence[str], threads: int = 1) -> None:
-        """Run a piece of a network on every sample and keep its results.
+        """Have a piece of a network run on every sample and its results kept. Does not wait for it.
 
         Args:
             model: the piece, as a `.tflite` file.
@@ -38,30 +39,47 @@ class Store:
             outputs: the names to keep its outputs under.
             threads: samples to run at the same time.
 
-        Raises RuntimeFailure if the runtime refuses the piece or crashes on it.
+        What is asked for next raises RuntimeFailure if the runtime refuses the piece or crashes on it.
         """
-        self._ask(f"computing {outputs[0] if outputs else 'nothing'}", "advance", model, inputs, outputs, threads)
+        doing = f"computing {outputs[0] if outputs else 'nothing'}"
+        self._order(doing, "advance", model, inputs, outputs, threads)
 
     def reduce(self, function: Callable[..., Any], names: str | tuple[str, ...], *arguments: Any) -> Any:
         """What a function makes of values by name: ``function(values, ..., *arguments)``, values for each name.
 
         The function must be importable in the child, and its result picklable.
         """
+        return self.reducing(function, names, *arguments)()
+
+    def reducing(
+        self, function: Callable[..., Any], names: str | tuple[str, ...], *arguments: Any
+    ) -> Callable[[], Any]:
+        """`reduce`, begun: call the result to wait for what it gives."""
         names = (names,) if isinstance(names, str) else names
         return self._ask(f"looking at {names[0]}", "reduce", function, names, arguments)
 
     def drop(self, names: Iterable[str]) -> None:
         """Keep these values no longer."""
-        self._ask("dropping values", "drop", list(names))
+        self._order("dropping values", "drop", list(names))
 
     def close(self) -> None:
         """Drop everything."""
-        self._ask("dropping values", "clear")
+        self._ordered.clear()
+        self._ask("dropping values", "clear")()
 
-    def _ask(self, doing: str, method: str, *arguments: Any) -> Any:
-        self._worker.doing = doing
-        self._worker.send(("store", self._key, method, arguments))
-        return self._worker.receive()
+    def _order(self, doing: str, method: str, *arguments: Any) -> None:
+        """Something to do without an answer, but for its failure."""
+        self._ordered.append(self._worker.ask(("store", self._key, method, arguments), doing))
+
+    def _ask(self, doing: str, method: str, *arguments: Any) -> Callable[[], Any]:
+        answer = self._worker.ask(("store", self._key, method, arguments), doing)
+
+        def result() -> Any:
+            while self._ordered:  # what follows from a failure is not what failed
+                self._ordered.pop(0).result()
+            return answer.result()
+
+        return result
 
 
 class Shelves:
@@ -70,6 +88,7 @@ class Shelves:
     def __init__(self, new_session: Callable[[bytes], Session]) -> None:
         self._new_session = new_session
         self._values: dict[str, list[Array]] = {}
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     def put(self, values: dict[str, list[Array]]) -> None:
         """See `Store.put`."""
@@ -85,8 +104,9 @@ class Shelves:
             own = range(first, count, copies)
             return [sessions[first].run([self._values[name][number] for name in inputs]) for number in own]
 
-        with ThreadPoolExecutor(copies) as pool:
-            parts = list(pool.map(run, range(copies)))
+        if copies not in self._pools:  # to start threads takes longer than small pieces do
+            self._pools[copies] = ThreadPoolExecutor(copies)
+        parts = list(self._pools[copies].map(run, range(copies)))
         for place, name in enumerate(outputs):
             self._values[name] = [parts[number % copies][number // copies][place] for number in range(count)]
 
@@ -102,4 +122,7 @@ class Shelves:
     def clear(self) -> None:
         """See `Store.close`."""
         self._values.clear()
+        for pool in self._pools.values():
+            pool.shutdown()
+        self._pools.clear()
         return_freed_memory()

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from tersor.errors import RuntimeFailure
 from tersor.ir.graph import Array
+from tersor.runtimes.children import TFLITE_MICRO
 from tersor.runtimes.isolation import Channel, Worker
 
 MISSING = "pip install 'tersor[micro]'"
@@ -78,7 +79,7 @@ def measure(model: bytes, samples: Sequence[Sequence[Array]]) -> Measured:
     with _Child(model, samples) as child:
         fits, used = child.ask("begin")
         arena = _least(child.fits, -(-used // _STEP) * _STEP, fits)
-        outputs = tuple(child.ask("run", arena))
+        outputs = tuple(child.ask("run", arena)) if samples else ()
     return Measured(arena, importlib.metadata.version("tflite-micro"), outputs)
 
 
@@ -104,7 +105,7 @@ class _Child:
             return False
 
     def _started(self) -> Worker:
-        worker = Worker("tersor.runtimes.tflite_micro:serve", _TIME_LIMIT)
+        worker = Worker(TFLITE_MICRO, _TIME_LIMIT)
         worker.doing = "running the model in TensorFlow Lite Micro"
         worker.send(self._given)
         return worker
@@ -118,6 +119,7 @@ class _Child:
 
 def serve(channel: Channel) -> None:
     """The child's side: one model, and answers about arenas."""
+    _load()  # while the model is being made
     content, samples = channel.receive()
     model, first = bytes(content), next(iter(samples), None)
     while True:
@@ -125,7 +127,7 @@ def serve(channel: Channel) -> None:
         if what == "begin":
             channel.send(("ok", _largest(model, first)))
         elif what == "fits":
-            channel.send(("ok", _runs(model, None, arena)))
+            channel.send(("ok", _interpreter_in(model, None, arena) is not None))
         else:
             interpreter = interpreter_of(model, arena)
             channel.send(("ok", tuple(run_once(interpreter, sample) for sample in samples)))
@@ -133,11 +135,12 @@ def serve(channel: Channel) -> None:
 
 def _largest(model: bytes, sample: Sequence[Array] | None) -> tuple[int, int]:
     """An arena in which the model runs, and how much of it the interpreter says it used."""
-    fits = next((size for size in _LARGEST if _runs(model, sample, size)), None)
-    if fits is None:
+    tried = ((size, _interpreter_in(model, sample, size)) for size in _LARGEST)
+    fits, interpreter = next((found for found in tried if found[1] is not None), (0, None))
+    if interpreter is None:
         raise RuntimeFailure(f"TensorFlow Lite Micro needs more than {_LARGEST[-1] >> 20} MiB for the model")
     with printed() as said:
-        interpreter_of(model, fits).print_allocations()
+        interpreter.print_allocations()
     used = _USED.search(said())
     if used is None:
         raise RuntimeFailure("TensorFlow Lite Micro does not say how much memory it used")
@@ -157,8 +160,11 @@ def _least(suffices: Callable[[int], bool], arena: int, fits: int) -> int:
     return arena
 
 
-def _runs(model: bytes, sample: Sequence[Array] | None, arena: int) -> bool:
-    """Whether an arena suffices; without a sample, to allocate. Raises RuntimeFailure for any other trouble."""
+def _interpreter_in(model: bytes, sample: Sequence[Array] | None, arena: int) -> Any:
+    """The interpreter, after it ran; without a sample, as allocated. None if the arena does not suffice.
+
+    Raises RuntimeFailure for any other trouble.
+    """
     with printed() as said:
         try:
             interpreter = interpreter_of(model, arena)
@@ -167,19 +173,23 @@ def _runs(model: bytes, sample: Sequence[Array] | None, arena: int) -> bool:
         except (RuntimeError, ValueError) as error:
             trouble: Exception = error
         else:
-            return True
+            return interpreter
     text = said()
     if TOO_SMALL.search(text):
-        return False
+        return None
     reasons = [line.strip() for line in text.splitlines() if not NOISE.search(line.strip())]
     raise RuntimeFailure(f"{REFUSES}{'; '.join(dict.fromkeys(reasons)) or trouble}")
 
 
 def interpreter_of(model: bytes, arena: int) -> Any:
     """The package's interpreter with a model allocated in an arena of so many bytes."""
+    return _load().Interpreter.from_bytes(model, arena_size=arena)
+
+
+def _load() -> Any:
     from tflite_micro.python.tflite_micro import runtime
 
-    return runtime.Interpreter.from_bytes(model, arena_size=arena)
+    return runtime
 
 
 def run_once(interpreter: Any, sample: Sequence[Array]) -> tuple[Array, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op
@@ -23,11 +24,15 @@ from tersor.ops import (
     STATE,
     WEIGHT,
 )
-from tersor.runtimes.engine import Derived
+
+if TYPE_CHECKING:
+    from tersor.runtimes.engine import Derived
 
 
 def derive(graph: Graph) -> list[Derived]:
     """What to derive while a graph is calibrated; the values are named as their state tensors and by `inner_name`."""
+    from tersor.runtimes.engine import Derived
+
     ops = [op for op in graph.ops if op.kind in _VALUES and _is_constant_layer(graph, op)]
     return [Derived(op.present_inputs[:1], _VALUES[op.kind](graph, op)) for op in ops]
 

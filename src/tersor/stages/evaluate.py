@@ -156,7 +156,7 @@ class Scorer:
             if flat.size > 2:
                 raise DataError(f"auc is of two classes, and the output has {flat.size} values")
             self._values.append(float(flat[-1]))
-            self._positive.append(_class_index(label, 2, source) > 0)
+            self._positive.append(class_index(label, 2, source) > 0)
 
     def score(self) -> Score:
         """The figure over everything taken so far. Raises DataError if there was nothing."""
@@ -198,7 +198,20 @@ def evaluate(
     engine: Engine | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Score:
-    """Run a file on labelled samples.
+    """Run a file on labelled samples: the score; see `scored`."""
+    return scored(path, samples, metric, kernels, engine=engine, progress=progress).score()
+
+
+def scored(
+    path: str | Path,
+    samples: Iterable[object],
+    metric: str = "top1",
+    kernels: str = "xnnpack",
+    *,
+    engine: Engine | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Scorer:
+    """Run a file on labelled samples; what was taken can be compared with another file's.
 
     Args:
         path: a `.tflite` file; integer inputs and outputs are quantized and dequantized by its own scales.
@@ -228,7 +241,7 @@ def evaluate(
     finally:
         if own is not None:
             own.close()
-    return scorer.score()
+    return scorer
 
 
 def as_sample(item: object) -> Sample:
@@ -254,7 +267,7 @@ _SHOWN = 40
 """Characters of a label that are shown."""
 
 
-def _class_index(label: object, classes: int, source: str) -> int:
+def class_index(label: object, classes: int, source: str) -> int:
     """A label as an index; one value per class (one-hot) stands for the largest."""
     values = np.asarray(label)
     if values.dtype.kind in "fiub" and np.isfinite(values).all():
@@ -269,7 +282,7 @@ def _class_index(label: object, classes: int, source: str) -> int:
 
 def _in_top(output: Array, label: object, count: int, source: str) -> bool:
     scores = output.reshape(-1)
-    index = _class_index(label, scores.size, source)
+    index = class_index(label, scores.size, source)
     if not 0 <= index < scores.size:
         raise DataError(f"{source}: label {index} is not one of the output's {scores.size} classes")
     if count == 1:

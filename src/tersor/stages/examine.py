@@ -128,7 +128,7 @@ def _normalized(data: Dataset, model: Model) -> list[str]:
     if len(model.graph.inputs) != 1:
         return []
     arrays = [item.inputs for item in islice(iter(data), _LOOKED_AT) if isinstance(item, Sample)]
-    values = [np.asarray(array, np.float64) for array in arrays if isinstance(array, np.ndarray) and array.size]
+    values = [array for array in arrays if isinstance(array, np.ndarray) and array.size]
     if found := _range(values, model.graph):
         return found
     other = match_training(values, model.graph)
@@ -140,6 +140,7 @@ def _range(values: Sequence[Array], graph: Graph) -> list[str]:
     factor, offset = _normalization(graph)
     if factor is None:
         return []
+    values = [np.asarray(array, np.float64) for array in values]
     if not values or any(factor.size not in (1, each.shape[-1] if each.ndim else 1) for each in values):
         return []
     low, high = min(float(each.min()) for each in values), max(float(each.max()) for each in values)

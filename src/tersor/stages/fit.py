@@ -29,38 +29,61 @@ _ROUNDS = 3
 """How often the passes are gone through: what one leaves another may take further."""
 
 
-def fit(model: Model, target: str) -> Fitted:
+def fit(model: Model, target: str, *, is_split: bool = False) -> Fitted:
     """Simplify a float model, and rewrite what a target's accelerator does not take.
 
     Args:
         model: a float model.
         target: a plugin of the rib `targets`; nothing is rewritten for one without `REWRITES`.
+        is_split: whether the quantized network is cut in files: then the accelerator also runs what comes after an
+            operator that it does not take, and that is rewritten, too.
 
     Raises RecipeError for an unknown target, ModelError, and PlanError for a model that cannot be planned.
     """
     given = optimize(model)
     if not _passes(target):
         return Fitted(target, (given,), (), None, None)
-    return _fitted(given, target, _forecast(registry.plugin("targets", target), given))
+    before, quantized = _forecast(registry.plugin("targets", target), given)
+    return _fitted(given, target, before, quantized, is_split=is_split)[0]
 
 
-def _fitted(given: Model, target: str, before: Placement) -> Fitted:
+def _fitted(
+    given: Model, target: str, before: Placement, quantized: Graph, *, is_split: bool
+) -> tuple[Fitted, Graph, bool]:
+    """What was done, the quantized form, and whether something was left alone since rewriting it would not help.
+
+    Args:
+        given: a float model, simplified.
+        target: as of `fit`.
+        before: where its operators run without.
+        quantized: its quantized form.
+        is_split: as of `fit`.
+    """
     module, passes = registry.plugin("targets", target), _passes(target)
     useless: set[str] = set()
     while True:
-        models, rewrites, after = _gone_through(module, passes, given, before, useless)
-        idle = _idle(rewrites, after)
+        models, rewrites, after, made = _gone_through(module, passes, given, (before, quantized), useless)
+        left = _left_by_cut(module, made) if is_split else {item.name for item in after.left}
+        idle = {name for item in rewrites for name in item.operators if name in left}
         if not idle:
             if rewrites:
                 models[-1] = optimize(models[-1], [deduplicate_constants.apply])
-            return Fitted(target, tuple(models), tuple(rewrites), before, after)
+            return Fitted(target, tuple(models), tuple(rewrites), before, after), made, bool(useless)
         useless |= idle
 
 
 def _gone_through(
-    module: ModuleType, passes: Mapping[str, ModuleType], given: Model, placement: Placement, useless: Container[str]
-) -> tuple[list[Model], list[Rewrite], Placement]:
-    """The model after each pass that helps, without touching the operators named as useless, and where it runs then."""
+    module: ModuleType,
+    passes: Mapping[str, ModuleType],
+    given: Model,
+    before: tuple[Placement, Graph],
+    useless: Container[str],
+) -> tuple[list[Model], list[Rewrite], Placement, Graph]:
+    """The model after each pass that helps, without touching the operators named as useless, and where it runs then.
+
+    Last comes the quantized form of the last model.
+    """
+    placement, quantized = before
     models, rewrites = [given], list[Rewrite]()
     for _ in range(_ROUNDS):
         count = len(rewrites)
@@ -71,20 +94,21 @@ def _gone_through(
                 found = _rewritten(own, models[-1], chosen)
                 if found is None:
                     continue
-                then = _forecast(module, found[0])
+                then, made = _forecast(module, found[0])
                 if len(_breaking(then)) < len(breaking):
                     models.append(found[0])
                     rewrites.append(replace(found[1], name=name))
-                    placement = then
+                    placement, quantized = then, made
         if len(rewrites) == count:
             break
-    return models, rewrites, placement
+    return models, rewrites, placement, quantized
 
 
-def _idle(rewrites: Sequence[Rewrite], after: Placement) -> set[str]:
-    """Operators that were rewritten and stay on the CPU all the same: something before them does not map."""
-    left = {item.name for item in after.left}
-    return {name for item in rewrites for name in item.operators if name in left}
+def _left_by_cut(module: ModuleType, graph: Graph) -> set[str]:
+    """The operators that the CPU runs once the quantized network is cut in files."""
+    cut = best_cut(graph, [reason is None for reason in module.obstacles(graph)])
+    taken = set() if cut is None else {graph.ops[place].name for place in cut.taken}
+    return {op.name for op in graph.ops} - taken
 
 
 def promise(given: Model, target: str, before: Placement, quantized: Graph) -> tuple[str, ...]:
@@ -98,14 +122,12 @@ def promise(given: Model, target: str, before: Placement, quantized: Graph) -> t
 
     Raises what `fit` does.
     """
-    fitted = _fitted(given, target, before)
+    fitted, quantized, leaves_some = _fitted(given, target, before, quantized, is_split=False)
     if fitted.after is None:
         return ()
     module = registry.plugin("targets", target)
-    quantized = rough_quantize(fitted.model, module.FLAVOUR).graph if fitted.rewrites else quantized
-    split = promise_of_split(
-        quantized, module, f"tersor quantize --target {target} --split", 0, "on the CPU and in float"
-    )
+    command, rest = f"tersor quantize --target {target} --split", "on the CPU and in float"
+    split = promise_of_split(quantized, module, command, 0, rest, is_least=leaves_some)
     if not fitted.rewrites:
         return split
     done = ", ".join(map(str, fitted.rewrites))
@@ -116,7 +138,9 @@ def promise(given: Model, target: str, before: Placement, quantized: Graph) -> t
     )
 
 
-def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int, rest: str) -> tuple[str, ...]:
+def promise_of_split(
+    graph: Graph, module: ModuleType, command: str, least: int, rest: str, *, is_least: bool = False
+) -> tuple[str, ...]:
     """A sentence on what runs on the accelerator once a network is cut in files, if that multiplies enough.
 
     Args:
@@ -125,6 +149,7 @@ def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int,
         command: what cuts it.
         least: multiply-accumulates from which that is worth a word.
         rest: where the other operators run then.
+        is_least: whether the command rewrites more than was done to the network, so that more may run there.
     """
     if not hasattr(module, "obstacles"):
         return ()
@@ -134,9 +159,8 @@ def promise_of_split(graph: Graph, module: ModuleType, command: str, least: int,
     if cut is None or cut.is_whole or on_device < least:
         return ()
     share = f" and {100 * on_device / sum(work):.1f} % of MACs" if any(work) else ""
-    return (
-        f"with {command}, {len(cut.taken)} of {len(work)} operators{share} run on the {module.DEVICE}, the rest {rest}",
-    )
+    count = f"at least {len(cut.taken)}" if is_least else str(len(cut.taken))
+    return (f"with {command}, {count} of {len(work)} operators{share} run on the {module.DEVICE}, the rest {rest}",)
 
 
 def _passes(target: str) -> dict[str, ModuleType]:
@@ -144,10 +168,10 @@ def _passes(target: str) -> dict[str, ModuleType]:
     return {name: registry.plugin("passes", name) for name in names}
 
 
-def _forecast(module: ModuleType, model: Model) -> Placement:
-    """Where operators would run as integers."""
-    placement: Placement = module.place(rough_quantize(thinned(model), module.FLAVOUR))
-    return placement
+def _forecast(module: ModuleType, model: Model) -> tuple[Placement, Graph]:
+    """Where operators would run as integers, and these."""
+    quantized = rough_quantize(thinned(model), module.FLAVOUR)
+    return module.place(quantized), quantized.graph
 
 
 def _breaking(placement: Placement) -> list[OpPlacement]:

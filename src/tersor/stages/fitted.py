@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from tersor.ir.graph import Model
 from tersor.ir.placement import Placement
-from tersor.stages.evaluate import Change
+
+if TYPE_CHECKING:
+    from tersor.stages.evaluate import Change
 
 
 @dataclass(frozen=True)

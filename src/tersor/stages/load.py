@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ def load(
     batch: int = 1,
     architecture: str | Path | None = None,
     conversion: Conversion | None = None,
-    outlines: bool = False,
+    outlines_above: float = math.inf,
 ) -> Model:
     """Read a model file, or a Keras model of this process.
 
@@ -57,8 +58,8 @@ def load(
         architecture: for a Keras file with nothing but weights: a JSON file that `model.to_json()` wrote, or a network
             of `keras.applications`, as "MobileNetV2" or "MobileNet(alpha=0.25)"; the latter needs Keras.
         conversion: for what TensorFlow has to read (extra `tersor[tensorflow]`), and whether it is to read Keras files.
-        outlines: whether large weights of a Keras file need not be read: of these the model has types and shapes only,
-            and cannot be written.
+        outlines_above: of a Keras file with more bytes of weights than these, large ones need not be read: of these the
+            model has types and shapes only, and cannot be written.
 
     Raises:
         FormatError: says what the file is if it is not a model tersor reads.
@@ -89,9 +90,9 @@ def load(
     if suffix in _LATER:
         raise FormatError(f"{path}: {_LATER[suffix]} files are not read; tersor reads {READ}")
     if suffix in _KERAS:
-        from tersor.formats import keras  # h5py is loaded only where it is needed
+        from tersor.formats import keras
 
-        return keras.read(path, input_shapes, batch, architecture, outlines=outlines)
+        return keras.read(path, input_shapes, batch, architecture, outlines_above=outlines_above)
     for given, option, fixed in (
         (input_shapes, "--input-shape", "the shapes of a .tflite file are fixed"),
         (batch != 1, "--batch-size", "the batch of a .tflite file is fixed; make it from the Keras model"),

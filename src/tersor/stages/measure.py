@@ -11,7 +11,7 @@ from tersor.data.batch import stacked
 from tersor.data.dataset import Dataset
 from tersor.data.feed import fit
 from tersor.errors import DataError, RuntimeFailure
-from tersor.ir.graph import Array, Model
+from tersor.ir.graph import Array
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.runtimes.made_up import FEW, samples_of
@@ -21,7 +21,7 @@ from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import Change, Score, Scorer, as_sample, metric_of
 from tersor.stages.load import runs_as_it_is
 from tersor.stages.outcome import Options, Product
-from tersor.stages.prepare import Progress
+from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.verify import SAMPLES, verify_against
 from tersor.stages.widen import Wide
 
@@ -30,8 +30,7 @@ class Measurement:
     """Verifies and measures what was made of one model.
 
     Args:
-        model: the float model.
-        float_path: its file.
+        preparation: the float model, and its file.
         outputs: for each recipe the name that its file will have.
         options: how many samples to measure on, and what.
         progress: told what is going on.
@@ -41,16 +40,14 @@ class Measurement:
 
     def __init__(
         self,
-        model: Model,
-        float_path: Path,
+        preparation: Preparation,
         outputs: Mapping[Recipe, Path],
         options: Options,
         progress: Progress | None,
         engine: Engine,
         wide: Wide | None,
     ) -> None:
-        self._model = model
-        self._float_path = float_path
+        self._preparation = preparation
         self._outputs = outputs
         self._options = options
         self._progress = progress
@@ -88,14 +85,15 @@ class Measurement:
         timings: list[Timing | None] = [None] * (len(files) + 1)
         count = 0
         if data is not None and (disjoint or metric_of(self._options.metric, few[0]) is not None):
-            scores, changes, distances, count = self._compare(self._open(files, self._float_path), data)
+            scores, changes, distances, count = self._compare(self._open(files, self._preparation.written), data)
         elif data is not None:  # a longer look at samples that the ranges come from would not be worth more
             distances, count = [list(own[0].outputs) for own in seen.values()], len(few)
         if self._options.latency:
-            timed = self._float_path if self._wide is None else self._wide.float_path
+            timed = self._preparation.written if self._wide is None else self._wide.float_path
             timings = self._time(self._open(files, timed, copies=1), few[0])
-        source = Path(self._model.source) if self._model.source else self._float_path
-        given = source if runs_as_it_is(source) else self._float_path
+        given = Path(self._preparation.model.source or "")
+        if not runs_as_it_is(given):
+            given = self._preparation.written
         original = Product("float", None, None, given.stat().st_size, score=scores[0], timing=timings[0])
         products = tuple(
             Product(
@@ -122,7 +120,7 @@ class Measurement:
             raise DataError(f"{data.what}: no samples to measure on")
         if few and len(known) >= len(few):
             return few, list(known[: len(few)])
-        reference = self._engine.open(str(self._float_path), copies=available_threads())
+        reference = self._engine.open(str(self._preparation.written), copies=available_threads())
         few = few or samples_of(reference.inputs, FEW)
         wanted: list[Sequence[Array]] = list(real_outputs(reference, few))
         reference.close()

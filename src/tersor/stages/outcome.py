@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tersor.ir.plan import Plan
 from tersor.stages.benchmark import Timing
 from tersor.stages.calibrate import FEW_SAMPLES
 from tersor.stages.compare import OutputDistance
 from tersor.stages.evaluate import METRICS, SHARES, Change, Score, doubt
+from tersor.stages.fine_tuning import FineTunes
 from tersor.stages.fitted import Fitting
-from tersor.stages.save_split import SplitFiles
 from tersor.stages.verify import Verified
+
+if TYPE_CHECKING:
+    from tersor.stages.save_split import SplitFiles
 
 _SLOWER = 1.15
 """A result is called slower than float from this ratio; below, it may be noise."""
@@ -27,12 +31,14 @@ class Options:
         evaluation_samples: at most so many samples are measured on.
         metric: see `evaluate.Scorer`; None for top1 where there are labels and no score where there are none.
         latency: whether to time the results.
+        finetune: trains results whose recipe asks for it; see `tersor.training.finetune`.
     """
 
     calibration_samples: int = 100
     evaluation_samples: int = 1000
     metric: str | None = None
     latency: bool = False
+    finetune: FineTunes | None = None
 
 
 @dataclass(frozen=True)

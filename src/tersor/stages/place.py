@@ -66,14 +66,12 @@ def place(model: Model, target: str = "edge_tpu", **options: object) -> Placemen
     return replace(placement, notes=(*notes, *placement.notes), resources=found)
 
 
-def outlines_suffice(path: Path, targets: Sequence[str]) -> bool:
-    """Whether placing a file looks at no value of its large weights, so that they need not be read.
+def outlines_suffice_above(targets: Sequence[str]) -> float:
+    """Of more bytes of weights than these, placing looks at no value of large ones, so that they need not be read.
 
     Raises RecipeError for an unknown target.
     """
-    if not path.is_file():
-        return False
-    return path.stat().st_size > max(_weights_matter(registry.plugin("targets", target)) for target in targets)
+    return max(_weights_matter(registry.plugin("targets", target)) for target in targets)
 
 
 def _weights_matter(module: ModuleType) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -16,9 +18,14 @@ from tersor.ir.placement import Placement
 from tersor.stages.load import load
 from tersor.stages.optimize import optimize
 from tersor.stages.place import QUICK, is_finished, is_float, place
+from tersor.targets._children import WITH_CHILDREN
 
 if TYPE_CHECKING:
     from tersor.stages.search.result import Search
+
+
+_LONG = 0.25
+"""Seconds; an interrupt may have to wait as long."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,11 @@ def place_everywhere(model: Model, **options: object) -> list[Judged]:
         raise RecipeError(f"no target has an option {unknown[0]}; there are {', '.join(known) or 'none'}")
     if not is_finished(model):
         model = optimize(model, QUICK)  # once for all, and not by each
-    with ThreadPoolExecutor(len(modules)) as pool:  # much of it is waiting for child processes
-        found = {
-            name: pool.submit(_judged, model, name, module, options)
-            for name, module in modules.items()
-            if not _is_slow(module)
-        }
+    quick = sorted(
+        (name for name in modules if not _is_slow(modules[name])), key=lambda name: name not in WITH_CHILDREN
+    )
+    with _one_after_the_other(), ThreadPoolExecutor(len(modules)) as pool:  # much of it is waiting for child processes
+        found = {name: pool.submit(_judged, model, name, modules[name], options) for name in quick}
         here = {
             name: _judged(model, name, module, options)
             if _is_quick(model, module) or options.keys() & module.OPTIONS
@@ -81,6 +87,17 @@ def place_everywhere(model: Model, **options: object) -> list[Judged]:
             if name not in found  # and not in a thread: an interrupt ends them
         }
         return [here[name] if name in here else found[name].result() for name in modules]
+
+
+@contextmanager
+def _one_after_the_other() -> Iterator[None]:
+    """Within the block a thread goes on until it waits, so that children are soon busy and not all at the end."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_LONG)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def quick_targets(options: Collection[str]) -> list[str]:

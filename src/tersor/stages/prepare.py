@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from tersor.data.dataset import Dataset
 from tersor.errors import PlanError, RuntimeFailure
+from tersor.formats import tflite
 from tersor.ir.graph import Array, Model
 from tersor.ir.plan import Plan
 from tersor.recipe import Recipe, Scheme, left_in_float
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
 from tersor.stages.correct import SAMPLES as CORRECTION_SAMPLES
 from tersor.stages.correct import Corrected, averaged, correct, float_means, most_samples, rewrite, split_kinds
-from tersor.stages.fit import fit
+from tersor.stages.evaluate import as_sample
+from tersor.stages.fine_tuning import SAMPLES as TUNING_SAMPLES
+from tersor.stages.fine_tuning import FineTunes, required
 from tersor.stages.fitted import Fitted
 from tersor.stages.plan import plan
-from tersor.stages.split import run_by_cpu
+from tersor.stages.statistics import Statistics
 from tersor.stages.trained import training_of, without_training
 from tersor.stages.verify import SAMPLES as VERIFICATION_SAMPLES
 
@@ -45,10 +49,11 @@ class Preparation:
 
     Args:
         model: a float model, optimized; one that was trained for a recipe brings its ranges, and needs no corrections.
-        written: its `.tflite` file.
+        written: its `.tflite` file, which is written when it is asked for if it is not there.
         calibration: samples for ranges and corrections; None where no recipe needs any.
         engine: the process to run in.
         progress: told what is going on.
+        finetune: trains what was made by recipes that ask for it.
     """
 
     def __init__(
@@ -58,20 +63,30 @@ class Preparation:
         calibration: Dataset | None,
         engine: Engine,
         progress: Progress | None = None,
+        finetune: FineTunes | None = None,
     ) -> None:
         self.model = without_training(model)
         self._training = training_of(model)
-        self.written = written
+        self._written = written
         self._calibration = calibration
         self._engine = engine
         self._progress = progress
-        self._fitted: dict[str, Fitted] = {}
+        self._finetune = finetune
+        self._tuned: dict[Recipe, Corrected] = {}
+        self._fitted: dict[tuple[str, bool], Fitted] = {}
         self._run_by_cpu: dict[str, tuple[str, ...]] = {}
         self._rewritten: dict[tuple[str, tuple[str, ...], Scheme, str], Model] = {}
         self._statistics: dict[tuple[int, str], Statistics] = {}
         self._means: dict[tuple[int, int], Mapping[str, Array]] = {}
         self._drafts: dict[Recipe, tuple[Model, Statistics | None, Corrected]] = {}
         self._found: dict[Recipe, tuple[Corrected, Corrected]] = {}
+
+    @property
+    def written(self) -> Path:
+        """The model's file. Raises what `tflite.write` does."""
+        if not self._written.exists():
+            tflite.write(self.model, self._written)
+        return self._written
 
     @property
     def samples(self) -> int:
@@ -85,21 +100,26 @@ class Preparation:
         same = {id(self.model), *(id(item.model) for item in self._fitted.values())}
         return next((found.outputs for (key, _), found in self._statistics.items() if key in same), ())
 
-    def fitted(self, target: str) -> Fitted:
-        """What a target makes of the model. Raises what `fit` does."""
-        if target not in self._fitted:
-            self._fitted[target] = fit(self.model, target)
-        return self._fitted[target]
+    def fitted(self, recipe: Recipe) -> Fitted:
+        """What a recipe's target makes of the model. Raises what `fit` does."""
+        key = recipe.target, recipe.split
+        if key not in self._fitted:
+            from tersor.stages.fit import fit  # few have a target, and this imports all
+
+            self._fitted[key] = fit(self.model, recipe.target, is_split=recipe.split)
+        return self._fitted[key]
 
     def _fitting(self, recipe: Recipe) -> Model:
         """The model, as the recipe's target can have it."""
-        return self.fitted(recipe.target).model if recipe.target else self.model
+        return self.fitted(recipe).model if recipe.target else self.model
 
     def _with_cpu_in_float(self, recipe: Recipe) -> Recipe:
         """The recipe with a rule for what the CPU runs of a network that is split."""
         if not recipe.split:
             return recipe
         if recipe.target not in self._run_by_cpu:
+            from tersor.stages.split import run_by_cpu
+
             self._run_by_cpu[recipe.target] = run_by_cpu(self._fitting(recipe), recipe.target)
         names = self._run_by_cpu[recipe.target]
         return replace(recipe, rules=(*recipe.rules, left_in_float(names))) if names else recipe
@@ -119,7 +139,8 @@ class Preparation:
             return model, None, Corrected(model, plan(model, recipe, None))
         if self._training is not None:
             statistics = self._training.statistics
-            return model, statistics, Corrected(model, plan(model, self._with_cpu_in_float(recipe), statistics))
+            decided = plan(model, self._with_cpu_in_float(recipe), statistics, self._training.weights)
+            return model, statistics, Corrected(model, decided)
         refused = None
         names = tuple(split_kinds(recipe.algorithms)[0])
         try:
@@ -133,6 +154,10 @@ class Preparation:
 
     def corrected(self, recipe: Recipe) -> Corrected:
         """What the recipe's algorithms make of the model; recipes that differ at the door only share it."""
+        if recipe.finetune:
+            if recipe not in self._tuned:
+                self._tuned[recipe] = self._tune(recipe)
+            return self._tuned[recipe]
         if recipe in self._found:
             return self._found[recipe][1]
         _, _, draft = self.drafted(recipe)
@@ -150,10 +175,31 @@ class Preparation:
         self._found[recipe] = draft, found
         return found
 
+    @property
+    def can_fine_tune(self) -> bool:
+        """Whether there is something that trains."""
+        return self._finetune is not None
+
+    def _tune(self, recipe: Recipe) -> Corrected:
+        """What the recipe makes, trained. Raises PlanError where nothing can train it."""
+        tuner, plain = required(self._finetune, recipe), replace(recipe, finetune=False)
+        if self._calibration is None or not recipe.needs_calibration:
+            raise PlanError(f"{recipe.name} cannot be fine-tuned: that needs integer activations, and --data")
+        return tuner(
+            self._fitting(recipe),
+            self.written,
+            self.corrected(plain),
+            self._with_cpu_in_float(plain),
+            list(map(as_sample, islice(self._calibration, TUNING_SAMPLES))),
+            engine=self._engine,
+            progress=self._report(f"fine-tuning {recipe.name}", None),
+        )
+
     def forget_all_but(self, recipe: Recipe) -> None:
         """Keep the result of one recipe only: each holds weights of its own, and a plan of every tensor."""
         self._drafts = {other: draft for other, draft in self._drafts.items() if other == recipe}
         self._found = {other: found for other, found in self._found.items() if other == recipe}
+        self._tuned = {other: found for other, found in self._tuned.items() if other == recipe}
 
     def _rewrite(self, names: tuple[str, ...], recipe: Recipe) -> Model:
         model = self._fitting(recipe)

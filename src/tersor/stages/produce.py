@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tersor.data.dataset import Dataset
 from tersor.errors import OutputError, RecipeError
@@ -15,7 +16,6 @@ from tersor.ir.graph import Model
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
 from tersor.runtimes.memory import return_freed_memory
-from tersor.stages.chain import SAMPLES as CHAIN_SAMPLES
 from tersor.stages.correct import Corrected
 from tersor.stages.evaluate import Scorer, as_sample
 from tersor.stages.examine import examine
@@ -29,9 +29,10 @@ from tersor.stages.plan.refusals import refuse_finished
 from tersor.stages.prepare import Preparation, Progress
 from tersor.stages.quantize import quantize
 from tersor.stages.save import atomic, require_writable
-from tersor.stages.save_split import SplitFiles, split_files
-from tersor.stages.split import split
 from tersor.stages.widen import Wide
+
+if TYPE_CHECKING:
+    from tersor.stages.save_split import SplitFiles
 
 
 def produce(
@@ -73,18 +74,22 @@ def produce(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tersor-")))
         runner = engine or stack.enter_context(Engine())
         admit_tensorflow_ops(model, runner)
-        if preparation is None:
-            float_model, float_path = prepared(model, folder)
-        else:
-            float_model, float_path = preparation.model, preparation.written
+        float_model = optimize(model) if preparation is None else preparation.model
         wide = None if batched is None else Wide(float_model, optimize(batched), folder, runner)
         given, evaluation = dataset_of(data, model), dataset_of(evaluation, model)
         calibration, rest = (None, None) if given is None else given.split(options.calibration_samples)
-        preparation = preparation or Preparation(float_model, float_path, calibration, runner, progress)
+        preparation = preparation or Preparation(
+            float_model,
+            _path_of(float_model, model, folder),
+            calibration,
+            runner,
+            progress,
+            options.finetune,
+        )
         drafts = {recipe: preparation.corrected(recipe) for recipe in outputs}
         disjoint = evaluation is not None or _has_samples(rest)
         measured_on = evaluation if evaluation is not None else rest if disjoint else calibration
-        measurement = Measurement(float_model, float_path, outputs, options, progress, runner, wide)
+        measurement = Measurement(preparation, outputs, options, progress, runner, wide)
         with _written(drafts, outputs, wide) as temporary, ExitStack() as parts:
             known = () if disjoint else preparation.outputs
             reference, products, count = measurement.products(
@@ -126,7 +131,7 @@ def _with_fitting(
     from tersor.stages.fit_costs import SAMPLES, fit_costs  # it stands on repair, which stands on this module
     from tersor.stages.place import place  # imports all targets
 
-    fitted = preparation.fitted(recipe.target)
+    fitted = preparation.fitted(recipe)
     costs: tuple[Cost, ...] = ()
     is_split = product.split is not None and bool(product.split.paths)
     if (fitted.rewrites or is_split) and calibration is not None and data is not None:
@@ -140,7 +145,11 @@ def _in_parts(
     written: Path, path: Path, source: str, recipe: Recipe, data: Dataset | None, engine: Engine
 ) -> Iterator[SplitFiles]:
     """The parts of a file that lies under a temporary name; they get theirs only if all goes well."""
-    samples = [] if data is None else first_samples(data, CHAIN_SAMPLES)
+    from tersor.stages.chain import SAMPLES  # few are split, and this imports all targets
+    from tersor.stages.save_split import split_files
+    from tersor.stages.split import split
+
+    samples = [] if data is None else first_samples(data, SAMPLES)
     whole = replace(tflite.read(written), source=source)  # what the user knows it by, and what no part may replace
     with split_files(split(whole, recipe.target), path, samples, engine, written) as found:
         yield found
@@ -152,10 +161,15 @@ def prepared(model: Model, folder: Path) -> tuple[Model, Path]:
     Raises ModelError.
     """
     found = optimize(model)
-    if found is model and runs_as_it_is(Path(model.source)):
-        return model, Path(model.source)
-    tflite.write(found, folder / "float.tflite")
-    return found, folder / "float.tflite"
+    path = _path_of(found, model, folder)
+    if path.parent == folder:
+        tflite.write(found, path)
+    return found, path
+
+
+def _path_of(found: Model, model: Model, folder: Path) -> Path:
+    """Where the optimized form of a model lies, or may be written."""
+    return Path(model.source) if found is model and runs_as_it_is(Path(model.source)) else folder / "float.tflite"
 
 
 def refuse_batch(outputs: Iterable[Recipe], batched: Model | None) -> None:

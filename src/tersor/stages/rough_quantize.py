@@ -9,9 +9,9 @@ from tersor.ir.graph import Model
 from tersor.observers._extremes import Extremes
 from tersor.observers.min_max import Observer
 from tersor.recipe import load_recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
+from tersor.stages.statistics import Statistics
 
 
 def rough_quantize(prepared: Model, flavour: str) -> Model:

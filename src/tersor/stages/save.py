@@ -11,6 +11,7 @@ from pathlib import Path
 from tersor.errors import OutputError
 from tersor.formats import tflite
 from tersor.ir.graph import Model
+from tersor.stages.encode_sparse import encode_sparse
 
 
 @contextlib.contextmanager
@@ -65,8 +66,20 @@ def _file_beside(path: Path) -> Path:
     return Path(name)
 
 
-def save(model: Model, path: str | Path) -> None:
-    """Write a model to a `.tflite` file, atomically, without running it (see `verify`). Raises OutputError."""
+def save(model: Model, path: str | Path, *, sparse: bool = False) -> None:
+    """Write a model to a `.tflite` file, atomically, without running it (see `verify`).
+
+    Args:
+        model: what to write.
+        path: of the file.
+        sparse: leave out zeros of weights where that makes the file smaller (`encode_sparse`).
+
+    Raises:
+        OutputError: the file cannot be written.
+        UnsupportedError: stored sparsely, it could not be run everywhere.
+    """
+    if sparse:
+        model = encode_sparse(model)
     with atomic(path) as temporary:
         tflite.write(model, temporary)
 

@@ -5,8 +5,9 @@ that float models are judged in; None where floats run), `OPTIONS` (what can be 
 `place(model, **options) -> Placement`, which may have the model's file run in a child process (`_placing.file_of`).
 `TARGET`, a `Target` (`_target`), says which recipes a search tries for it; without, it is none that is searched for.
 
-`WEIGHTS_MATTER` says up to how many bytes of a file `place` looks at values of large weights: 0 for never, by default
-always. Of larger ones it may be given outlines (`ir.outline`), which is quicker.
+`WEIGHTS_MATTER` says up to how many bytes of weights `place` looks at values of large ones: 0 for never, by default
+always. Of more it may be given outlines (`ir.outline`), which is quicker. A target that asks a child process has it in
+`_children`, too, so that it starts early.
 
 A target that takes seconds for large networks says with `QUICK_BELOW` up to how many parameters it does not: when all
 targets are asked, it is only asked about these.

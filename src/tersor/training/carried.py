@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tersor.errors import TersorWarning
 from tersor.formats.keras import EXTENSIONS, config_of, is_live
 from tersor.formats.keras.archive import open_archive
 from tersor.formats.keras.config import Layer, Network, Ref, network_of
 from tersor.ir.graph import Graph
-
-Noise = tuple[float, tuple[int | None, ...] | None]
-"""The rate of a dropout, and the shape in which it is drawn; None for the value's own."""
-
-Penalty = tuple[float, float]
-"""On the sum of magnitudes (L1), and on that of squares (L2)."""
+from tersor.training.rounding import Noise, Penalty, Rounding
 
 _KERNELS = {"kernel_regularizer": "kernel", "depthwise_regularizer": "kernel", "pointwise_regularizer": "kernel"}
 _PENALTIES = ("L1", "L2", "L1L2")
@@ -40,7 +37,7 @@ class Carried:
 
 
 def carried(model: Any, graph: Graph) -> Carried:
-    """What a live Keras model, or a Keras file, states of training, where a value or a layer of the graph is just it.
+    """What a live Keras model, or a Keras file, states of training, as far as a value or a layer of the graph is it.
 
     Anything else states nothing.
     """
@@ -56,6 +53,14 @@ def carried(model: Any, graph: Graph) -> Carried:
     if _has_optimizer(model, config):
         found.left_out.append("the state of its optimizer, which was for other variables: compile the network anew")
     return found
+
+
+def with_carried(rounding: Rounding, model: Any, graph: Graph) -> Rounding:
+    """What is rounded in training, and what of the model's own training goes on; warns of what does not."""
+    kept = carried(model, graph)
+    if kept.left_out:
+        warnings.warn(f"left out of training: {'; '.join(kept.left_out)}", TersorWarning, stacklevel=3)
+    return replace(rounding, noise=kept.noise, penalties=kept.penalties)
 
 
 def _config(model: Any) -> Mapping[str, Any] | None:

@@ -52,16 +52,3 @@ def fake_quantize_fixed(x: Any, scale: Any, zero_point: Any, dtype: DType) -> An
     """Activations of a scale and zero point that are given."""
     q_low, q_high = dtype.integer_range
     return scale * (straight_through_round(ops.clip(x / scale + zero_point, q_low, q_high)) - zero_point)
-
-
-def weight_scale(weights: Any, dtype: DType, axes: tuple[int, ...] | None) -> Any:
-    """The scale that covers all weights, per index along `axes` or for all together; broadcast against them."""
-    reduced = tuple(axis for axis in range(len(weights.shape)) if axes is None or axis not in axes)
-    bounds = ops.max(ops.absolute(weights), axis=reduced, keepdims=True)
-    return ops.maximum(bounds, _SMALLEST) / dtype.integer_range[1]
-
-
-def fake_quantize_weights(weights: Any, scale: Any, dtype: DType) -> Any:
-    """Symmetric weights in the narrow range."""
-    q_high = float(dtype.integer_range[1])
-    return scale * straight_through_round(ops.clip(weights / scale, -q_high, q_high))

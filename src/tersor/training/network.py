@@ -11,7 +11,7 @@ import base64
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model, Op, Tensor
 from tersor.ir.normal import Normal
 from tersor.ops import LAYERS, layer_operands
+from tersor.training.masking import Mask, Masking
 from tersor.training.operator import Operator
 from tersor.training.quantizer import Quantizer
 from tersor.training.rounding import NOTHING, Rounding, Value
@@ -49,6 +50,10 @@ class Clock(keras.layers.Layer):  # type: ignore[misc]
         if training:
             self.steps.assign(self.steps + 1)
         return x
+
+    def now(self) -> Any:
+        """The number of the step; the first is 1."""
+        return ops.convert_to_tensor(self.steps)
 
     def compute_output_spec(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002 (Keras's)
         """That of the input."""
@@ -81,13 +86,20 @@ class Network(keras.Model):  # type: ignore[misc]
         source: a float model, simplified (`tersor.optimize`).
         rounding: what is rounded in training; nothing by default.
         freeze_after: the step from which on batch normalization uses its moving statistics; None: never.
+        masking: layers by their operators' names, and which of their weights become or stay zeros.
 
     Raises UnsupportedError for what cannot be trained, by operator.
     """
 
-    def __init__(self, source: Model, rounding: Rounding | None = None, freeze_after: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Model,
+        rounding: Rounding | None = None,
+        freeze_after: int | None = None,
+        masking: Mapping[str, Masking] | None = None,
+    ) -> None:
         rounding = rounding or Rounding()
-        inputs, outputs = _Builder(source.graph, rounding, freeze_after).run()
+        inputs, outputs = _Builder(source.graph, rounding, freeze_after, masking or {}).run()
         with _recursion_for(len(source.graph.ops)):
             super().__init__(inputs=inputs, outputs=outputs, name=_layer_name(source.graph.name or "network"))
         self.source = source
@@ -118,6 +130,11 @@ class Network(keras.Model):  # type: ignore[misc]
                 changed[name] = replace(like, name=name, dtype=DType.FLOAT32).with_data(values, shape=values.shape)
                 names += [None] * (index + 1 - len(names))
                 names[index] = name
+            normal = layer.normal()
+            if normal is not None:
+                result = graph.tensors[op.outputs[0]]
+                assert result.normal is not None
+                changed[result.name] = replace(result, normal=result.normal.moved_to(normal))
             if tuple(names) != op.inputs:
                 replaced[op.name] = (replace(op, inputs=tuple(names)),)
         return self.source.with_graph(graph.edit(replace_ops=replaced, tensors=changed.values()))
@@ -138,15 +155,22 @@ class Network(keras.Model):  # type: ignore[misc]
         skeleton = zlib.compress(tflite.write_bytes(_without_values(self.source)))
         return {
             "skeleton": base64.b64encode(skeleton).decode("ascii"),
-            "normalized": [layer.op.outputs[0] for layer in self.operators() if layer.normalizes],
+            "normalized": self._normalized(),
             "rounding": self.rounding.to_config(),
             "freeze_after": self.freeze_after,
+            "masking": {layer.op.name: own.to_config() for layer in self.operators() if (own := layer.masking)},
         }
+
+    def _normalized(self) -> dict[str, tuple[float, float]]:
+        """Where results of layers with batch normalization are clamped."""
+        results = (layer.op.outputs[0] for layer in self.operators() if layer.normalizes)
+        known = {name: self.source.graph.tensors[name].normal for name in results}
+        return {name: (own.low, own.high) for name, own in known.items() if own is not None}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Network:  # noqa: ARG003 (Keras's)
         """The architecture again; Keras then loads its weights."""
-        return cls(*architecture(config), config["freeze_after"])
+        return cls(*architecture(config), config["freeze_after"], masking_of(config))
 
 
 def architecture(config: dict[str, Any]) -> tuple[Model, Rounding]:
@@ -154,17 +178,25 @@ def architecture(config: dict[str, Any]) -> tuple[Model, Rounding]:
     model = tflite.read_bytes(zlib.decompress(base64.b64decode(config["skeleton"])))
     graph = model.graph
     stated = []
-    for name in config["normalized"]:
+    for name, clamped in config["normalized"].items():
         channels = graph.tensors[name].shape[-1]
-        stated.append(replace(graph.tensors[name], normal=Normal((0.0,) * channels, (1.0,) * channels)))
+        stated.append(replace(graph.tensors[name], normal=Normal((0.0,) * channels, (1.0,) * channels, *clamped)))
     return model.with_graph(graph.edit(tensors=stated)), Rounding.of_config(config["rounding"])
+
+
+def masking_of(config: dict[str, Any]) -> dict[str, Masking]:
+    """What the configuration of a `Network` states of zeros, by operator."""
+    return {name: Masking.of_config(own) for name, own in config.get("masking", {}).items()}
 
 
 class _Builder:
     """Calls one layer after the other."""
 
-    def __init__(self, graph: Graph, rounding: Rounding, freeze_after: int | None) -> None:
+    def __init__(
+        self, graph: Graph, rounding: Rounding, freeze_after: int | None, masking: Mapping[str, Masking]
+    ) -> None:
         self._graph = graph
+        self._masking = masking
         self._rounding = rounding
         self._clock = Clock(freeze_after)
         self._taken: set[str] = set()
@@ -195,8 +227,10 @@ class _Builder:
             self._put(name, self._clock(inputs[-1]) if name == self._graph.inputs[0] else inputs[-1])
         for op in self._graph.ops:
             scheme = self._rounding.schemes.get(op.name, NOTHING)
-            layer = Operator(op, self._graph, self._name(op.name), self._clock.frozen, scheme)
-            results = layer(*(self._read(op, i) for i, own in enumerate(op.inputs) if self._is_computed(own)))
+            own = self._masking.get(op.name)
+            mask = None if own is None else Mask(own, op.kind, self._clock.now)
+            layer = Operator(op, self._graph, self._name(op.name), self._clock.frozen, scheme, mask)
+            results = layer(*(self._read(op, i) for i, name in enumerate(op.inputs) if self._is_computed(name)))
             self._tell_scale(layer)
             layer.penalize(self._rounding.penalties.get(op.name))
             for name, value in zip(op.outputs, results if isinstance(results, list) else [results], strict=True):

@@ -13,13 +13,17 @@ from tersor.errors import UnsupportedError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.normal import Normal
+from tersor.ir.quant import PerChannel, PerTensor, QuantParams
+from tersor.numerics.affine import SMALLEST_SCALE
 from tersor.numerics.packing import values_of
-from tersor.ops import LAYERS, LayerOperands, layer_operands
-from tersor.training.fake_quantization import fake_quantize, fake_quantize_weights, weight_scale
+from tersor.ops import LAYERS, OPS, LayerOperands, layer_operands
+from tersor.training.fake_quantization import fake_quantize
+from tersor.training.masking import Mask
 from tersor.training.operators import OPERATORS, REFUSED, Call
 from tersor.training.operators.elementwise import FUSED
 from tersor.training.operators.weights import CHANNEL_AXES, from_keras, to_keras
 from tersor.training.rounding import NOTHING, Scheme
+from tersor.training.weight_quantizers import Uniform, WeightQuantizer
 
 _EPSILON = 1e-3
 """Of a batch normalization, as a share of the variance that the channel had."""
@@ -29,6 +33,9 @@ _LEAST_SHARE = 1e-3
 
 _MOMENTUM = 0.99
 """Of its moving statistics; Keras's own default."""
+
+_SMALLEST_STEP = 1e-30
+"""Of a bias; channels without weights have none."""
 
 
 class Operator(keras.layers.Layer):  # type: ignore[misc]
@@ -45,12 +52,21 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         name: of the layer, unique in the network.
         frozen: tells whether the statistics of batches are used no longer.
         scheme: how constants are rounded.
+        mask: which weights are zeros; None where no care is taken of them.
 
     Raises UnsupportedError for an operator that cannot be trained.
     """
 
-    def __init__(self, op: Op, graph: Graph, name: str, frozen: Callable[[], Any], scheme: Scheme = NOTHING) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        op: Op,
+        graph: Graph,
+        name: str,
+        frozen: Callable[[], Any],
+        scheme: Scheme = NOTHING,
+        mask: Mask | None = None,
+    ) -> None:
+        super().__init__(name=name, autocast=False)
         if op.kind not in OPERATORS:
             why = REFUSED.get(op.kind, "there is no gradient for it here; train the network without it")
             raise UnsupportedError(f"operator {op.name!r} ({op.label}) cannot be trained: {why}")
@@ -74,12 +90,24 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
                 self._hold(index, values_of(tensor))
         if self._place is not None and normal is not None:
             self._hold_statistics(self._constants.pop(self._place.bias, None), normal)
+        self.weight_quantizer = self._quantizer() if self._place is not None and scheme.weights is not None else None
+        self.masking = None if mask is None else mask.how
+        self._mask = mask
+        if mask is not None:
+            first = mask.first(ops.convert_to_numpy(self.kernel))
+            self.kept = self._variable("kept", first, trainable=False, dtype="bool")
 
     def call(self, *values: Any, training: bool = False) -> Any:
         """The operator's results on its computed operands, in order."""
         computed = iter(values)
+        if training and self._mask is not None:
+            self.kept.assign(self._mask.updated(self.kept, self._importance))
         operands = [self._operand(index, own, computed) for index, own in enumerate(self.op.inputs)]
+        if self._place is not None and self.compute_dtype != "float32":  # mixed precision: all but this is in float32
+            operands = [_cast(value, self.compute_dtype) for value in operands]
         result = self._function(Call(self.op, operands, self._shapes, self._results, self._dtypes))
+        if self._place is not None:
+            result = _cast(result, "float32")
         if self.normalizes:
             result = self._normalized(result, training)
         if self._input_scale is not None and not training:
@@ -125,14 +153,54 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
             if not isinstance(value, np.ndarray)
         }
         if self._place is not None and self._place.weights in found:
-            kernel = found[self._place.weights]
+            kernel = self._stored()[0]
             if self.normalizes:
-                scale = ops.convert_to_numpy(self.gamma / ops.sqrt(self.moving_variance + self.epsilon))
                 mean, beta = (ops.convert_to_numpy(item) for item in (self.moving_mean, self.beta))
-                kernel = kernel * np.reshape(scale, self._spread)
-                found[self._place.bias] = np.asarray(beta - mean * scale, np.float32)
+                found[self._place.bias] = np.asarray(beta - mean * ops.convert_to_numpy(self._factor()), np.float32)
             found[self._place.weights] = np.asarray(from_keras(self.op.kind, kernel), np.float32)
         return found
+
+    def weight_params(self) -> QuantParams | None:
+        """The numbers of the weights in the file, where they are learned and not what the planner would choose."""
+        if self._scheme.weights is None or self._place is None or (scales := self._stored()[1]) is None:
+            return None
+        flat = np.asarray(scales, np.float32).reshape(-1)
+        found = tuple(float(scale) for scale in np.where(flat > 0, flat, max(flat.max(), SMALLEST_SCALE)))
+        axis = OPS[self.op.kind].weight_axis
+        granularity = PerChannel(axis) if self._scheme.per_channel and axis is not None else PerTensor()
+        return QuantParams(found, (0,) * len(found), self._scheme.weights, granularity)
+
+    def _stored(self) -> tuple[Array, Array | None]:
+        """The kernel as the file has it, in Keras's layout, batch normalization folded; rounded where it has scales.
+
+        The scales come second; None where they are to be chosen by the kernel.
+        """
+        if self.weight_quantizer is None or isinstance(self.weight_quantizer, Uniform):
+            kernel = self._masked(ops.convert_to_tensor(self.kernel)) * self._folding()
+            return np.asarray(ops.convert_to_numpy(kernel), np.float32) + np.float32(0), None  # -0 compresses badly
+        codes, scales = (np.asarray(ops.convert_to_numpy(item), np.float32) for item in self._coded())
+        return codes * scales, np.abs(scales)  # a negative factor of normalization turns the codes
+
+    def _coded(self) -> tuple[Any, Any]:
+        """Integers of the kernel and their scales, as tensors, batch normalization folded."""
+        assert self.weight_quantizer is not None
+        kernel = self._masked(ops.convert_to_tensor(self.kernel))
+        if not self._scheme.per_channel:
+            return self.weight_quantizer.codes(kernel * self._folding())
+        codes, scales = self.weight_quantizer.codes(kernel)
+        return codes, scales * self._folding()
+
+    def _folding(self) -> Any:
+        """What the kernel is multiplied by in the file, broadcast against it."""
+        return ops.reshape(self._factor(), self._spread) if self.normalizes else ops.ones(())
+
+    def normal(self) -> Normal | None:
+        """How batch normalization makes the results spread now; None if there is none."""
+        if not self.normalizes:
+            return None
+        deviation = self.gamma * ops.sqrt(self.moving_variance / (self.moving_variance + self.epsilon))
+        mean, deviation = (ops.convert_to_numpy(item) for item in (self.beta, ops.absolute(deviation)))
+        return Normal(tuple(map(float, mean)), tuple(map(float, deviation)))
 
     def _hold(self, index: int, values: Array) -> None:
         place = self._place
@@ -166,12 +234,12 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         self.moving_mean = self._variable("moving_mean", (mean - folded) * gain, trainable=False)
         self.moving_variance = self._variable("moving_variance", (deviation * gain) ** 2, trainable=False)
 
-    def _variable(self, label: str, values: Array, *, trainable: bool = True) -> Any:
+    def _variable(self, label: str, values: Array, *, trainable: bool = True, dtype: str = "float32") -> Any:
         def initial(shape: Sequence[int], dtype: Any = None) -> Any:  # noqa: ARG001 (Keras's)
             return ops.convert_to_tensor(values, dtype)
 
         return self.add_weight(
-            shape=values.shape, initializer=initial, name=label, trainable=trainable, dtype="float32"
+            shape=values.shape, initializer=initial, autocast=False, name=label, trainable=trainable, dtype=dtype
         )
 
     @property
@@ -185,34 +253,59 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         if isinstance(value, np.ndarray):
             return value
         if self._place is not None and index == self._place.weights:
-            return self._rounded_weights(value)
+            return self._rounded_weights(self._masked(value))
         dtype = self._scheme.data.get(index)
         return value if dtype is None else fake_quantize(value, ops.min(value), ops.max(value), dtype)
 
+    def _masked(self, kernel: Any) -> Any:
+        return kernel if self._mask is None else kernel * ops.cast(ops.convert_to_tensor(self.kept), kernel.dtype)
+
+    def _importance(self) -> Any:
+        """How much each weight matters: the magnitude that it has in the file."""
+        kernel = ops.stop_gradient(ops.convert_to_tensor(self.kernel))
+        if self.normalizes:
+            kernel = kernel * self._folding()
+        return ops.absolute(kernel)
+
     def _rounded_weights(self, kernel: Any) -> Any:
-        dtype = self._scheme.weights
-        if dtype is None:
+        if self.weight_quantizer is None:
             return kernel
-        if self._scheme.per_channel:  # a factor per channel goes through: folded weights are rounded alike
-            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, CHANNEL_AXES[self.op.kind]), dtype)
-        if not self.normalizes:
-            return fake_quantize_weights(kernel, weight_scale(kernel, dtype, None), dtype)
-        scale = ops.reshape(self.gamma * ops.rsqrt(self.moving_variance + self.epsilon), self._spread)
-        folded = kernel * ops.stop_gradient(scale)
-        return fake_quantize_weights(folded, weight_scale(folded, dtype, None), dtype) / ops.stop_gradient(scale)
+        kernel = ops.convert_to_tensor(kernel)
+        if self._scheme.per_channel or not self.normalizes:
+            return self.weight_quantizer(kernel)  # a factor per channel goes through: folded weights are rounded alike
+        factor = ops.stop_gradient(ops.reshape(self._factor(), self._spread))
+        return self.weight_quantizer(kernel * factor) / factor
+
+    def _quantizer(self) -> WeightQuantizer:
+        """What rounds the weights, built for those that the layer begins with."""
+        assert self._scheme.weights is not None
+        assert self._scheme.weights.bits is not None
+        given = self._scheme.quantizer
+        wanted = Uniform(self._scheme.weights.bits) if given is None else keras.saving.deserialize_keras_object(given)
+        found = wanted.like(CHANNEL_AXES[self.op.kind] if self._scheme.per_channel else None)
+        folded = self.normalizes and not self._scheme.per_channel
+
+        def start() -> Array:
+            factor = ops.reshape(self._factor(), self._spread) if folded else 1.0
+            return np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(self.kernel) * factor), np.float32)
+
+        found.attach(self.kernel.shape, start)
+        return found  # type: ignore[no-any-return]
+
+    def _factor(self) -> Any:
+        """What batch normalization multiplies each channel by in the file."""
+        return self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
 
     def _error_of_bias(self, input_scale: Any) -> Any:
         """What rounding does to each channel's bias: the file's is a multiple of both scales' product."""
         assert self._place is not None
-        assert self._scheme.weights is not None
-        kernel, bias = ops.convert_to_tensor(self.kernel), self._constants.get(self._place.bias)
+        bias = self._constants.get(self._place.bias)
         if self.normalizes:
-            factor = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
-            kernel, bias = kernel * ops.reshape(factor, self._spread), self.beta - self.moving_mean * factor
+            bias = self.beta - self.moving_mean * self._factor()
         if bias is None:
             return 0.0
-        axes = CHANNEL_AXES[self.op.kind] if self._scheme.per_channel else None
-        step = ops.reshape(weight_scale(kernel, self._scheme.weights, axes), (-1,)) * input_scale
+        scales = ops.absolute(self._coded()[1])
+        step = ops.maximum(ops.reshape(scales, (-1,)) * input_scale, _SMALLEST_STEP)
         return ops.stop_gradient(ops.round(bias / step) * step - bias)
 
     def _normalized(self, x: Any, training: bool) -> Any:
@@ -228,8 +321,14 @@ class Operator(keras.layers.Layer):  # type: ignore[misc]
         return (x - mean) * (self.gamma * ops.rsqrt(variance + self.epsilon)) + self.beta
 
 
+def _cast(value: Any, dtype: str) -> Any:
+    """A float operand in another precision; others as they are."""
+    is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype))
+    return ops.cast(value, dtype) if is_float else value
+
+
 def _usual_size(kernel: Array, axes: tuple[int, ...]) -> Array:
-    """A factor per channel, broadcast against the kernel, that makes weights as large as training begins with.
+    """A factor per channel, broadcast against the kernel, that makes weights as large as training begins with them.
 
     Normalizing takes it out again, but optimizers step by sizes of their own: beside folded weights, which for an input
     of 0..255 are a hundredth of the usual, a step of Adam is too large (He et al. 2015, arXiv 1502.01852).

@@ -10,11 +10,15 @@ import keras
 from keras import ops
 
 from tersor.ops import ALL
+from tersor.training.activation_quantizers import pact
 from tersor.training.fake_quantization import activation_scale, fake_quantize, fake_quantize_fixed
 from tersor.training.rounding import Value
 
 _MOMENTUM = 0.99
 """Of the moving average; the first batches are averaged, so that none of them counts for more than its share."""
+
+_SMALLEST = 1e-9
+"""Ranges narrower than this are of values that are all 0."""
 
 
 class Quantizer(keras.layers.Layer):  # type: ignore[misc]
@@ -32,15 +36,16 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
     """
 
     def __init__(self, name: str, how: Value, *, of: str | None, learned: bool = False) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")  # whatever the network computes in
         self.of = of
         self._how = how
-        self._learned = learned
+        self._learned = learned or how.pact
         self._sharing: Callable[[], Sequence[Quantizer]] = lambda: (self,)
         if how.fixed is not None or of is None:
             return
         low, high = (0.0, 0.0) if how.bounds is None else how.bounds
-        self.low, self.high = (self._scalar(end, value, learned) for end, value in (("low", low), ("high", high)))
+        ends = (("low", low, self._learned and how.bits == 8), ("high", high, self._learned))
+        self.low, self.high = (self._scalar(*end) for end in ends)
         self.seen = self._scalar("seen", 0.0 if how.bounds is None else 1 / (1 - _MOMENTUM), False)
 
     def share(self, others: Sequence[Quantizer]) -> None:
@@ -74,6 +79,8 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
         if training and self.of is not None and not self._learned:
             self._follow(x)
         low, high = self._range()
+        if self._how.pact:
+            return pact(x, ops.maximum(high, _SMALLEST), 2**self._how.bits - 1)
         if self._learned:
             count = math.prod(size or 1 for size in x.shape[1:]) * dtype.integer_range[1]
             low, high = (_with_gradient_by(bound, 1 / math.sqrt(count)) for bound in (low, high))
@@ -96,6 +103,8 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def _own(self) -> tuple[Any, Any]:
         low, high = ops.convert_to_tensor(self.low), ops.convert_to_tensor(self.high)
+        if self._how.bits < 8:
+            return -self._how.below * high, high
         if self._how.visible != ALL:
             low, high = (ops.clip(bound, *self._how.visible) for bound in (low, high))
         return low, high
@@ -109,7 +118,9 @@ class Quantizer(keras.layers.Layer):  # type: ignore[misc]
 
     def _scalar(self, name: str, value: float, trainable: bool) -> Any:
         start = keras.initializers.Constant(value)
-        return self.add_weight(shape=(), initializer=start, trainable=trainable, name=name, dtype="float32")
+        return self.add_weight(
+            shape=(), initializer=start, trainable=trainable, name=name, dtype="float32", autocast=False
+        )
 
 
 def _with_gradient_by(value: Any, share: float) -> Any:

@@ -8,7 +8,12 @@ from typing import Any
 
 from tersor.ir.dtypes import DType
 from tersor.ops import ALL, Range
-from tersor.training.carried import Noise, Penalty
+
+Noise = tuple[float, tuple[int | None, ...] | None]
+"""The rate of a dropout, and the shape in which it is drawn; None for the value's own."""
+
+Penalty = tuple[float, float]
+"""On the sum of magnitudes (L1), and on that of squares (L2)."""
 
 
 @dataclass(frozen=True)
@@ -20,23 +25,35 @@ class Value:
         fixed: scale and zero point, where the kernel fixes them.
         visible: what its readers tell apart.
         bounds: the range to begin with; None to take that of the first batch.
+        bits: fewer than 8 for the highest so many integers of INT8 only, the lowest of which is 0: the activation is
+            never negative.
+        pact: whether its upper end is learned from what lies beyond it alone.
     """
 
     dtype: DType
     fixed: tuple[float, int] | None = None
     visible: Range = ALL
     bounds: Range | None = None
+    bits: int = 8
+    pact: bool = False
+
+    @property
+    def below(self) -> float:
+        """How far the range reaches below 0, in parts of what it reaches above, where it has fewer bits."""
+        return (256 - 2**self.bits) / (2**self.bits - 1)
 
     def to_config(self) -> dict[str, Any]:
         """For JSON."""
-        return {"dtype": self.dtype.value, "fixed": self.fixed, "visible": self.visible, "bounds": self.bounds}
+        own = {"dtype": self.dtype.value, "fixed": self.fixed, "visible": self.visible, "bounds": self.bounds}
+        return own | {"bits": self.bits, "pact": self.pact}
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Value:
         """The way back."""
         fixed, bounds = (None if config[key] is None else tuple(config[key]) for key in ("fixed", "bounds"))
         low, high = config["visible"]
-        return cls(DType(config["dtype"]), fixed, (float(low), float(high)), bounds)
+        dtype, visible = DType(config["dtype"]), (float(low), float(high))
+        return cls(dtype, fixed, visible, bounds, config["bits"], config["pact"])
 
 
 @dataclass(frozen=True)
@@ -47,22 +64,26 @@ class Scheme:
         weights: the type of a layer's weights; None to leave them in float.
         per_channel: whether they have a scale per channel.
         data: types of further constant operands, by their index.
+        quantizer: what rounds the weights, as Keras serialises it; None for equal steps up to the largest.
     """
 
     weights: DType | None = None
     per_channel: bool = True
     data: Mapping[int, DType] = field(default_factory=dict)
+    quantizer: Mapping[str, Any] | None = None
 
     def to_config(self) -> dict[str, Any]:
         """For JSON."""
         data = {str(index): dtype.value for index, dtype in self.data.items()}
-        return {"weights": self.weights and self.weights.value, "per_channel": self.per_channel, "data": data}
+        weights = self.weights and self.weights.value
+        return {"weights": weights, "per_channel": self.per_channel, "data": data, "quantizer": self.quantizer}
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Scheme:
         """The way back."""
         weights = None if config["weights"] is None else DType(config["weights"])
-        return cls(weights, config["per_channel"], {int(index): DType(own) for index, own in config["data"].items()})
+        data = {int(index): DType(own) for index, own in config["data"].items()}
+        return cls(weights, config["per_channel"], data, config["quantizer"])
 
 
 NOTHING = Scheme()

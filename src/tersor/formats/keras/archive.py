@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import math
+import mmap
 import struct
 import zipfile
 import zlib
@@ -11,13 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import h5py
+from typing import Any
 
 from tersor.errors import FormatError, RecipeError, UnsupportedError
+from tersor.formats.keras.plain_hdf5 import Group, read_plain
 from tersor.formats.keras.weights import ByName, ByPosition, Weights, member
-from tersor.formats.keras.weights_only import is_weights_only, weights_for
 
 CONFIG_LIMIT = 256 << 20
 """Bytes of configuration; the largest Keras application's has 2 MB."""
@@ -26,6 +27,8 @@ _WEIGHTS_LIMIT = 16 << 30
 _EXPANSION_LIMIT = 200
 """Keras stores without compression; float weights compress by a factor of 1.1, zeros by at most 1,030."""
 
+_HEADER = struct.Struct("<26xHH")
+"""Of a member in a zip archive: how long its name and what follows that are."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 """What reading a damaged zip archive ends in."""
 
@@ -47,14 +50,14 @@ class Archive:
 
 @contextmanager
 def open_archive(
-    path: Path, architecture: Mapping[str, Any] | None = None, *, outlines: bool = False
+    path: Path, architecture: Mapping[str, Any] | None = None, *, outlines_above: float = math.inf
 ) -> Iterator[Archive]:
     """Open a file for as long as it is read from.
 
     Args:
         path: the file.
         architecture: the configuration that belongs to a file with nothing but weights.
-        outlines: whether large kernels and embeddings are outlines, and not read.
+        outlines_above: of more bytes of weights than these, large kernels and embeddings are outlines, and not read.
 
     Raises FormatError if it is not a whole Keras model, RecipeError if it is one and has an architecture of its own.
     """
@@ -65,11 +68,13 @@ def open_archive(
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     if head.startswith(b"PK\x03\x04"):
         _refuse_second(path, architecture)
-        config, content, generation = _read_zip(path, outlines=outlines)
-        with content, _hdf5(path, content) as file:
-            yield Archive(config, ByPosition(file, outlines=outlines), generation)
+        config, content, generation = _read_zip(path, outlines_above)
+        with _root(path, content) as root:
+            outlines = _weights_size(root, len(content)) > outlines_above
+            yield Archive(config, ByPosition(root, outlines=outlines), generation)
     elif head == b"\x89HDF\r\n\x1a\n":
         with _hdf5(path, path) as file:
+            outlines = _weights_size(file, path.stat().st_size) > outlines_above
             yield _legacy(path, file, architecture, outlines=outlines)
     else:
         raise FormatError(f"{path}: neither a .keras file (a zip archive) nor an HDF5 file; is it truncated?")
@@ -90,39 +95,54 @@ def member_of(path: Path, name: str, limit: int = _WEIGHTS_LIMIT) -> bytes | Non
         raise FormatError(f"{path}: the .keras file is truncated or corrupted ({error})") from error
 
 
-def _read_zip(path: Path, *, outlines: bool) -> tuple[dict[str, Any], IO[bytes], int]:
+def _read_zip(path: Path, outlines_above: float) -> tuple[dict[str, Any], memoryview, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             config = parse_json(path, _member(path, archive, "config.json", CONFIG_LIMIT))
             metadata = {}
             if "metadata.json" in archive.namelist():
                 metadata = parse_json(path, _member(path, archive, "metadata.json", CONFIG_LIMIT))
-            content = _weights(path, archive, outlines=outlines)
+            content = _content(path, archive, outlines_above)
     except _DAMAGE as error:
         raise FormatError(f"{path}: the .keras file is truncated or corrupted ({error})") from error
     return config, content, _generation(metadata.get("keras_version"), default=3)
 
 
-def _weights(path: Path, archive: zipfile.ZipFile, *, outlines: bool) -> IO[bytes]:
+def _content(path: Path, archive: zipfile.ZipFile, outlines_above: float) -> memoryview:
     """The HDF5 file: in memory, where its checksum is tested, or as it lies in the archive if most is not read."""
     info = _info(path, archive, "model.weights.h5", _WEIGHTS_LIMIT)
-    if outlines and info.compress_type == zipfile.ZIP_STORED:
+    if info.file_size > outlines_above and info.compress_type == zipfile.ZIP_STORED:
         archive.open(info).close()  # tests the member's own header
-        return io.BufferedReader(_Part(path, info.header_offset, info.file_size))
-    return io.BytesIO(archive.read(info))
+        with contextlib.suppress(OSError):  # of a file system that maps no files
+            return _mapped(path, info)
+    return memoryview(archive.read(info))
 
 
-class _Part(io.RawIOBase):
+def _mapped(path: Path, info: zipfile.ZipInfo) -> memoryview:
     """A member of a zip archive that is stored as it is."""
+    with path.open("rb") as file:
+        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    begin = info.header_offset + _HEADER.size + sum(_HEADER.unpack_from(whole, info.header_offset))
+    return whole[begin : begin + info.file_size]
 
-    _HEADER, _LENGTHS = 30, struct.Struct("<HH")
 
-    def __init__(self, path: Path, header: int, size: int) -> None:
-        self._file: io.BufferedReader = path.open("rb")
-        self._file.seek(header + self._HEADER - self._LENGTHS.size)
-        self._start: int = header + self._HEADER + sum(self._LENGTHS.unpack(self._file.read(self._LENGTHS.size)))
-        self._size = size
-        self.seek(0)
+@contextmanager
+def _root(path: Path, content: memoryview) -> Iterator[Any]:
+    """The root of an HDF5 file: as `plain_hdf5` reads it, or the library."""
+    plain = read_plain(content)
+    if plain is not None:
+        yield plain
+        return
+    with _hdf5(path, io.BufferedReader(_Stream(content))) as file:
+        yield file
+
+
+class _Stream(io.RawIOBase):
+    """Bytes as a file, which `io.BytesIO` would copy."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._place = 0
 
     def readable(self) -> bool:
         return True
@@ -131,19 +151,24 @@ class _Part(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
-        return self._file.seek(self._start + begin + offset) - self._start
-
-    def tell(self) -> int:
-        return self._file.tell() - self._start
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: len(self._content)}[whence]
+        self._place = max(begin + offset, 0)
+        return self._place
 
     def readinto(self, buffer: Any) -> int:
-        left = max(self._size - self.tell(), 0)
-        return self._file.readinto(memoryview(buffer)[:left])
+        found = self._content[self._place : self._place + len(buffer)]
+        buffer[: len(found)] = found
+        self._place += len(found)
+        return len(found)
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+
+def _weights_size(root: Any, whole: int) -> int:
+    """Bytes of the weights in an HDF5 file of so many, without an optimizer's."""
+    if isinstance(root, Group):
+        return root.size
+    from tersor.formats.keras.hdf5_library import weights_size
+
+    return weights_size(root, whole)
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -177,6 +202,8 @@ def parse_json(path: Path, content: bytes | str) -> dict[str, Any]:
 
 @contextmanager
 def _hdf5(path: Path, source: Any) -> Iterator[Any]:
+    import h5py
+
     try:
         file = h5py.File(source, "r")
     except (OSError, RuntimeError, ValueError, KeyError) as error:
@@ -186,6 +213,8 @@ def _hdf5(path: Path, source: Any) -> Iterator[Any]:
 
 
 def _legacy(path: Path, file: Any, architecture: Mapping[str, Any] | None, *, outlines: bool) -> Archive:
+    from tersor.formats.keras.weights_only import is_weights_only, weights_for
+
     if architecture is not None and is_weights_only(file):
         return Archive(architecture, weights_for(file, architecture, outlines=outlines), generation_of(architecture))
     _refuse_second(path, architecture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -193,7 +194,7 @@ class Call:
     def _check(self, shape: Sequence[int]) -> None:
         if any(size <= 0 for size in shape):
             raise FormatError(f"{self.where}: its result would have the shape {list(shape)}: is the input too small?")
-        if np.prod([float(size) for size in shape]) >= ELEMENT_LIMIT:
+        if math.prod(shape) >= ELEMENT_LIMIT:
             raise UnsupportedError(f"{self.where}: its result of shape {list(shape)} is too large for LiteRT")
 
     def refused(self, reason: str) -> UnsupportedError:

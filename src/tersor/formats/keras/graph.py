@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def read(
     batch: int = 1,
     architecture: str | Path | None = None,
     *,
-    outlines: bool = False,
+    outlines_above: float = math.inf,
 ) -> Model:
     """Read a `.keras` or `.h5` file as a float model with a fixed batch.
 
@@ -51,7 +52,7 @@ def read(
         input_shapes: for an input's name (or "" for any), its sizes without the batch, where the file leaves some open.
         batch: samples that the model takes at once.
         architecture: of a file with nothing but weights; see `architecture.find`.
-        outlines: whether large weights are outlines (`ir.outline`), and not read.
+        outlines_above: of more bytes of weights than these, large ones are outlines (`ir.outline`), and not read.
 
     Returns:
         The model; its tensors are named after the layers that compute them.
@@ -69,7 +70,7 @@ def read(
             if config is not None:
                 raise RecipeError(f"{path}: holds its own architecture; leave out --architecture")
             return trained
-        with open_archive(path, config, outlines=outlines) as archive:
+        with open_archive(path, config, outlines_above=outlines_above) as archive:
             return model_of(archive, str(path), input_shapes or {}, batch)
     except ModelError as error:
         text = str(error)

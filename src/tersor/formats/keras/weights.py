@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 
 from tersor.errors import FormatError
+from tersor.formats.keras.plain_hdf5 import Group, Stored
 from tersor.ir.graph import Array
 from tersor.ir.outline import SMALLEST, outline
 
@@ -26,9 +27,6 @@ _CLASSES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 _UNREAD = ("kernel", "embeddings")
 """How arrays are called that can be outlines. Others decide which operators there are: an offset of 0 is none."""
-
-_EXPANSION_LIMIT = 200
-_SMALL = 1 << 20
 
 
 class Weights(Protocol):
@@ -63,7 +61,7 @@ class ByPosition:
     """The layout of `.keras` files.
 
     Args:
-        group: that of the layer or model.
+        group: that of the layer or model, of `plain_hdf5` or of h5py.
         outlines: whether large kernels and embeddings are outlines, and not read.
     """
 
@@ -170,6 +168,7 @@ def positions(layers: Sequence[tuple[str, str]]) -> list[str]:
     return places
 
 
+@cache
 def snake_case(name: str) -> str:
     """The way Keras names a class's folder: `Conv2D` is `conv2d`, `BatchNormalization` `batch_normalization`."""
     name = re.sub(r"\W+", "", name)
@@ -194,40 +193,30 @@ def variable_paths(group: Any) -> list[str]:
 
 
 def member(group: Any, path: str) -> Any:
-    """A member of a group, or None. Links to other files are not followed: a model file cannot read the disk."""
+    """A member of a group, or None. Raises FormatError for a link."""
+    if group is not None and not isinstance(group, Group | Stored):
+        from tersor.formats.keras.hdf5_library import member_of
+
+        return member_of(group, path)
     for step in path.split("/"):
-        if not isinstance(group, h5py.Group) or step in ("", ".", ".."):
-            return None
-        links, name = group.id.links, step.encode()  # `Group.get` opens what a link leads to before it tells its kind
-        if not links.exists(name):
-            return None
-        if links.get_info(name).type != h5py.h5l.TYPE_HARD:
-            raise FormatError(f"the weights contain a link at {group.name}/{step}: links are not followed")
-        group = group[step]
+        group = group.get(step) if isinstance(group, Group) else None
     return group
 
 
 def _read(where: str, name: str, shape: tuple[int, ...], dataset: Any, *, outlines: bool) -> Array:
-    if not isinstance(dataset, h5py.Dataset):
-        raise FormatError(f"{where}: the file has no array for {name}")
-    stored = dataset.id  # without h5py's layer above it, which takes twice as long for small arrays
-    created, dtype = stored.get_create_plist(), stored.dtype
-    if created.get_layout() == h5py.h5d.VIRTUAL or created.get_external_count():
-        raise FormatError(f"{where}: {name} lies in another file: not followed")
-    if stored.shape != shape:
+    if not isinstance(dataset, Stored):
+        from tersor.formats.keras.hdf5_library import open_array
+
+        dataset = open_array(where, name, dataset)
+    if dataset.shape != shape:
         raise FormatError(
             f"{where}: {name} has shape {list(dataset.shape)} in the file, but the configuration needs {list(shape)}"
         )
-    if dtype.kind not in "fiub":
-        raise FormatError(f"{where}: {name} has the type {dtype}, not numbers")
-    size = math.prod(shape)
-    if size * dtype.itemsize > max(_SMALL, _EXPANSION_LIMIT * stored.get_storage_size()):
-        raise FormatError(f"{where}: {name} claims {size * dtype.itemsize:,} bytes that the file does not hold")
-    if outlines and size >= SMALLEST and name.endswith(_UNREAD):
+    if dataset.dtype.kind not in "fiub":
+        raise FormatError(f"{where}: {name} has the type {dataset.dtype}, not numbers")
+    if outlines and name.endswith(_UNREAD) and math.prod(shape) >= SMALLEST:
         return outline(shape, np.float32)
-    values: Array = np.zeros(shape, dtype)
-    if size:
-        stored.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    values: Array = dataset.read()
     return values.astype(np.float32, copy=False)
 
 

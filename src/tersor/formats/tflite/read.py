@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from tersor.errors import FormatError, GraphError
 from tersor.formats.tflite.attachments import read_attachments
-from tersor.formats.tflite.schema import IDENTIFIER, dtype_of, freeze, names_of, text
+from tersor.formats.tflite.schema import IDENTIFIER, classes, dtype_of, freeze, names_of, text
 from tersor.ir.check import check_model
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Signature, Tensor
@@ -54,7 +53,7 @@ def read_bytes(content: bytes | bytearray | memoryview | mmap.mmap, source: str 
     if len(content) < 8 or bytes(content[4:8]) != IDENTIFIER:
         raise FormatError(f"{source}: not a .tflite model{_what_it_is(bytes(content[:8]))}")
     try:
-        table = schema.ModelT.InitFromPackedBuf(content, 0)
+        table = classes().ModelT.InitFromPackedBuf(content, 0)
         model = _Reader(table, content, source).model()
     except _DAMAGE as error:
         detail = f"{type(error).__name__}: {error}".strip().rstrip(":")

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Record
@@ -16,9 +15,17 @@ IDENTIFIER = b"TFL3"
 
 
 @cache
+def classes() -> Any:
+    """The generated classes of the file schema; they are many, and loaded where a file is read or written."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+@cache
 def names_of(enum: str) -> dict[int, str]:
     """Names by code of an enumeration of the schema."""
-    return {code: name for name, code in vars(getattr(schema, enum)).items() if isinstance(code, int)}
+    return {code: name for name, code in vars(getattr(classes(), enum)).items() if isinstance(code, int)}
 
 
 @cache
@@ -66,7 +73,7 @@ def freeze(value: Any) -> Any:
 def thaw(value: Any) -> Any:
     """The reverse of `freeze`: an object that the generated classes can pack."""
     if isinstance(value, Record):
-        table = getattr(schema, value.type + "T")()
+        table = getattr(classes(), value.type + "T")()
         attributes = _attributes(value.type)
         for key, item in value.fields:
             setattr(table, attributes[key], thaw(item))
@@ -82,7 +89,7 @@ def thaw(value: Any) -> Any:
 
 @cache
 def _attributes(type_name: str) -> dict[str, str]:
-    return {snake_case(key): key for key in vars(getattr(schema, type_name + "T")())}
+    return {snake_case(key): key for key in vars(getattr(classes(), type_name + "T")())}
 
 
 @cache

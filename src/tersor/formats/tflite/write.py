@@ -8,11 +8,10 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from tersor.errors import ModelError, OutputError
 from tersor.formats.tflite.attachments import attachments_bytes
-from tersor.formats.tflite.schema import IDENTIFIER, code_of, codes_of, raw, thaw
+from tersor.formats.tflite.schema import IDENTIFIER, classes, code_of, codes_of, raw, thaw
 from tersor.ir.check import check_model
 from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
 from tersor.ir.outline import has_outlines, is_outline, outline
@@ -135,7 +134,7 @@ class _Packer:
 
     def flatbuffer(self, external_from: int | None = None) -> memoryview:
         """The flatbuffer; with `external_from`, constants are references to the bytes from there on."""
-        table = schema.ModelT()
+        table = classes().ModelT()
         table.version = self._model.schema_version
         table.description = raw(self._model.description)
         table.subgraphs = self._graphs
@@ -143,7 +142,7 @@ class _Packer:
         table.buffers = self._buffer_tables(external_from)
         table.metadata = []
         for name, index in self._metadata:
-            entry = schema.MetadataT()
+            entry = classes().MetadataT()
             entry.name, entry.buffer = raw(name), index
             table.metadata.append(entry)
         table.signatureDefs = [self._signature(signature) for signature in self._model.signatures]
@@ -167,7 +166,7 @@ class _Packer:
             _aligned(data.nbytes) for data in self._buffers if data is not None and not is_outline(data)
         )
         for data in self._buffers:
-            table = schema.BufferT()
+            table = classes().BufferT()
             if data is not None and data.nbytes and external_from is not None:
                 table.offset, table.size = hole if is_outline(data) else position, data.nbytes
                 position += 0 if is_outline(data) else _aligned(data.nbytes)
@@ -189,7 +188,7 @@ class _Packer:
         return self._buffer_of[key]
 
     def _operator_code(self, kind: str, custom_code: str | None, version: int) -> Any:
-        table = schema.OperatorCodeT()
+        table = classes().OperatorCodeT()
         table.builtinCode = codes_of("BuiltinOperator")[kind]
         table.deprecatedBuiltinCode = min(table.builtinCode, 127)
         table.version = version
@@ -202,12 +201,12 @@ class _Packer:
         def maps(pairs: tuple[tuple[str, str], ...]) -> list[Any]:
             tables = []
             for name, tensor in pairs:
-                table = schema.TensorMapT()
+                table = classes().TensorMapT()
                 table.name, table.tensorIndex = raw(name), index[tensor]
                 tables.append(table)
             return tables
 
-        table = schema.SignatureDefT()
+        table = classes().SignatureDefT()
         table.signatureKey = raw(signature.key)
         table.subgraphIndex = signature.graph
         table.inputs, table.outputs = maps(signature.inputs), maps(signature.outputs)
@@ -215,7 +214,7 @@ class _Packer:
 
     def _graph(self, graph: Graph) -> Any:
         index = {name: number for number, name in enumerate(graph.tensors)}
-        table = schema.SubGraphT()
+        table = classes().SubGraphT()
         table.name = raw(graph.name)
         table.tensors = [self._tensor(tensor, index) for tensor in graph.tensors.values()]
         table.operators = [self._op(op, index) for op in graph.ops]
@@ -225,7 +224,7 @@ class _Packer:
         return table
 
     def _op(self, op: Op, index: dict[str, int]) -> Any:
-        table = schema.OperatorT()
+        table = classes().OperatorT()
         table.opcodeIndex = self._codes.setdefault((op.kind, op.custom_code, op.version), len(self._codes))
         table.inputs = _vector(-1 if name is None else index[name] for name in op.inputs)
         table.outputs = _vector(index[name] for name in op.outputs)
@@ -246,7 +245,7 @@ class _Packer:
         return table
 
     def _tensor(self, tensor: Tensor, index: dict[str, int]) -> Any:
-        table = schema.TensorT()
+        table = classes().TensorT()
         table.name = raw(tensor.name)
         table.shape = _vector(tensor.shape)
         table.type = code_of(tensor.dtype)
@@ -264,7 +263,7 @@ def _quantization(tensor: Tensor, index: dict[str, int]) -> Any:
     details = None if tensor.extra is None else tensor.extra.get("quantization_details")
     if tensor.quant is None and tensor.recorded_range is None and details is None:
         return None
-    table = schema.QuantizationParametersT()
+    table = classes().QuantizationParametersT()
     if tensor.recorded_range is not None:
         table.min, table.max = (np.array(values, np.float32) for values in tensor.recorded_range)
     if tensor.quant is not None:

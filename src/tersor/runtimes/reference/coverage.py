@@ -92,7 +92,7 @@ def said(kind: str, flavour: str, kernels: str) -> str:
 def flavour_of(graph: Graph, op: Op) -> str:
     """The flavour that an operator of a file is in; for operators without integers, int8."""
     tensors = [graph.tensor(name) for name in (*op.present_inputs, *op.outputs)]
-    if any(item.dtype is DType.INT4 for item in tensors):
+    if any(item.dtype in (DType.INT4, DType.INT2) for item in tensors):
         return INT8_W4
     passing = {item.dtype for item in tensors if not item.is_constant and not item.is_variable}
     return INT16X8 if DType.INT16 in passing and op.kind not in ("QUANTIZE", "DEQUANTIZE") else INT8

@@ -71,6 +71,8 @@ def fully_connected(call: Call) -> list[Array]:
     weights = _weights(call, 1)
     if call.kernels == "micro" and call.tensor(1).dtype is DType.INT4 and len(call.quant(1).scales) > 1:
         raise call.refusal("TensorFlow Lite Micro takes 4-bit weights of a dense layer with one scale only")
+    if call.kernels == "micro" and call.tensor(1).dtype is DType.INT2:
+        raise call.refusal("TensorFlow Lite Micro takes no 2-bit weights")
     rows = call.centered(0).reshape(-1, weights.shape[1])
     sums = product(rows, weights.T, call.tensor(0).dtype)
     found = _finished(call, _with_bias(call, sums), lanes=None)

@@ -123,8 +123,8 @@ def correct(
         known = means or (lambda inputs: float_means(model, inputs, runner))
         walker = _Walker(prepared, completed, layers, drawn, runner, fan_in_limit, known)
         stack.callback(walker.close)
-        for number, layer in enumerate(layers, start=1):
-            walker.correct(layer, steps)
+        for number, (layer, following) in enumerate(zip(layers, [*layers[1:], None], strict=True), start=1):
+            walker.correct(layer, steps, following)
             if progress is not None:
                 progress(number)
         found = Corrected(*walker.result(), len(layers), len(drawn))
@@ -177,9 +177,15 @@ class _Walker:
         self._integer = Walk(integers, self._store, "integer/", _inputs(integers, samples), available_threads())
         self._tensors: list[Tensor] = []
         self._operands = dict(plan.operands)
+        self._asked: set[str] = set()  # of the layer before: so it will be of the next
 
-    def correct(self, layer: Correctable, steps: Sequence[Callable[[Layer], Layer]]) -> None:
-        """Run the quantized network up to a layer, improve it, and go on with the result."""
+    def correct(
+        self, layer: Correctable, steps: Sequence[Callable[[Layer], Layer]], following: Correctable | None
+    ) -> None:
+        """Run the quantized network up to a layer, improve it, and go on with the result.
+
+        While the child computes, what leads from there to the layer that follows is written.
+        """
         limit = 0 if layer.shared else self._fan_in_limit
         spread = self._spread(layer) if layer.shape[2] <= limit else None
         self._integer.up_to(layer.op.name)
@@ -194,10 +200,14 @@ class _Walker:
             spread,
             lambda: stated_moments(self._model.graph, layer, self._stated),
         )
+        moments.begin(self._asked)
         given = layer.described(moments)
+        if following is not None:
+            self._integer.prepare(following.op.name)
         found = given
         for step in steps:
             found = step(found)
+        self._asked = moments.asked
         if found.scales is not given.scales:
             self._operands |= layer.scaled(found.scales, self._operands)
         if found.rounded is not given.rounded:

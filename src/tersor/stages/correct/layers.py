@@ -57,7 +57,7 @@ class Correctable:
     @property
     def is_coarse(self) -> bool:
         """Whether steps of the weights are large: 4 bits, or one scale for all."""
-        return self.params.dtype is DType.INT4 or isinstance(self.params.granularity, PerTensor)
+        return self.params.dtype.is_packed or isinstance(self.params.granularity, PerTensor)
 
     def described(self, moments: Moments) -> Layer:
         """The layer as algorithms see it, its weights rounded to the nearest integers."""

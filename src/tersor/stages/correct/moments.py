@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from tersor.runtimes.store import Store
 from tersor.stages.correct.layers import Correctable
 from tersor.stages.correct.stated import StatedMoments
 from tersor.stages.correct.walk import Walk
+
+MEAN, COVARIANCE = "mean", "covariance"
 
 _POSITIONS_PER_INPUT = 32
 """Positions to know a covariance of K inputs from, as a multiple of K."""
@@ -53,6 +56,9 @@ class InputMoments:
             known without a walk through it.
         spread: the covariance of what was averaged to its input, [1, K, K]; None if it is no average, or well known.
         stated: gives what the network itself says of the layer's input.
+
+    Attributes:
+        asked: what was asked for, of `MEAN` and `COVARIANCE`.
     """
 
     def __init__(
@@ -76,6 +82,19 @@ class InputMoments:
         self._float_means = float_means
         self._stated = stated
         self._spread = spread
+        self._begun: dict[str, Callable[[], Any]] = {}
+        self.asked: set[str] = set()
+
+    def begin(self, asked: Iterable[str]) -> None:
+        """Have the child compute what will be asked for, while this process does something else."""
+        if MEAN in asked:
+            self._begun[MEAN] = self._beginning(mean_patch)
+        if COVARIANCE in asked and self._positions is not None:
+            self._begun[COVARIANCE] = self._beginning(covariance, self._positions)
+
+    def _beginning(self, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+        name, params = self._input
+        return self._store.reducing(function, name, self._layer.window, params, *arguments)
 
     def mean(self) -> Array:
         return self._mean
@@ -98,16 +117,16 @@ class InputMoments:
 
     @cached_property
     def _mean(self) -> Array:
-        name, params = self._input
-        found: Array = self._store.reduce(mean_patch, name, self._layer.window, params)
+        self.asked.add(MEAN)
+        found: Array = (self._begun.pop(MEAN, None) or self._beginning(mean_patch))()
         return found
 
     @cached_property
     def _covariance(self) -> Array | None:
+        self.asked.add(COVARIANCE)
         if self._positions is None:
             return None
-        name, params = self._input
-        found: Array = self._store.reduce(covariance, name, self._layer.window, params, self._positions)
+        found: Array = (self._begun.pop(COVARIANCE, None) or self._beginning(covariance, self._positions))()
         return found if self._spread is None else _shrunk(found, self._spread, self._layer.positions * self._samples)
 
     @cached_property

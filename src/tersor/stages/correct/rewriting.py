@@ -21,7 +21,8 @@ from tersor.ir.graph import Array, Graph, Model, Op, Record, Tensor
 from tersor.ops import LAYERS
 from tersor.recipe import Scheme
 from tersor.runtimes.engine import Engine, available_threads
-from tersor.stages.calibrate import Statistics, calibrate
+from tersor.stages.calibrate import calibrate
+from tersor.stages.statistics import Statistics
 
 
 def split_kinds(algorithms: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -50,6 +50,7 @@ class Walk:
         self._done = 0
         self._kept = set(inputs)
         self._tensors: dict[str, Tensor] = {}
+        self._prepared: dict[tuple[int, int], tuple[Graph, bytearray]] = {}
         store.put({f"{prefix}{name}": values for name, values in inputs.items()})
 
     def op(self, name: str) -> Op:
@@ -68,21 +69,44 @@ class Walk:
         """A constant to go on with, in place of the graph's of that name."""
         self._tensors[tensor.name] = tensor
 
+    def prepare(self, name: str) -> None:
+        """Write already what `up_to` this operator will run: constants may change until then."""
+        stop = self._places[name]
+        if (piece := self._piece(stop)) is not None:
+            self._prepared = {(self._done, stop): (piece, bytearray(tflite.write_bytes(Model((piece,)))))}
+
     def up_to(self, name: str) -> None:
         """Run everything before an operator, and keep no more than what is read from there on."""
         stop = self._places[name]
-        ops = self._graph.ops[self._done : stop]
-        self._done = max(stop, self._done)
-        if not ops:
+        if stop <= self._done:
             return
-        outputs = [item for op in ops for item in op.outputs if self._last.get(item, -1) >= stop]
-        if outputs:
-            piece = self._graph.subgraph(ops, outputs)
-            changed = [self._tensors[item] for item in piece.tensors if item in self._tensors]
-            content = tflite.write_bytes(Model((piece.edit(tensors=changed),)))
+        piece, written = self._prepared.pop((self._done, stop), (None, bytearray()))
+        piece = piece or self._piece(stop)
+        self._done = stop
+        if piece is not None:
             keys = [self.key(item) for item in piece.inputs]
-            self._store.advance(content, keys, [self.key(item) for item in outputs], self._threads)
-        self._kept.update(outputs)
+            content = self._with_constants(piece, written)
+            self._store.advance(content, keys, [self.key(item) for item in piece.outputs], self._threads)
+            self._kept.update(piece.outputs)
         gone = [item for item in self._kept if self._last.get(item, -1) < stop]
         self._store.drop([self.key(item) for item in gone])
         self._kept.difference_update(gone)
+
+    def _piece(self, stop: int) -> Graph | None:
+        """What is to be run before an operator; None if nothing is read from there on."""
+        ops = self._graph.ops[self._done : stop]
+        outputs = [item for op in ops for item in op.outputs if self._last.get(item, -1) >= stop]
+        return self._graph.subgraph(ops, outputs) if outputs else None
+
+    def _with_constants(self, piece: Graph, written: bytearray) -> bytes:
+        """A piece as a file with the constants as they are now; `written` is one with those of the graph, or empty."""
+        changed = [self._tensors[item] for item in piece.tensors if item in self._tensors]
+        alike = all(_numbers(item) == _numbers(piece.tensors[item.name]) for item in changed)
+        if written and alike and tflite.set_constants(written, changed):
+            return bytes(written)
+        return tflite.write_bytes(Model((piece.edit(tensors=changed),)))
+
+
+def _numbers(tensor: Tensor) -> object:
+    """What of a constant is written beside its values."""
+    return tensor.dtype, tensor.shape, tensor.quant

@@ -22,7 +22,6 @@ from tersor.ir.plan import INTEGER, Plan
 from tersor.ir.work import macs
 from tersor.recipe import Recipe, Rule
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics
 from tersor.stages.correct import drawn_inputs, split_kinds
 from tersor.stages.correct.layers import correctable, with_biases
 from tersor.stages.load import admit_tensorflow_ops
@@ -33,6 +32,7 @@ from tersor.stages.mixed_precision.trials import Trials
 from tersor.stages.plan import plan
 from tersor.stages.plan.modes import plan_modes
 from tersor.stages.plan.small_layers import with_small_layers
+from tersor.stages.statistics import Statistics
 
 __all__ = ["SAMPLES", "WIDENINGS", "Mixture", "mixtures"]
 

@@ -8,15 +8,16 @@ layers with state need besides (`recurrent`), and what the model's door looks li
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tersor.errors import PlanError
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Model
 from tersor.ir.plan import INTEGER, OpPlan, Plan
+from tersor.ir.quant import QuantParams
 from tersor.ops import OPS
 from tersor.recipe import Recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.constants import plan_constants
 from tersor.stages.plan.groups import plan_activations
@@ -27,17 +28,24 @@ from tersor.stages.plan.recurrent import plan_recurrent
 from tersor.stages.plan.refusals import refuse_finished, refuse_float, refuse_nothing
 from tersor.stages.plan.remarks import float_warnings, gain_warnings, rule_warnings, sum_warnings
 from tersor.stages.plan.small_layers import with_small_layers
+from tersor.stages.statistics import Statistics
 
 __all__ = ["plan"]
 
 
-def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> Plan:
+def plan(
+    model: Model,
+    recipe: Recipe,
+    statistics: Statistics | None = None,
+    weights: Mapping[str, QuantParams] | None = None,
+) -> Plan:
     """Decide what every tensor of the main graph becomes.
 
     Args:
         model: a float model.
         recipe: what is wanted.
         statistics: ranges of the activations, from `calibrate`; needed if the recipe quantizes activations.
+        weights: scales of layers' weights that are given and not to be chosen, by the name of the operator.
 
     Raises:
         UnsupportedError: the model is already quantized or compiled for a device.
@@ -53,7 +61,7 @@ def plan(model: Model, recipe: Recipe, statistics: Statistics | None = None) -> 
     modes, activations = _settled(graph, recipe, statistics)
     refuse_float(recipe, modes)
     refuse_nothing(recipe, modes)
-    constants = plan_constants(graph, recipe, modes, activations)
+    constants = plan_constants(graph, recipe, modes, activations, weights or {})
     recurrent = plan_recurrent(graph, modes, activations, statistics)
     interface, warnings = plan_interface(graph, recipe, activations.tensors, statistics)
     return Plan(

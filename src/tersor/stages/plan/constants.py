@@ -6,11 +6,15 @@ where that would not fit 32 bits the weights' scale is widened.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Array, Graph, Op
 from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, OpPlan, TensorPlan
+from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import bias_params, fit_bias, weight_params
 from tersor.numerics.packing import values_of
 from tersor.ops import BIAS, DATA, OPS, WEIGHT, OpSpec
@@ -23,14 +27,21 @@ Operands = dict[tuple[str, int], TensorPlan]
 _FLOAT16_LIMIT = 65504.0
 
 
-def plan_constants(graph: Graph, recipe: Recipe, modes: dict[str, OpPlan], activations: Activations) -> Operands:
-    """Numbers for the constant operands of each operator."""
+def plan_constants(
+    graph: Graph,
+    recipe: Recipe,
+    modes: dict[str, OpPlan],
+    activations: Activations,
+    weights: Mapping[str, QuantParams],
+) -> Operands:
+    """Numbers for the constant operands of each operator; `weights` has those of layers whose scales are given."""
     operands: Operands = {}
     for op in graph.ops:
         scheme = recipe.scheme_of(op.kind, op.name)
         compute = modes[op.name].compute
         if compute == INTEGER and OPS[op.kind].operand_index(WEIGHT) is not None and not OPS[op.kind].is_recurrent:
-            operands |= _integer(graph, op, OPS[op.kind], scheme, activations, recipe.weight_observer)
+            given = weights.get(op.name)
+            operands |= _integer(graph, op, OPS[op.kind], scheme, activations, recipe.weight_observer, given)
         elif compute == DYNAMIC:
             operands |= _dynamic(graph, op, scheme, recipe)
         elif compute == FLOAT and scheme.compute == "float":
@@ -45,6 +56,7 @@ def _integer(
     scheme: Scheme,
     activations: Activations,
     observer: str,
+    given: QuantParams | None,
 ) -> Operands:
     data, weight, bias = (spec.operand_index(role) for role in (DATA, WEIGHT, BIAS))
     assert data is not None
@@ -55,10 +67,12 @@ def _integer(
     assert weights is not None
     dtype = weight_type(spec, scheme)
     axis = spec.weight_axis if scheme.granularity == "per_channel" else None
-    params = weight_params(values_of(weights), dtype, axis, observer)
     why = f"symmetric {dtype} weights, " + ("one scale" if axis is None else f"a scale per channel (axis {axis})")
-    if observer != "min_max":
-        why += f" by {observer}"
+    if given is None or (given.dtype.bits or 0) > (dtype.bits or 0):
+        params = weight_params(values_of(weights), dtype, axis, observer)
+        why += f" by {observer}" if observer != "min_max" else ""
+    else:
+        params, why = replace(given, dtype=dtype), why + ", as trained"
     bias_tensor = graph.operand(op, bias)
     if bias_tensor is not None:
         params, note = fit_bias(values_of(bias_tensor), input_params.scale, params)

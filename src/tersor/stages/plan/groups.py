@@ -21,12 +21,12 @@ from tersor.numerics.affine import asymmetric_params, symmetric_params
 from tersor.numerics.packing import values_of
 from tersor.ops import ALL, DATA, FIXED, OPS, SAME, SAME_INPUTS, Range, step_limit
 from tersor.recipe import Recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
 from tersor.stages.plan.cuts import as_seen, cut, narrowed_to
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.margins import with_margin
 from tersor.stages.plan.result_scales import ResultScales
+from tersor.stages.statistics import Statistics
 from tersor.stages.visible import Visibility
 
 _NARROWER = 2.0

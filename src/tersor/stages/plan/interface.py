@@ -12,8 +12,8 @@ from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import asymmetric_params, symmetric_params
 from tersor.ops import OPS
 from tersor.recipe import Recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.margins import with_margin
+from tersor.stages.statistics import Statistics
 
 _INSIDE = {DType.INT8: DType.INT8, DType.UINT8: DType.INT8, DType.INT16: DType.INT16}
 """The activation type that a door type goes with."""

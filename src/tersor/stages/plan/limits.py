@@ -18,8 +18,8 @@ from tersor.numerics.affine import quantize
 from tersor.numerics.kernel_limits import TABLE_STEPS, quotient_shift, table_error
 from tersor.numerics.packing import values_of
 from tersor.ops import OPS, step_limit
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.activations import Activations
+from tersor.stages.statistics import Statistics
 
 _MARGIN = 2.0
 """Values may come this many times nearer to 0 than those that calibration saw."""

@@ -22,7 +22,7 @@ from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph
 from tersor.observers.min_max import Observer as MinMax
 from tersor.ops import DATA, FIXED, OPS, SAME
-from tersor.stages.calibrate import Statistics, is_vector
+from tersor.stages.statistics import Statistics, is_vector
 
 Range = tuple[float, float]
 

@@ -15,9 +15,9 @@ from tersor.ir.plan import DYNAMIC, FLOAT, INTEGER, UNTOUCHED, OpPlan
 from tersor.numerics.packing import values_of
 from tersor.ops import ANY, BIAS, BOOL, DATA, FREE, NORM, OPS, SAME, SAME_INPUTS, WEIGHT, WEIGHT16, OpSpec
 from tersor.recipe import Recipe, Scheme
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.disjoint_sets import DisjointSets
 from tersor.stages.plan.recurrent import why_not_hybrid, why_not_recurrent
+from tersor.stages.statistics import Statistics
 
 _ZERO_HURTS = {"DIV": 1, "RSQRT": 0, "LOG": 0}
 """Operators with the operand that must not become 0, since the answer would be infinite."""
@@ -65,7 +65,7 @@ def _mode(graph: Graph, op: Op, recipe: Recipe, statistics: Statistics) -> OpPla
         reason = _why_not_integer(graph, op, spec, scheme, statistics)
         if reason is not None or spec is None:
             return OpPlan(op.label, FLOAT, None, reason or "", wanted=False)
-        version = spec.int4 if weight_type(spec, scheme) is DType.INT4 else spec.version(scheme.activations)
+        version = spec.version(scheme.activations, weight_type(spec, scheme))
         return OpPlan(op.label, INTEGER, version, f"{scheme.activations} by recipe {recipe.name}")
     if scheme.compute == DYNAMIC:
         return _dynamic_mode(graph, op, spec, recipe)
@@ -102,10 +102,9 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def weight_type(spec: OpSpec, scheme: Scheme) -> DType:
-    """The type of an integer operator's weights: 4 bits only where a kernel takes them with int8 activations."""
-    if scheme.weights is DType.INT4 and (spec.int4 is None or scheme.activations is not DType.INT8):
-        return DType.INT8
-    return scheme.weights
+    """The type of an integer operator's weights: 2 and 4 bits only where a kernel takes them, else the next larger."""
+    wider = {DType.INT2: (DType.INT2, DType.INT4), DType.INT4: (DType.INT4,)}.get(scheme.weights, ())
+    return next((own for own in wider if spec.version(scheme.activations, own) is not None), DType.INT8)
 
 
 def _has_reals(graph: Graph, op: Op) -> bool:

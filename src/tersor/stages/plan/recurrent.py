@@ -31,9 +31,9 @@ from tersor.ops import (
     WEIGHT16,
     GateOperands,
 )
-from tersor.stages.calibrate import Statistics
 from tersor.stages.derive import constant, inner_name
 from tersor.stages.plan.activations import Activations
+from tersor.stages.statistics import Statistics
 
 _LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 

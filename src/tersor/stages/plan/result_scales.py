@@ -15,13 +15,14 @@ import numpy as np
 
 from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph, Op
+from tersor.ir.outline import is_outline
 from tersor.ir.quant import QuantParams
 from tersor.numerics.affine import weight_params
 from tersor.numerics.packing import values_of
 from tersor.ops import ALL, CLAMPS, LAYERS, OPS, WEIGHT, layer_operands
 from tersor.recipe import Recipe
-from tersor.stages.calibrate import Statistics
 from tersor.stages.plan.modes import weight_type
+from tersor.stages.statistics import Statistics
 
 _ROOM = 0.98
 """Of the bits that a kernel keeps of a result: the rest is for the zero point."""
@@ -87,7 +88,8 @@ class ResultScales:
         weights, bias = self.graph.operand(op, places.weights), self.graph.operand(op, places.bias)
         assert weights is not None
         axes = tuple(axis for axis in range(len(weights.shape)) if axis != OPS[op.kind].weight_axis)
-        sums = np.abs(values_of(weights)).sum(axis=axes) * reach
+        whole = values_of(weights)
+        sums = 0.0 if is_outline(whole) else np.abs(whole).sum(axis=axes) * reach
         return float(np.max(sums if bias is None else sums + np.abs(values_of(bias)), initial=0.0))
 
     def _nearest(self, name: str | None) -> float:

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 from itertools import accumulate
 
-from tersor.ir.dtypes import DType
 from tersor.ir.graph import Graph
 from tersor.ops import OPS, WEIGHT
 from tersor.recipe import Recipe, Rule
@@ -40,6 +39,6 @@ def _sizes(graph: Graph, recipe: Recipe) -> dict[str, int]:
         weights = graph.operand(op, index) if index is not None else None
         if spec is None or weights is None or weights.data is None:
             continue
-        if weight_type(spec, recipe.scheme_of(op.kind, op.name)) is DType.INT4:
+        if weight_type(spec, recipe.scheme_of(op.kind, op.name)).is_packed:
             found[op.name] = weights.data.size
     return found

@@ -31,6 +31,7 @@ from tersor.stages.produce import prepared, produce, refuse_batch, refuse_output
 from tersor.stages.repair.climb import Climb, Step
 from tersor.stages.repair.figures import Figures, compared
 from tersor.stages.repair.goal import Goal, Verdict, goal_of, parse_drop, standard_of
+from tersor.stages.repair.ladder import TRAINED
 from tersor.stages.repair.samples import Samples, divided
 from tersor.stages.repair.trial import Bench, Trial
 from tersor.stages.repair.widening import Mixture, Widening, widenings
@@ -136,7 +137,7 @@ def repair(
         assert given is not None  # only where there was none to begin with
         own = divided(float_model, given, dataset_of(evaluation, model), options.calibration_samples)
         metric, reference, goal = standard_of(float_path, own.tuning, options.metric, max_drop, runner)
-        preparation = Preparation(float_model, float_path, own.calibration, runner, progress)
+        preparation = Preparation(float_model, float_path, own.calibration, runner, progress, options.finetune)
         climb = Climb(Bench(preparation, reference, folder), goal, deadline, _told(progress))
         climbed(climb, recipe, allowed, preparation, own, runner, progress)
         found = climb.kept.recipe
@@ -202,7 +203,8 @@ def climbed(
     progress: Progress | None = None,
     largest: int | None = None,
 ) -> None:
-    """The whole ladder: the recipe as it was asked for, what costs nothing, what costs little, and what may be widened.
+    """The whole ladder: the recipe as it was asked for, what costs nothing, what costs little, what may be widened, and
+    training, where there is something that trains.
 
     What would make the file larger than `largest` bytes is left out.
     """
@@ -212,6 +214,8 @@ def climbed(
     for widening in allowed:
         find = _mixtures(preparation, own, widening.widen, engine, progress)
         climb.widen(widening, find if largest is None else _within(largest, climb, find))
+    if preparation.can_fine_tune:
+        climb.costly_rungs(largest, TRAINED)
 
 
 def _within(

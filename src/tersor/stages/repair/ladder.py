@@ -74,7 +74,7 @@ def _with_fan_in(recipe: Recipe, limit: int) -> Recipe:
 
 def _is_coarse(recipe: Recipe) -> bool:
     """Whether scales of weights are what there is too little of: one per tensor, or 4 bits."""
-    return recipe.scheme.granularity == "per_tensor" or recipe.scheme.weights is DType.INT4
+    return recipe.scheme.granularity == "per_tensor" or recipe.scheme.weights.is_packed
 
 
 def _corrections(recipe: Recipe) -> Recipe:
@@ -129,6 +129,10 @@ def _copies(recipe: Recipe) -> Recipe:
     return with_algorithms(recipe, "staggered_copies")
 
 
+def _trained(recipe: Recipe) -> Recipe:
+    return replace(recipe, finetune=True)
+
+
 LADDER = (
     Rung("corrections", "zeroes dead channels, corrects biases", _corrections),
     Rung("simpler", "leaves out the refit of weights, which follows few samples too closely", _simpler),
@@ -149,3 +153,6 @@ COSTLY = (
     Rung("copies", "computes the first channels twice, half a step apart", _copies, cost=BYTES_AND_LATENCY),
 )
 """Tried behind those, and before operators get more bits, where the goal is not reached."""
+
+TRAINED = (Rung("fine-tuning", "trains the rounded network against the float one", _trained),)
+"""Tried last of all, where the goal is not reached: it costs a device nothing, and minutes here."""

@@ -91,7 +91,7 @@ def fitting_remarks(
     name = f"fitting {to_toml(recipe)}"
     if (known := journal.get(name)) is not None:
         return (*known, *_of_parts(parts))
-    fitted = preparation.fitted(recipe.target)
+    fitted = preparation.fitted(recipe)
     costs: tuple[Cost, ...] = ()
     is_split = isinstance(parts, SplitFiles) and bool(parts.paths)
     has_costs = bool(fitted.rewrites) or is_split

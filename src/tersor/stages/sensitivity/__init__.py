@@ -19,11 +19,11 @@ from tersor.ir.plan import INTEGER
 from tersor.ops import OPS, SAME
 from tersor.recipe import Recipe
 from tersor.runtimes.engine import Engine
-from tersor.stages.calibrate import Statistics
 from tersor.stages.correct import fitted_inputs
 from tersor.stages.plan import plan
 from tersor.stages.plan.small_layers import with_small_layers
 from tersor.stages.sensitivity.measure import WHOLE, Figures, Measure, side_by_side
+from tersor.stages.statistics import Statistics
 
 SAMPLES = 32
 """Samples that outputs are compared on."""

@@ -19,11 +19,11 @@ from tersor.ir.graph import Array, Model, Op
 from tersor.recipe import Recipe, Rule, Scheme
 from tersor.runtimes.engine import Engine, Handle, available_threads
 from tersor.runtimes.isolation import Channel, Worker
-from tersor.stages.calibrate import Statistics
 from tersor.stages.compare import compare, real_outputs
 from tersor.stages.load import admit_tensorflow_ops
 from tersor.stages.plan import plan
 from tersor.stages.quantize import quantize
+from tersor.stages.statistics import Statistics
 
 WHOLE = ""
 """Stands for no operator: everything quantized."""

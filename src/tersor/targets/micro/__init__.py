@@ -20,6 +20,7 @@ from tersor.ir.placement import NOWHERE, OpPlacement, Placement, Resource
 from tersor.ir.work import macs
 from tersor.runtimes import tflite_micro
 from tersor.runtimes.made_up import samples_for
+from tersor.targets._children import WEIGHTS_MATTER as WEIGHTS_MATTER
 from tersor.targets._doubtful import doubtful
 from tersor.targets._placing import content_of, open_inputs, placed, size_of
 from tersor.targets._rules import Rule, broken
@@ -30,9 +31,6 @@ NAME = "micro"
 DEVICE = "microcontroller"
 FLAVOUR = None
 OPTIONS: frozenset[str] = frozenset()
-WEIGHTS_MATTER = 64 << 20
-"""No microcontroller has flash for more: what is larger is not run."""
-
 TARGET = Target(
     NAME,
     "runs integers (activations of 8 or 16 bits), or float32",

@@ -67,7 +67,7 @@ def _note_statistics(
         return
     for name, own_mean, own_deviation in ((tensor, mean, deviation), (result, beta, np.abs(scale) * deviation)):
         if np.isfinite(own_mean).all() and np.isfinite(own_deviation).all():
-            call.builder.note(name, Normal(tuple(map(float, own_mean)), tuple(map(float, own_deviation))))
+            call.builder.note(name, Normal(tuple(own_mean.tolist()), tuple(own_deviation.tolist())))
 
 
 def normalization(call: Call) -> str:
