@@ -488,4 +488,4 @@ def test_the_file_of_a_real_network_answers_as_the_network(name: str, tmp_path: 
     [found] = answers(tersor.quantize(network), samples, tmp_path, engine, kernels="xnnpack")
     least = 0.97 if recipe == "int8_w4" else 0.985  # of 3,000: 0.982 and 0.998; XNNPACK has no 4-bit convolutions
     assert np.mean(found.argmax(1) == expected.argmax(1)) >= least
-    assert np.abs(found - expected).mean() <= 1 / 256
+    assert np.abs(found - expected).mean() <= 1.5 / 256
