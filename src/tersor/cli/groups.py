@@ -134,9 +134,6 @@ class Repairing:
         if not any(recipe.needs_calibration for recipe in recipes):
             names = ", ".join(recipe.name for recipe in recipes)
             raise RecipeError(f"--finetune is for integer activations, and {names} computes in float: ask for int8")
-        from tersor.cli.keras_backend import choose
-
-        choose()
         try:
             from tersor.training.finetune import FineTuner
         except ImportError as error:
