@@ -194,7 +194,7 @@ STORED = {
 def test_the_file_holds_the_very_codes_in_the_smallest_type_and_answers_alike(
     name: str, model: Any, data: tuple[Array, Array], tmp_path: Path, engine: Engine
 ) -> None:
-    network = fitted(low_bit.prepare(model, WEIGHTS[name](), data=listed(data), freeze_after=6), data, epochs=2)
+    network = fitted(low_bit.prepare(model, WEIGHTS[name](), data=listed(data), freeze_after=30), data, epochs=8)
     made = tersor.quantize(network)
     convolution, dense = STORED[name]
     for layer, wanted in (("first", DType.INT8), ("depth", convolution), ("point", convolution), ("dense", dense)):
@@ -207,7 +207,10 @@ def test_the_file_holds_the_very_codes_in_the_smallest_type_and_answers_alike(
         np.testing.assert_array_equal(np.sort(np.abs(codes), axis=None), np.sort(np.abs(own), axis=None))
     found, expected = answers(made, listed(data), tmp_path, engine), network.predict_on_batch(data[0])
     assert np.abs(found - expected).mean() <= 1 / 256
-    assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.97
+    first, second = np.sort(expected, axis=1)[:, -1], np.sort(expected, axis=1)[:, -2]
+    is_sure = first - second > 4 / 256  # a few steps of the file's result; closer ones may turn round
+    assert is_sure.mean() > 0.25
+    assert (found.argmax(1) == expected.argmax(1))[is_sure].all()
 
 
 def test_a_negative_factor_of_a_normalization_turns_the_codes(

@@ -90,6 +90,11 @@ class Pruned(Network):
         self._require_end(self._steps(), "training ended")
         return super().trained()
 
+    def save_assets(self, dir_path: str) -> None:
+        """Called by `save`; what commands read of the file is there when the schedule is over."""
+        if not self._is_before_end(self._steps()):
+            super().save_assets(dir_path)
+
     def sparsity(self) -> Sparsity:
         """The zeros of each layer now, and those that are wanted."""
         wanted = {layer.op.name: layer.masking.sparsity for layer in self.operators() if layer.masking}
@@ -108,9 +113,12 @@ class Pruned(Network):
     def _steps(self) -> int:
         return int(ops.convert_to_numpy(self.get_layer("training_steps").steps))
 
+    def _is_before_end(self, steps: int) -> bool:
+        return steps < self.pruning.schedule.last and self.pruning.wanted > 0
+
     def _require_end(self, steps: int, what: str) -> None:
         last = self.pruning.schedule.last
-        if steps < last and self.pruning.wanted > 0:
+        if self._is_before_end(steps):
             raise PlanError(
                 f"{what} at step {steps}, and the schedule of pruning at step {last}: the model would not have its "
                 f"{self.pruning.wanted:.0%} zeros. Train for more steps (batches), or have the schedule end earlier; "

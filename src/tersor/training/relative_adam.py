@@ -31,8 +31,13 @@ class RelativeAdam(keras.optimizers.Adam):  # type: ignore[misc]
         super().__init__(learning_rate, epsilon=_EPSILON)
         self._sizes = {name: np.asarray(size, np.float32) for name, size in sizes.items()}
 
+    def build(self, variables: Any) -> None:
+        """See Keras."""
+        super().build(variables)
+        self._in_order = [self._sizes.get(variable.path) for variable in variables]
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """See Keras."""
-        size = self._sizes.get(variable.path)
+        size = self._in_order[self._get_variable_index(variable)]  # TensorFlow gives its own kind of variables here
         rate = learning_rate if size is None else ops.cast(learning_rate, "float32") * size
         super().update_step(gradient, variable, rate)

@@ -27,7 +27,10 @@ def read_trained(path: Path, input_shapes: InputShapes, batch: int) -> Model | N
         return None
     content = member_of(path, f"assets/{ASSET}")
     if content is None:
-        raise UnsupportedError(f"{path}: a network of tersor.training without its float model ({ASSET}): save it anew")
+        raise UnsupportedError(
+            f"{path}: a network of tersor.training without its float model ({ASSET}): pruning was not over, or an older "
+            "tersor saved it; load it with Keras, train it to the end and save it anew"
+        )
     if input_shapes or batch != 1:
         raise UnsupportedError(f"{path}: a network of tersor.training has fixed shapes, for one sample")
     return tflite.read_bytes(content, source=str(path))
