@@ -28,8 +28,8 @@ def read_trained(path: Path, input_shapes: InputShapes, batch: int) -> Model | N
     content = member_of(path, f"assets/{ASSET}")
     if content is None:
         raise UnsupportedError(
-            f"{path}: a network of tersor.training without its float model ({ASSET}): pruning was not over, or an older "
-            "tersor saved it; load it with Keras, train it to the end and save it anew"
+            f"{path}: a network of tersor.training without its float model ({ASSET}): pruning was not over, or an "
+            "older tersor saved it; load it with Keras, train it to the end and save it anew"
         )
     if input_shapes or batch != 1:
         raise UnsupportedError(f"{path}: a network of tersor.training has fixed shapes, for one sample")
