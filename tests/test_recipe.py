@@ -38,7 +38,7 @@ WRONG = {
     "unknown type 'int7'": 'activations = "int7"',
     "weights is uint8": 'weights = "uint8"',
     "do not go with compute": 'activations = "int8"\nweights = "int8"',
-    "need weights int8 or int4": 'activations = "int8"\nweights = "float32"\ncompute = "integer"',
+    "need weights int8, int4 or int2": 'activations = "int8"\nweights = "float32"\ncompute = "integer"',
     "granularity is per_row": 'granularity = "per_row"',
     "it must be a share": "small_layers_share = 1.5",
     "small_layers_share is 1: it must be a float": "small_layers_share = 1",

@@ -30,7 +30,7 @@ def summary(work: Path) -> dict[str, Any]:
                 found.setdefault(name, []).append({**figures, "seed": run["seed"]})
                 right.setdefault(name, []).append(hits[name].astype(np.float64))
     return {
-        "sources": sorted({run["tersor_source"] for run in runs}),
+        "sources": sorted({run["tersor_source"] for run in runs if not run["method"].startswith("tfmot")}),
         "minutes": {run["method"]: run["seconds"] / 60 for run in runs},
         "steps": [step for run in runs for step in run.get("steps", ())],
         "files": {name: of_file(name, found[name], right) for name in found},
