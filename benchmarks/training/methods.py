@@ -9,6 +9,7 @@ names of the files that were made of them; and ``facts.json``.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,9 +196,17 @@ def main() -> None:
         if result.network is not None:
             answers[name] = _answers(result.network, course)
         if result.sparsity is not None:
-            facts[name] = {"sparsity": result.sparsity}
+            facts[name] = {"sparsity": result.sparsity, "sparse_bytes": _sparse_bytes(result.model)}
     Path(folder / "facts.json").write_text(json.dumps({"files": facts}))
     np.savez(folder / "networks.npz", **answers)
+
+
+def _sparse_bytes(model: Any) -> int:
+    """The size of the file without its zeros."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sparse.tflite"
+        tersor.save(model, path, sparse=True)
+        return path.stat().st_size
 
 
 def _answers(network: Any, course: Course) -> Any:
