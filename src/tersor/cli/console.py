@@ -81,7 +81,11 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Nothing on standard error, not even from native libraries; what was there before an exception is shown."""
+    """Nothing on standard error, not even from native libraries; what was there before an exception is shown.
+
+    TensorFlow, if it is loaded within, says only later what goes wrong.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
         usual = os.dup(_STDERR)

@@ -134,8 +134,11 @@ class Repairing:
         if not any(recipe.needs_calibration for recipe in recipes):
             names = ", ".join(recipe.name for recipe in recipes)
             raise RecipeError(f"--finetune is for integer activations, and {names} computes in float: ask for int8")
+        from tersor.cli import console
+
         try:
-            from tersor.training.finetune import FineTuner
+            with console.hushed():  # backends greet
+                from tersor.training.finetune import FineTuner
         except ImportError as error:
             raise RecipeError(f"--finetune: {str(error).splitlines()[0]}") from error
         return FineTuner(minutes=self.finetune_minutes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -137,7 +136,6 @@ def command(
             raise RecipeError(f"--learning-rate {learning_rate:g}: it is above 0")
         from tersor.cli import console
 
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow says what it does, otherwise
         try:
             with console.hushed():  # backends greet
                 from tersor.training.course import Settings
