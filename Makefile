@@ -59,7 +59,8 @@ unit: $(VENV)/ready ## run the tests
 test-tensorflow: $(TENSORFLOW)/ready $(FLEX)/ready ## run the tests that need TensorFlow or Keras, in an environment of their own
 	$(TENSORFLOW)/bin/pytest -n auto tests/test_saved_model.py tests/test_keras_entry.py
 	$(TENSORFLOW)/bin/pytest -n auto tests/test_training.py tests/test_train_command.py tests/test_pruning.py \
-	    tests/test_low_bit.py tests/test_distill.py "tests/test_examples.py::test_notebook_runs[training]"
+	    tests/test_low_bit.py tests/test_distill.py "tests/test_examples.py::test_notebook_runs[training]" \
+	    "tests/test_machine.py::test_every_command_prints_one_json_document[train]"
 	$(TENSORFLOW)/bin/pytest -n auto tests/test_docs.py -k "keras.md or saved_model.md or data.md or train.md or prune.md or low_bit.md"
 	TERSOR_TENSORFLOW_PYTHON=$(CURDIR)/$(FLEX)/bin/python $(TENSORFLOW)/bin/pytest tests/test_tensorflow_ops.py
 

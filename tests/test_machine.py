@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def test_every_command_prints_one_json_document(command: str, cli: Cli, place: P
     line = LINES[command]
     if command == "train":
         pytest.importorskip("keras", reason="training needs Keras 3")
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras's own, on some backends
     if "q.tflite" in line and line is not INT8:
         assert cli(*INT8).code == 0
     if command == "report":
