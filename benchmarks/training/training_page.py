@@ -122,7 +122,7 @@ def goals(document: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     files = document["files"]
     for name, points in POINTS.items():
         if name in files and "to_float" in files[name]:
-            asked = "not below float" if not points else f"within {-points:g} points of float"
+            asked = "not below float" if not points else f"within {-points:g} point{'s' * (points != -1)} of float"
             difference = 100 * files[name]["to_float"]["difference"]
             yield f"{TITLES[name]}: {asked}", _difference(files[name]), difference >= points
     for name, naive in AHEAD.items():
