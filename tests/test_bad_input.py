@@ -26,7 +26,8 @@ from tersor.ir.graph import Graph, Model, Op, Tensor
 
 
 def listing(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {str(path) for path in found if "__pycache__" not in path.parts}  # which Python writes for modules
 
 
 Refused = Callable[..., str]
